@@ -1,0 +1,20 @@
+//! Why a block could not be added to the windows.
+
+use model::{Position, SeriesNumber};
+
+/// Why a block could not be added to the windows. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AggregateError {
+    /// The block is not the next one of the gap-free prefix.
+    #[error("block {found} does not follow {expected:?}")]
+    OutOfOrder {
+        /// The last block that was added.
+        expected: Option<Position>,
+        /// The block that was given.
+        found: Position,
+    },
+    /// What a series number means has not arrived yet; try again when it has.
+    #[error("series {} is not defined yet", .0.0)]
+    Undefined(SeriesNumber),
+}

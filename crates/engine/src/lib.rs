@@ -1,0 +1,1 @@
+//! The protocols composed into one state machine.

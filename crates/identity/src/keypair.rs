@@ -1,0 +1,84 @@
+//! A machine's key, and what it signs.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use model::{Block, MachineId, NetworkId, Signature, State};
+
+use crate::SignatureError;
+
+/// An Ed25519 key: a machine's, or the operator's. Wiped when dropped.
+pub struct Keypair(SigningKey);
+
+impl Keypair {
+    /// The key of a 32-byte seed, which must come from the operating system's entropy.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, to be written to a file of mode 0600.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
+    /// The machine that holds this key.
+    #[must_use]
+    pub fn machine(&self) -> MachineId {
+        MachineId::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a digest; callers bind purpose and network into the digest.
+    #[must_use]
+    pub fn sign(&self, digest: &[u8; 32]) -> Signature {
+        Signature(self.0.sign(digest).to_bytes())
+    }
+}
+
+impl fmt::Debug for Keypair {
+    /// Names the machine, never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keypair").field(&self.machine()).finish()
+    }
+}
+
+/// Checks a signature strictly: no small-order keys, no malleable encodings.
+///
+/// # Errors
+///
+/// [`SignatureError`] if the key is unusable or the signature is not its own.
+pub fn verify_digest(
+    machine: MachineId,
+    digest: &[u8; 32],
+    signature: &Signature,
+) -> Result<(), SignatureError> {
+    let key =
+        VerifyingKey::from_bytes(machine.as_bytes()).map_err(|_| SignatureError::Key(machine))?;
+    let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+    key.verify_strict(digest, &signature)
+        .map_err(|_| SignatureError::Mismatch(machine))
+}
+
+/// Checks that a block was signed by the origin that it names, for this network.
+///
+/// # Errors
+///
+/// [`SignatureError`] if it was not.
+pub fn verify_block(network: &NetworkId, block: &Block) -> Result<(), SignatureError> {
+    verify_digest(
+        block.header().origin(),
+        &block.hash(network).0,
+        &block.signature(),
+    )
+}
+
+/// Checks that a state was signed by the origin that it names, for this network.
+///
+/// # Errors
+///
+/// [`SignatureError`] if it was not.
+pub fn verify_state(network: &NetworkId, state: &State) -> Result<(), SignatureError> {
+    let (signature, digest) = state.signed(network);
+    verify_digest(state.key().origin, &digest, &signature)
+}

@@ -1,0 +1,1 @@
+//! Segments of blocks, and what is keyed.

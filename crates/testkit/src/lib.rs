@@ -1,0 +1,1 @@
+//! Drives one state machine in a test, and checks the laws.

@@ -1,0 +1,1 @@
+//! Local testnets: real processes, real sockets, faults.
