@@ -1,6 +1,8 @@
 //! What can be wrong with a signature, a key or a membership.
 
-use model::MachineId;
+use model::{MachineId, NameError};
+
+use crate::FileKind;
 
 /// Why a signature does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,11 +20,20 @@ pub enum SignatureError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MembershipError {
-    /// The bytes do not decode, or a field is missing or refused.
+    /// The bytes do not decode, or a field is missing or out of bounds.
     #[error("malformed membership: {0}")]
-    Malformed(String),
-    /// Signed by somebody else than this network's operator.
-    #[error("membership was signed by another network's operator; ask this network's operator")]
+    Malformed(&'static str),
+    /// The name of the machine or of its site is none.
+    #[error("{what} must be one level of a series name: {source}")]
+    Name {
+        /// Which of the two.
+        what: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: NameError,
+    },
+    /// Signed by somebody else than this network's operator, or changed since.
+    #[error("membership was not signed by this network's operator; ask this network's operator")]
     OtherOperator,
     /// Before its window.
     #[error("membership is not valid yet; check the clock of this machine")]
@@ -30,4 +41,30 @@ pub enum MembershipError {
     /// After its window.
     #[error("membership has expired; ask the operator for a new one (`fieldmesh network admit`)")]
     Expired,
+}
+
+/// Why a text is not the key or membership that it should be. Never quotes the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file of this project, but another one.
+    #[error("this is {found}, but {expected} is needed here")]
+    OtherKind {
+        /// What it is.
+        found: FileKind,
+        /// What it should be.
+        expected: FileKind,
+    },
+    /// No file of this project.
+    #[error("this is not {expected}; its only line would start with `{label}`", label = .expected.label())]
+    Unknown {
+        /// What it should be.
+        expected: FileKind,
+    },
+    /// The right file, but damaged.
+    #[error("this is {0}, but a damaged one; copy it again")]
+    Damaged(FileKind),
+    /// A whole membership file that this network does not accept.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
 }

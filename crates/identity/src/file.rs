@@ -1,0 +1,240 @@
+//! Keys and memberships as the text of files: one line, a label and base64.
+//!
+//! The label says what the file is, so a file put in the wrong place is named instead of
+//! misread. Writers of secrets return text that is wiped when dropped.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use model::MachineId;
+use zeroize::Zeroizing;
+
+use crate::{FileError, Keypair, Membership, NetworkKey, Trust};
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// The operator's secret key, which signs memberships and stays off the machines.
+    OperatorKey,
+    /// The operator's public key: what the machines of its network trust.
+    Operator,
+    /// The secret that all machines of the network share.
+    NetworkKey,
+    /// A machine's secret key.
+    MachineKey,
+    /// A machine's membership.
+    Membership,
+}
+
+impl FileKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::OperatorKey,
+        Self::Operator,
+        Self::NetworkKey,
+        Self::MachineKey,
+        Self::Membership,
+    ];
+
+    /// The word that its line starts with.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::OperatorKey => "fieldmesh-operator-key-v1",
+            Self::Operator => "fieldmesh-operator-v1",
+            Self::NetworkKey => "fieldmesh-network-key-v1",
+            Self::MachineKey => "fieldmesh-machine-key-v1",
+            Self::Membership => "fieldmesh-membership-v1",
+        }
+    }
+
+    /// Whether the file must be readable by its owner alone.
+    #[must_use]
+    pub const fn is_secret(self) -> bool {
+        match self {
+            Self::OperatorKey | Self::NetworkKey | Self::MachineKey => true,
+            Self::Operator | Self::Membership => false,
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OperatorKey => "an operator's secret key",
+            Self::Operator => "an operator's public key",
+            Self::NetworkKey => "a network key",
+            Self::MachineKey => "a machine's secret key",
+            Self::Membership => "a membership",
+        })
+    }
+}
+
+/// Longest text that is looked at. Unit: bytes. A label, base64 of a membership, and some space.
+pub const TEXT_BYTES_MAX: usize = 4 * Membership::BYTES_MAX.div_ceil(3) + 256;
+
+/// The operator's secret key as text.
+#[must_use]
+pub fn write_operator_key(key: &Keypair) -> Zeroizing<String> {
+    write(FileKind::OperatorKey, &*Zeroizing::new(key.seed()))
+}
+
+/// Reads what [`write_operator_key`] wrote.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else.
+pub fn read_operator_key(text: &str) -> Result<Keypair, FileError> {
+    Ok(Keypair::from_seed(&*read_32(FileKind::OperatorKey, text)?))
+}
+
+/// The operator's public key as text.
+#[must_use]
+pub fn write_operator(trust: &Trust) -> String {
+    write(FileKind::Operator, trust.operator().as_bytes()).to_string()
+}
+
+/// Reads what [`write_operator`] wrote.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else.
+pub fn read_operator(text: &str) -> Result<Trust, FileError> {
+    let key = read_32(FileKind::Operator, text)?;
+    Ok(Trust::new(MachineId::from_bytes(*key)))
+}
+
+/// The network key as text.
+#[must_use]
+pub fn write_network_key(key: &NetworkKey) -> Zeroizing<String> {
+    write(FileKind::NetworkKey, key.as_bytes())
+}
+
+/// Reads what [`write_network_key`] wrote.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else.
+pub fn read_network_key(text: &str) -> Result<NetworkKey, FileError> {
+    Ok(NetworkKey::from_bytes(&*read_32(
+        FileKind::NetworkKey,
+        text,
+    )?))
+}
+
+/// A machine's secret key as text.
+#[must_use]
+pub fn write_machine_key(key: &Keypair) -> Zeroizing<String> {
+    write(FileKind::MachineKey, &*Zeroizing::new(key.seed()))
+}
+
+/// Reads what [`write_machine_key`] wrote.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else.
+pub fn read_machine_key(text: &str) -> Result<Keypair, FileError> {
+    Ok(Keypair::from_seed(&*read_32(FileKind::MachineKey, text)?))
+}
+
+/// A membership as text.
+#[must_use]
+pub fn write_membership(membership: &Membership) -> String {
+    write(FileKind::Membership, membership.as_bytes()).to_string()
+}
+
+/// Reads what [`write_membership`] wrote and checks that the operator signed it.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else, or the membership is of another network.
+pub fn read_membership(trust: &Trust, text: &str) -> Result<Membership, FileError> {
+    let bytes = read(FileKind::Membership, text)?;
+    Ok(trust.read(bytes.to_vec().into())?)
+}
+
+fn write(kind: FileKind, bytes: &[u8]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(STANDARD.encode(bytes));
+    Zeroizing::new([kind.label(), " ", &encoded, "\n"].concat())
+}
+
+fn read(expected: FileKind, text: &str) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let unknown = FileError::Unknown { expected };
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(unknown);
+    }
+    let (label, encoded) = text.trim().split_once(' ').ok_or(unknown.clone())?;
+    let found = FileKind::ALL.into_iter().find(|kind| kind.label() == label);
+    let found = found.ok_or(unknown)?;
+    if found != expected {
+        return Err(FileError::OtherKind { found, expected });
+    }
+    let decoded = STANDARD.decode(encoded.trim());
+    decoded
+        .map(Zeroizing::new)
+        .map_err(|_| FileError::Damaged(expected))
+}
+
+fn read_32(expected: FileKind, text: &str) -> Result<Zeroizing<[u8; 32]>, FileError> {
+    let bytes = read(expected, text)?;
+    let bytes = bytes.as_slice().try_into();
+    bytes
+        .map(Zeroizing::new)
+        .map_err(|_| FileError::Damaged(expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_read_back_what_they_wrote() {
+        let key = Keypair::from_seed(&[7; 32]);
+        let network_key = NetworkKey::from_bytes(&[8; 32]);
+        let trust = Trust::new(key.machine());
+
+        let machine_key = read_machine_key(&write_machine_key(&key)).expect("a machine key");
+        let operator_key = read_operator_key(&write_operator_key(&key)).expect("an operator key");
+        let network = read_network_key(&write_network_key(&network_key)).expect("a network key");
+
+        assert_eq!(machine_key.machine(), key.machine());
+        assert_eq!(operator_key.machine(), key.machine());
+        assert_eq!(network.as_bytes(), &[8; 32]);
+        assert_eq!(read_operator(&write_operator(&trust)), Ok(trust));
+    }
+
+    #[test]
+    fn a_file_in_the_wrong_place_is_named() {
+        let text = write_network_key(&NetworkKey::from_bytes(&[8; 32]));
+
+        let refused = read_machine_key(&text).expect_err("a network key");
+
+        assert_eq!(
+            refused.to_string(),
+            "this is a network key, but a machine's secret key is needed here"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_and_a_foreign_one_are_told_apart() {
+        let text = write_machine_key(&Keypair::from_seed(&[7; 32]));
+        let cut = &text[..text.len() - 6];
+        let kind = FileKind::MachineKey;
+
+        assert_eq!(
+            read_machine_key(cut).map(|_| ()),
+            Err(FileError::Damaged(kind))
+        );
+        for foreign in [
+            "",
+            "-----BEGIN PRIVATE KEY-----",
+            &"x ".repeat(TEXT_BYTES_MAX),
+        ] {
+            assert_eq!(
+                read_machine_key(foreign).map(|_| ()),
+                Err(FileError::Unknown { expected: kind })
+            );
+        }
+    }
+}
