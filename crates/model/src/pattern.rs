@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{PatternError, SeriesName};
+use crate::series::check_name;
+use crate::{NameError, PatternError, SeriesName};
 
 /// A pattern over series names, optionally limited to one machine: `MACHINE:press/*/temperature`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,11 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// Longest pattern without its machine. Unit: bytes. Source: any series name fits.
+    pub const BYTES_MAX: usize = SeriesName::BYTES_MAX;
+    /// Longest machine. Unit: bytes. Source: guess; a machine id has 52.
+    pub const MACHINE_BYTES_MAX: usize = 128;
+
     /// The machine that it is limited to, by display name or id.
     #[must_use]
     pub fn machine(&self) -> Option<&str> {
@@ -20,10 +26,36 @@ impl Pattern {
     }
 
     /// Whether a series of this name fits; the machine is the caller's to compare.
+    ///
+    /// Takes time proportional to the levels of the pattern times those of the name, at worst.
     #[must_use]
     pub fn matches(&self, name: &SeriesName) -> bool {
-        let _ = name;
-        unimplemented!()
+        let mut pattern = self.levels.split('/');
+        let mut levels = name.as_str().split('/');
+        // After the last `**`: the pattern behind it, and the name that it has not swallowed yet.
+        let mut retry = None;
+        loop {
+            let levels_before = levels.clone();
+            let fits = match (pattern.next(), levels.next()) {
+                (None, None) => return true,
+                (Some(ANY_NUMBER), _) => {
+                    retry = Some((pattern.clone(), levels_before.clone()));
+                    levels = levels_before;
+                    continue;
+                }
+                (Some(wanted), Some(level)) => wanted == ONE || wanted == level,
+                (None, Some(_)) => false,
+                (Some(_), None) => return false,
+            };
+            if fits {
+                continue;
+            }
+            let Some((after, rest)) = &mut retry else {
+                return false;
+            };
+            rest.next();
+            (pattern, levels) = (after.clone(), rest.clone());
+        }
     }
 }
 
@@ -31,8 +63,37 @@ impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
-        let _ = text;
-        unimplemented!()
+        let (machine, levels) = match text.split_once(':') {
+            Some((machine, levels)) => (Some(machine), levels),
+            None => (None, text),
+        };
+        if levels.is_empty() {
+            return Err(PatternError::Missing);
+        }
+        if let Some(machine) = machine {
+            check_name("machine of a pattern", machine, Self::MACHINE_BYTES_MAX)?;
+        }
+        if levels.len() > Self::BYTES_MAX {
+            return Err(PatternError::Name(NameError::TooLong {
+                what: "pattern",
+                length: levels.len(),
+                limit: Self::BYTES_MAX,
+            }));
+        }
+        for level in levels.split('/') {
+            if level == ONE || level == ANY_NUMBER {
+                continue;
+            }
+            if level.contains('*') {
+                let level = level.to_owned();
+                return Err(PatternError::MixedLevel { level });
+            }
+            check_name("pattern", level, Self::BYTES_MAX)?;
+        }
+        Ok(Self {
+            machine: machine.map(str::to_owned),
+            levels: levels.to_owned(),
+        })
     }
 }
 
@@ -44,3 +105,8 @@ impl fmt::Display for Pattern {
         }
     }
 }
+
+/// Stands for exactly one level.
+const ONE: &str = "*";
+/// Stands for any number of levels, also none.
+const ANY_NUMBER: &str = "**";
