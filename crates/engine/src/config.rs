@@ -1,0 +1,102 @@
+//! What a node is told before it starts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use election::UplinkId;
+use identity::{Keypair, Membership, Trust};
+use model::{Pattern, SeriesName};
+
+/// Who this machine is.
+#[derive(Debug)]
+pub struct NodeIdentity {
+    /// Its key.
+    pub keypair: Keypair,
+    /// Its membership, of this very key.
+    pub membership: Membership,
+    /// Whom it trusts.
+    pub trust: Trust,
+}
+
+/// Settings of the protocols.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which neighbours to keep.
+    pub overlay: overlay::Config,
+    /// How blocks and states spread.
+    pub gossip: gossip::Config,
+    /// How relays are found.
+    pub election: election::Config,
+    /// The uplinks of this machine; none if it forwards nothing.
+    pub uplinks: Vec<UplinkConfig>,
+    /// How long a flood of readings is gathered into one block. Source: design, section 2.
+    pub gather: Duration,
+    /// How far the watermark stays behind the clock: the disorder that sources may have without
+    /// their readings counting as late.
+    pub watermark_delay: Duration,
+    /// How often an origin with nothing to say repeats its watermark.
+    pub watermark_interval: Duration,
+    /// How often a machine repeats its presence.
+    pub presence_interval: Duration,
+    /// How long a machine that did not stop in order listens for its own lost blocks before it
+    /// starts a new epoch.
+    pub recovery: Duration,
+}
+
+/// One way to the internet.
+#[derive(Clone, Debug)]
+pub struct UplinkConfig {
+    /// Its name, equal on all machines that share it.
+    pub id: UplinkId,
+    /// The windows it gets.
+    pub windows: aggregate::Config,
+    /// The series it gets; none stands for all.
+    pub patterns: Vec<Pattern>,
+    /// The operator's preference for this machine; higher is better.
+    pub priority: u8,
+    /// What the way costs: 0 wired, 1 wireless, 2 metered.
+    pub cost_class: u8,
+    /// Silence of an origin after which its unfinished windows are given as partial records.
+    pub partial_after: Duration,
+}
+
+impl UplinkConfig {
+    /// Whether the uplink wants a series of a machine that answers to `names`.
+    #[must_use]
+    pub fn wants(&self, names: &BTreeSet<String>, series: &SeriesName) -> bool {
+        let fits = |pattern: &Pattern| {
+            pattern
+                .machine()
+                .is_none_or(|machine| names.contains(machine))
+                && pattern.matches(series)
+        };
+        self.patterns.is_empty() || self.patterns.iter().any(fits)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            overlay: overlay::Config::default(),
+            gossip: gossip::Config::default(),
+            election: election::Config::default(),
+            uplinks: Vec::new(),
+            gather: GATHER_DEFAULT,
+            watermark_delay: WATERMARK_DELAY_DEFAULT,
+            watermark_interval: WATERMARK_INTERVAL_DEFAULT,
+            presence_interval: PRESENCE_INTERVAL_DEFAULT,
+            recovery: RECOVERY_DEFAULT,
+        }
+    }
+}
+
+/// Source: design, section 2.
+const GATHER_DEFAULT: Duration = Duration::from_millis(5);
+/// Source: guess, above the time from a poll of a fast device to the seal of its block.
+const WATERMARK_DELAY_DEFAULT: Duration = Duration::from_millis(200);
+/// Source: guess, a tenth of the shortest window that is common (10 s).
+const WATERMARK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+/// Source: guess.
+const PRESENCE_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+/// Source: guess: a dial, a handshake and the exchange of frontiers take about 100 ms on a LAN.
+const RECOVERY_DEFAULT: Duration = Duration::from_secs(1);

@@ -1,0 +1,410 @@
+//! Feed: from the logs of all origins to the outboxes of this machine's uplinks.
+//!
+//! One [`Follower`] for each uplink and origin. The feed reads logs for them, hands out what they
+//! have for upload, and tells everyone how far that has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aggregate::{Progress, Record};
+use election::UplinkId;
+use gossip::{Frontier, Span};
+use model::{Block, BlockId, LogId, MachineId, NetworkId, Position};
+use statemachine::{Deadline, Instant, Ticket, Timers};
+
+use crate::config::UplinkConfig;
+use crate::follower::{Follower, LogInfo, Logs, Next};
+use crate::presence::Idle;
+use crate::{Catalogue, UploadId};
+
+/// What the feed wants done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Read {
+        ticket: Ticket,
+        log: LogId,
+        span: Span,
+    },
+    Upload {
+        uplink: UplinkId,
+        id: UploadId,
+        record: Record,
+    },
+    Withdraw(UplinkId, MachineId),
+    Tell(UplinkId, MachineId, Progress),
+    Rewound(UplinkId, MachineId),
+}
+
+/// A follower: the uplink's place in the configuration, and the origin.
+type Key = (usize, MachineId);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The origin has been silent for too long.
+    Silence(Key),
+    /// Progress is told in one state for many acknowledgements.
+    Progress(Key),
+    /// A read gave nothing; try again.
+    Reread(Key),
+}
+
+#[derive(Debug)]
+pub(crate) struct Feed {
+    network: NetworkId,
+    uplinks: Vec<UplinkConfig>,
+    logs: BTreeMap<MachineId, Logs>,
+    idle: BTreeMap<MachineId, Idle>,
+    done: BTreeMap<(UplinkId, MachineId), Progress>,
+    served: BTreeSet<Key>,
+    followers: BTreeMap<Key, Follower>,
+    reads: BTreeMap<Ticket, Key>,
+    ticket: Ticket,
+    upload: UploadId,
+    timers: Timers<Timer>,
+    effects: Vec<Effect>,
+}
+
+impl Feed {
+    pub(crate) fn new(network: NetworkId, uplinks: Vec<UplinkConfig>) -> Self {
+        Self {
+            network,
+            uplinks,
+            logs: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            done: BTreeMap::new(),
+            served: BTreeSet::new(),
+            followers: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            ticket: Ticket::default(),
+            upload: UploadId(0),
+            timers: Timers::default(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Learns of a log that the store holds, at the start; [`Self::refresh`] then reads it.
+    pub(crate) fn note_log(&mut self, log: LogId, frontier: &Frontier) {
+        let Some(entry) = frontier.get(&log).filter(|_| !self.uplinks.is_empty()) else {
+            return;
+        };
+        let logs = self.logs.entry(log.machine).or_default();
+        let info = logs.entry(log.epoch).or_insert(LogInfo {
+            floor: 1,
+            end: 0,
+            continues: None,
+        });
+        (info.floor, info.end) = (entry.floor, entry.end);
+    }
+
+    /// A block has become durable.
+    pub(crate) fn on_block(
+        &mut self,
+        now: Instant,
+        block: &Block,
+        frontier: &Frontier,
+        catalogue: &Catalogue,
+    ) {
+        self.note_log(block.id().log, frontier);
+        self.note_first(block);
+        for key in self.keys_of(block.id().log.machine) {
+            self.pump(now, key, Some(block), catalogue);
+        }
+    }
+
+    /// Something changed that followers of an origin may have waited for.
+    pub(crate) fn refresh(&mut self, now: Instant, machine: MachineId, catalogue: &Catalogue) {
+        if self.logs.contains_key(&machine) {
+            for key in self.keys_of(machine) {
+                self.follower(now, key).unblock();
+                self.pump(now, key, None, catalogue);
+            }
+        }
+    }
+
+    /// The answer to a read.
+    pub(crate) fn on_read(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        blocks: &[Block],
+        catalogue: &Catalogue,
+    ) {
+        let Some(key) = self.reads.remove(&ticket) else {
+            return;
+        };
+        if let Some(follower) = self.followers.get_mut(&key) {
+            follower.reading = false;
+        }
+        if blocks.is_empty() {
+            self.timers.set(Timer::Reread(key), now + REREAD_AFTER);
+            return;
+        }
+        for block in blocks {
+            self.note_first(block);
+            self.apply_if_next(now, key, block, catalogue);
+        }
+        self.pump(now, key, None, catalogue);
+    }
+
+    /// An origin says that it has nothing more to say.
+    pub(crate) fn on_idle(&mut self, now: Instant, machine: MachineId, idle: Idle) {
+        if self.uplinks.is_empty() {
+            return;
+        }
+        self.idle.insert(machine, idle);
+        for key in self.existing_keys_of(machine) {
+            if let Some(follower) = self.followers.get_mut(&key) {
+                follower.hear(now);
+                follower.pass(idle.last, idle.watermark);
+            }
+            self.settle(now, key);
+        }
+    }
+
+    /// A relay has told its progress.
+    pub(crate) fn on_progress(
+        &mut self,
+        now: Instant,
+        uplink: &UplinkId,
+        machine: MachineId,
+        progress: Progress,
+        catalogue: &Catalogue,
+    ) {
+        let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
+            return;
+        };
+        let done = self
+            .done
+            .entry((uplink.clone(), machine))
+            .or_insert(progress);
+        *done = progress.max(*done);
+        let key = (index, machine);
+        if let Some(follower) = self.followers.get_mut(&key) {
+            follower.on_progress(progress, &self.uplinks[index]);
+            self.pump(now, key, None, catalogue);
+        }
+    }
+
+    /// The election gave an origin to this machine, or took it away.
+    pub(crate) fn set_serving(
+        &mut self,
+        now: Instant,
+        uplink: &UplinkId,
+        machine: MachineId,
+        serving: bool,
+        catalogue: &Catalogue,
+    ) {
+        let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
+            return;
+        };
+        let key = (index, machine);
+        if serving {
+            self.served.insert(key);
+        } else if self.served.remove(&key) {
+            self.effects.push(Effect::Withdraw(uplink.clone(), machine));
+        }
+        if let Some(follower) = self.followers.get_mut(&key) {
+            follower.set_serving(serving);
+            self.pump(now, key, None, catalogue);
+        }
+    }
+
+    /// An uplink has done with records.
+    pub(crate) fn on_uploaded(
+        &mut self,
+        now: Instant,
+        uplink: &UplinkId,
+        ids: &[UploadId],
+        catalogue: &Catalogue,
+    ) {
+        let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
+            return;
+        };
+        let served = self.served.iter().copied().filter(|key| key.0 == index);
+        for key in served.collect::<Vec<_>>() {
+            let Some(follower) = self.followers.get_mut(&key) else {
+                continue;
+            };
+            let mut any = false;
+            for id in ids {
+                any |= follower.on_uploaded(*id);
+            }
+            if any {
+                self.pump(now, key, None, catalogue);
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, catalogue: &Catalogue) {
+        while let Some((_, timer)) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Silence(key) => {
+                    if let Some(follower) = self.followers.get_mut(&key) {
+                        follower.check_silence(now, &self.uplinks[key.0]);
+                    }
+                    self.settle(now, key);
+                }
+                Timer::Progress(key) => {
+                    let progress = self
+                        .followers
+                        .get_mut(&key)
+                        .and_then(Follower::take_progress);
+                    if let Some(progress) = progress {
+                        let uplink = self.uplinks[key.0].id.clone();
+                        self.effects.push(Effect::Tell(uplink, key.1, progress));
+                    }
+                }
+                Timer::Reread(key) => self.pump(now, key, None, catalogue),
+            }
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Deadline> {
+        self.timers.next_deadline(|timer| match timer {
+            Timer::Silence(_) => "feed: silence",
+            Timer::Progress(_) => "feed: progress",
+            Timer::Reread(_) => "feed: reread",
+        })
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The first block of an epoch names the block before it.
+    fn note_first(&mut self, block: &Block) {
+        let BlockId { log, sequence } = block.id();
+        if sequence != 1 {
+            return;
+        }
+        let info = self
+            .logs
+            .get_mut(&log.machine)
+            .and_then(|logs| logs.get_mut(&log.epoch));
+        if let Some(info) = info {
+            info.continues = Some(block.header().continues);
+        }
+    }
+
+    fn keys_of(&self, machine: MachineId) -> Vec<Key> {
+        (0..self.uplinks.len())
+            .map(|index| (index, machine))
+            .collect()
+    }
+
+    fn existing_keys_of(&self, machine: MachineId) -> Vec<Key> {
+        self.keys_of(machine)
+            .into_iter()
+            .filter(|key| self.followers.contains_key(key))
+            .collect()
+    }
+
+    /// The follower of a key, made if it is new.
+    fn follower(&mut self, now: Instant, key: Key) -> &mut Follower {
+        let config = &self.uplinks[key.0];
+        let done = self.done.get(&(config.id.clone(), key.1)).copied();
+        let serving = self.served.contains(&key);
+        self.followers.entry(key).or_insert_with(|| {
+            let mut follower = Follower::new(self.network, key.1, config, done, now);
+            follower.set_serving(serving);
+            follower
+        })
+    }
+
+    fn apply_if_next(&mut self, now: Instant, key: Key, block: &Block, catalogue: &Catalogue) {
+        let Some(logs) = self.logs.get(&key.1) else {
+            return;
+        };
+        let Some(follower) = self.followers.get_mut(&key) else {
+            return;
+        };
+        if follower.next(logs) == Next::Block(block.id().position()) {
+            follower.apply(now, block, &self.uplinks[key.0], catalogue);
+        }
+    }
+
+    /// Moves a follower on as far as it goes: with the block at hand, else by reading the log.
+    fn pump(&mut self, now: Instant, key: Key, block: Option<&Block>, catalogue: &Catalogue) {
+        self.follower(now, key);
+        if let Some(block) = block {
+            self.apply_if_next(now, key, block, catalogue);
+        }
+        let Some(logs) = self.logs.get(&key.1) else {
+            return;
+        };
+        let Some(follower) = self.followers.get_mut(&key) else {
+            return;
+        };
+        let mut next = follower.next(logs);
+        if next == Next::Rewind {
+            follower.rewind(&self.uplinks[key.0]);
+            let uplink = self.uplinks[key.0].id.clone();
+            self.effects.push(Effect::Withdraw(uplink.clone(), key.1));
+            self.effects.push(Effect::Rewound(uplink, key.1));
+            next = follower.next(logs);
+        }
+        let wanted = match next {
+            Next::Block(Position { epoch, sequence }) => Some((epoch, sequence, logs[&epoch].end)),
+            Next::FirstOf(epoch) => Some((epoch, 1, 1)),
+            Next::Wait | Next::Rewind => None,
+        };
+        match wanted {
+            Some((epoch, first, last)) if !follower.reading => {
+                follower.reading = true;
+                self.ticket = self.ticket.next();
+                self.reads.insert(self.ticket, key);
+                let log = LogId {
+                    machine: key.1,
+                    epoch,
+                };
+                let span = Span {
+                    first,
+                    last: last.max(first),
+                };
+                self.effects.push(Effect::Read {
+                    ticket: self.ticket,
+                    log,
+                    span,
+                });
+            }
+            Some(_) => {}
+            None => {
+                if let Some(idle) = self.idle.get(&key.1) {
+                    follower.pass(idle.last, idle.watermark);
+                }
+            }
+        }
+        self.settle(now, key);
+    }
+
+    /// Hands out what a follower has for upload, and sets its timers.
+    fn settle(&mut self, now: Instant, key: Key) {
+        let Some(follower) = self.followers.get_mut(&key) else {
+            return;
+        };
+        let config = &self.uplinks[key.0];
+        for (id, record) in follower.take_uploads(&mut self.upload) {
+            self.effects.push(Effect::Upload {
+                uplink: config.id.clone(),
+                id,
+                record,
+            });
+        }
+        if follower.has_untold_progress() {
+            self.timers
+                .set_if_idle(Timer::Progress(key), now + PROGRESS_INTERVAL);
+        }
+        match follower.silence_deadline(config) {
+            Some(at) => self.timers.set(Timer::Silence(key), at),
+            None => _ = self.timers.clear(&Timer::Silence(key)),
+        }
+    }
+}
+
+/// Least time between two progress states of one origin. Source: guess; a successor repeats at
+/// most what was acknowledged in it.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// How long to wait after a read that gave nothing. Source: guess.
+const REREAD_AFTER: Duration = Duration::from_secs(1);
+/// Most bytes of one read.
+pub(crate) const READ_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,365 @@
+//! Follower: reads one origin's log in order, folds it into windows, and keeps the records until
+//! a sink has acknowledged them.
+//!
+//! Every candidate follows every origin, whether it serves it or not, so that taking over means
+//! only to upload what is there already. What another relay's progress covers is dropped.
+//!
+//! The canonical log of an origin is its epochs in order, each cut at the block which the first
+//! block of the next epoch names; what the old epoch holds beyond the cut does not count.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use aggregate::{Applied, Progress, Record, Windows};
+use model::{Block, Epoch, MachineId, NetworkId, Position, Sequence, Timestamp};
+use statemachine::Instant;
+
+use crate::{Catalogue, UploadId, config::UplinkConfig};
+
+/// What is held of one log, as far as following it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogInfo {
+    /// The oldest block that is kept.
+    pub(crate) floor: Sequence,
+    /// The end of the gap-free part.
+    pub(crate) end: Sequence,
+    /// What the first block names as the one before it; `None` until that block has been read.
+    pub(crate) continues: Option<Option<Position>>,
+}
+
+/// The logs of one origin.
+pub(crate) type Logs = BTreeMap<Epoch, LogInfo>;
+
+/// What comes next in the canonical log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This block, which is held.
+    Block(Position),
+    /// The first block of this epoch must be read to know where the one before it is cut.
+    FirstOf(Epoch),
+    /// Nothing that is held.
+    Wait,
+    /// Blocks were folded that the log has left behind.
+    Rewind,
+}
+
+#[derive(Debug)]
+struct Item {
+    record: Record,
+    upload: Option<UploadId>,
+    acknowledged: bool,
+    /// Holds once this item and all before it are acknowledged; set on the last of an emission.
+    then: Option<Progress>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    machine: MachineId,
+    network: NetworkId,
+    windows: Windows,
+    /// Where a fresh fold begins; the oldest block that is kept if `None`.
+    start: Option<Position>,
+    items: VecDeque<Item>,
+    /// The furthest progress that any relay has told.
+    done: Option<Progress>,
+    /// Progress of this machine that it has not told yet.
+    untold: Option<Progress>,
+    serving: bool,
+    /// A read of the log is under way.
+    pub(crate) reading: bool,
+    /// The next block waits for definitions of series.
+    blocked: bool,
+    heard: Instant,
+    given_up: bool,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        network: NetworkId,
+        machine: MachineId,
+        config: &UplinkConfig,
+        done: Option<Progress>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            machine,
+            network,
+            windows: Windows::new(network, machine, config.windows.clone()),
+            start: done.map(|done| done.resume),
+            items: VecDeque::new(),
+            done,
+            untold: None,
+            serving: false,
+            reading: false,
+            blocked: false,
+            heard: now,
+            given_up: false,
+        }
+    }
+
+    /// What comes next, as far as `logs` tells.
+    pub(crate) fn next(&self, logs: &Logs) -> Next {
+        if self.blocked || self.items.len() >= ITEMS_MAX {
+            return Next::Wait; // What is kept is the oldest that nobody has uploaded.
+        }
+        let Some(last) = self.windows.last() else {
+            return self.first(logs);
+        };
+        let Some(info) = logs.get(&last.epoch) else {
+            return Next::Wait;
+        };
+        let after = logs.range(last.epoch..).nth(1);
+        let cut = match after {
+            Some((epoch, next)) if next.end >= next.floor && next.floor <= FIRST => {
+                match next.continues {
+                    None => return Next::FirstOf(*epoch),
+                    Some(Some(cut)) if cut.epoch == last.epoch => Some(cut.sequence),
+                    Some(_) => None,
+                }
+            }
+            _ => None,
+        };
+        let following = last.sequence.saturating_add(1);
+        match (cut, after) {
+            (Some(cut), _) if last.sequence > cut => Next::Rewind,
+            (Some(cut), Some((epoch, _))) if last.sequence == cut => Next::Block(Position {
+                epoch: *epoch,
+                sequence: FIRST,
+            }),
+            _ if following.max(info.floor) <= info.end => {
+                let sequence = following.max(info.floor);
+                Next::Block(Position {
+                    epoch: last.epoch,
+                    sequence,
+                })
+            }
+            // The next epoch does not know of this one: its disk was lost in between.
+            (None, Some((epoch, next))) if next.end >= next.floor => Next::Block(Position {
+                epoch: *epoch,
+                sequence: next.floor.max(FIRST),
+            }),
+            _ => Next::Wait,
+        }
+    }
+
+    /// Where a fold begins of which nothing has been read.
+    fn first(&self, logs: &Logs) -> Next {
+        let wanted = self
+            .start
+            .and_then(|start| logs.range(start.epoch..).next());
+        let Some((epoch, info)) = wanted.or_else(|| logs.iter().next()) else {
+            return Next::Wait;
+        };
+        let mut sequence = info.floor.max(FIRST);
+        if let Some(start) = self.start.filter(|start| start.epoch == *epoch) {
+            let cut = logs
+                .range(*epoch..)
+                .nth(1)
+                .and_then(|(_, next)| next.continues.flatten());
+            let left_behind =
+                cut.is_some_and(|cut| cut.epoch == *epoch && start.sequence > cut.sequence);
+            if !left_behind {
+                sequence = sequence.max(start.sequence);
+            }
+        }
+        if sequence <= info.end {
+            Next::Block(Position {
+                epoch: *epoch,
+                sequence,
+            })
+        } else {
+            Next::Wait
+        }
+    }
+
+    /// Definitions of series have arrived.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Folds the next block, or waits for definitions of its series.
+    pub(crate) fn apply(
+        &mut self,
+        now: Instant,
+        block: &Block,
+        config: &UplinkConfig,
+        catalogue: &Catalogue,
+    ) {
+        let header = block.header();
+        // Gossip has decoded it before, so the columns are there.
+        let Ok(mut readings) = block.readings() else {
+            return;
+        };
+        let defined = |reading: &model::Reading| catalogue.definition(&header.log, reading.series);
+        if readings.iter().any(|reading| defined(reading).is_none()) {
+            self.blocked = true;
+            return;
+        }
+        if !config.patterns.is_empty() {
+            let names = catalogue.names(&self.machine);
+            readings.retain(|reading| {
+                defined(reading).is_some_and(|series| config.wants(&names, &series.name))
+            });
+        }
+        let define = |number| catalogue.definition(&header.log, number);
+        let applied = match self.windows.apply(header, &readings, define) {
+            Ok(applied) => applied,
+            Err(_) => {
+                // Part of the log is gone for good: what came before it is given as it is.
+                let rest = self.windows.give_up();
+                self.emit(rest);
+                self.windows = Windows::new(self.network, self.machine, config.windows.clone());
+                self.windows
+                    .apply(header, &readings, define)
+                    .unwrap_or_default()
+            }
+        };
+        self.hear(now);
+        self.emit(applied);
+    }
+
+    /// The origin has nothing to say beyond its last block.
+    pub(crate) fn pass(&mut self, last: Position, watermark: Timestamp) {
+        let applied = self.windows.pass(last, watermark);
+        self.emit(applied);
+    }
+
+    /// Gives partial records if the origin has been silent for too long.
+    pub(crate) fn check_silence(&mut self, now: Instant, config: &UplinkConfig) {
+        if self.silence_deadline(config).is_some_and(|at| at <= now) {
+            self.given_up = true;
+            let applied = self.windows.give_up();
+            self.emit(applied);
+        }
+    }
+
+    /// When the origin will have been silent for too long; `None` if nothing is unfinished.
+    pub(crate) fn silence_deadline(&self, config: &UplinkConfig) -> Option<Instant> {
+        let waits = !self.given_up && self.windows.has_unfinished();
+        waits.then(|| self.heard + config.partial_after)
+    }
+
+    /// Starts over where another relay's successor would.
+    pub(crate) fn rewind(&mut self, config: &UplinkConfig) {
+        self.windows = Windows::new(self.network, self.machine, config.windows.clone());
+        self.start = self.done.map(|done| done.resume);
+        self.items.clear();
+        self.untold = None;
+    }
+
+    /// A relay has told its progress.
+    pub(crate) fn on_progress(&mut self, progress: Progress, config: &UplinkConfig) {
+        if self.done.is_some_and(|done| done >= progress) {
+            return;
+        }
+        self.done = Some(progress);
+        self.items.retain(|item| !covers(&progress, &item.record));
+        if self
+            .windows
+            .last()
+            .is_none_or(|last| last < progress.resume)
+        {
+            self.rewind(config); // The log between is not needed any more.
+        }
+    }
+
+    /// Starts or stops serving; while serving, records are uploaded.
+    pub(crate) fn set_serving(&mut self, serving: bool) {
+        self.serving = serving;
+        if !serving {
+            self.items.retain(|item| !item.acknowledged);
+            self.items.iter_mut().for_each(|item| item.upload = None);
+            self.untold = None;
+        }
+    }
+
+    /// Takes the records that wait for upload, naming each with the next id.
+    pub(crate) fn take_uploads(&mut self, next: &mut UploadId) -> Vec<(UploadId, Record)> {
+        if !self.serving {
+            return Vec::new();
+        }
+        let mut uploads = Vec::new();
+        for item in self.items.iter_mut().filter(|item| item.upload.is_none()) {
+            next.0 += 1;
+            item.upload = Some(*next);
+            uploads.push((*next, item.record.clone()));
+        }
+        uploads
+    }
+
+    /// The uplink has done with a record. Returns whether it was one of this origin's.
+    pub(crate) fn on_uploaded(&mut self, id: UploadId) -> bool {
+        let Some(item) = self.items.iter_mut().find(|item| item.upload == Some(id)) else {
+            return false;
+        };
+        item.acknowledged = true;
+        while self.items.front().is_some_and(|item| item.acknowledged) {
+            if let Some(item) = self.items.pop_front() {
+                self.untold = item.then.or(self.untold);
+            }
+        }
+        true
+    }
+
+    /// Takes progress that nobody has been told of.
+    pub(crate) fn take_progress(&mut self) -> Option<Progress> {
+        self.untold
+            .take()
+            .filter(|progress| self.done.is_none_or(|done| done < *progress))
+    }
+
+    pub(crate) fn has_untold_progress(&self) -> bool {
+        self.untold.is_some()
+    }
+
+    /// The origin has given a sign of life.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.given_up = false;
+    }
+
+    fn emit(&mut self, applied: Applied) {
+        let done = self.done;
+        let fresh = |record: &Record| !done.is_some_and(|done| covers(&done, record));
+        let items = applied
+            .records
+            .into_iter()
+            .filter(fresh)
+            .map(|record| Item {
+                record,
+                upload: None,
+                acknowledged: false,
+                then: None,
+            });
+        self.items.extend(items);
+        if let (Some(item), Some(progress)) = (self.items.back_mut(), progress_of(&self.windows)) {
+            item.then = Some(progress);
+        }
+    }
+}
+
+/// Whether a relay with this progress has had the record acknowledged.
+fn covers(progress: &Progress, record: &Record) -> bool {
+    let key = &record.key;
+    let contributor = Position {
+        epoch: key.log_epoch,
+        sequence: key.last_sequence,
+    };
+    let end = key.window_start.saturating_add(key.window_length);
+    key.complete && contributor <= progress.through && end <= progress.watermark
+}
+
+fn progress_of(windows: &Windows) -> Option<Progress> {
+    let through = windows.last()?;
+    let resume = windows.resume()?;
+    Some(Progress {
+        through,
+        watermark: windows.watermark(),
+        resume,
+    })
+}
+
+/// The first block of an epoch.
+const FIRST: Sequence = 1;
+/// Records of one origin that wait at one uplink; beyond it the log is not read on, and gives
+/// them again later. Source: guess, an hour of ten series with windows of ten seconds.
+const ITEMS_MAX: usize = 4_096;

@@ -1,0 +1,249 @@
+//! What a node is told and what it asks for.
+
+use std::time::Duration;
+
+use aggregate::Record;
+use election::UplinkId;
+use gossip::{FrontierEntry, Span, Write};
+use model::{
+    Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
+    Sequence, State, Timestamp,
+};
+use overlay::{Address, Contact};
+use statemachine::Ticket;
+use wire::Frame;
+
+/// Names a request of the application and its one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Names a record that was handed to an uplink, until the uplink has answered for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UploadId(pub u64);
+
+/// When readings count as published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AckLevel {
+    /// They are in a block that is on its way to disk and neighbours.
+    Accepted,
+    /// They are on this machine's disk.
+    Durable,
+    /// They are on this machine's disk and on those of this many direct neighbours.
+    Replicated(u8),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The wall clock says this now. Given before anything else, then about every second and when
+    /// the clock has been set; in between the node counts on by itself.
+    WallClock(Timestamp, ClockState),
+    /// This machine's own addresses; replaces those before.
+    OwnAddresses(Vec<Address>),
+    /// Discovery found a machine.
+    Discovered(Contact),
+    /// An authenticated link stands.
+    LinkUp(MachineId),
+    /// The last link to a machine is gone.
+    LinkDown(MachineId),
+    /// A dial led nowhere.
+    DialFailed(MachineId),
+    /// A round trip over a link was measured.
+    RoundTrip(MachineId, Duration),
+    /// A frame that decoded, over an open link. Its signatures have not been checked.
+    Received(MachineId, Frame),
+    /// The send queue to a machine is full: what was given since is dropped.
+    Congested(MachineId),
+    /// The send queue has room again.
+    Drained(MachineId),
+    /// The application publishes readings, at most [`model::Block::READINGS_MAX`]; they go into one
+    /// block.
+    Publish {
+        /// Names the answer.
+        request: RequestId,
+        /// The readings.
+        readings: Vec<NewReading>,
+        /// The publisher's own name and number of this batch, which make sending it again safe.
+        publisher: Option<PublisherMark>,
+        /// When to answer.
+        level: AckLevel,
+    },
+    /// [`Output::Persist`] is on disk.
+    Persisted(Ticket),
+    /// [`Output::Persist`] failed.
+    PersistFailed(Ticket),
+    /// The answer to [`Output::Read`]: blocks in the order of their sequences; what could not be
+    /// read is left out.
+    BlocksRead(Ticket, Vec<Block>),
+    /// An uplink can be reached, or cannot any more.
+    UplinkReachable(UplinkId, bool),
+    /// An uplink has done with these records: acknowledged by the sink, or set aside for good.
+    Uploaded(UplinkId, Vec<UploadId>),
+    /// The store keeps a log from this block on only.
+    FloorMoved(LogId, Sequence),
+    /// Stop in order: seal what is gathered, resign, then say [`Output::Stopped`].
+    Stop,
+}
+
+/// What the caller must do, in this order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Open a link.
+    Dial(Contact),
+    /// Queue a frame; if there is no room, drop it and say [`Input::Congested`].
+    Send(MachineId, Frame),
+    /// Nobody needs the link: close it.
+    Release(MachineId),
+    /// Keep a contact over a restart.
+    Learned(Contact),
+    /// Write, then say [`Input::Persisted`] or [`Input::PersistFailed`].
+    Persist(Ticket, Write),
+    /// Read blocks and say [`Input::BlocksRead`].
+    Read {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Their log.
+        log: LogId,
+        /// Which ones.
+        span: Span,
+        /// Stop before the encoded blocks exceed this, but give at least one. Unit: bytes.
+        bytes_max: usize,
+    },
+    /// A block that is durable now, at most once each, own blocks included.
+    Deliver(Block),
+    /// A state that replaces the one with its key.
+    StateChanged(State),
+    /// The answer to a request.
+    Reply(RequestId, Result<Published, PublishError>),
+    /// A new epoch starts: note its counter durably before the next own block is written.
+    EpochStarted(Epoch),
+    /// Give a record to an uplink's outbox.
+    Upload {
+        /// Which uplink.
+        uplink: UplinkId,
+        /// Names the record until [`Input::Uploaded`].
+        id: UploadId,
+        /// The record.
+        record: Record,
+    },
+    /// Another relay serves this origin now: drop its records that are not delivered.
+    Withdraw(UplinkId, MachineId),
+    /// Something worth a log line.
+    Event(Event),
+    /// The last output: all is written that was accepted.
+    Stopped(CleanStop),
+}
+
+/// What is worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A machine became a neighbour.
+    NeighbourUp(MachineId),
+    /// A machine is no neighbour any more.
+    NeighbourDown(MachineId),
+    /// The relays of an uplink changed.
+    Relays(UplinkId, Vec<MachineId>),
+    /// This machine serves an origin at an uplink from now on.
+    Serving(UplinkId, MachineId),
+    /// This machine serves an origin no longer.
+    Yielded(UplinkId, MachineId),
+    /// This machine was paused for longer than relays may be, and holds its uploads back.
+    Fenced,
+    /// A peer broke a protocol: which one, and how.
+    Misbehaved(MachineId, String),
+    /// A block or state could not be written.
+    NotPersisted(String),
+    /// An origin's aggregation started over, because it had read blocks that its log left behind.
+    Rewound(UplinkId, MachineId),
+}
+
+/// What was done with published readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// How many readings were stored by this request; zero if it had been stored before.
+    pub readings: usize,
+    /// The publisher had sent the same before; it is stored once.
+    pub repeated: bool,
+}
+
+/// Why readings were not published. Nothing of them is kept, unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The membership of this machine lacks the role `publish`.
+    #[error(
+        "this machine's membership lacks the role `publish`; ask the operator to admit it anew"
+    )]
+    NotPermitted,
+    /// More than fits into a block.
+    #[error(
+        "a batch of {readings} readings and {bytes} bytes does not fit into one block; send at most {readings_max} readings and {bytes_max} bytes at once"
+    )]
+    TooLarge {
+        /// How many readings were given.
+        readings: usize,
+        /// Their size. Unit: bytes.
+        bytes: usize,
+        /// The most readings of one batch.
+        readings_max: usize,
+        /// The most bytes of one batch.
+        bytes_max: usize,
+    },
+    /// More series than one machine may have.
+    #[error(
+        "more than {max} series in one epoch; put what varies into values or labels that repeat"
+    )]
+    TooManySeries {
+        /// The most series.
+        max: usize,
+    },
+    /// The disk does not keep up.
+    #[error("the disk does not keep up; try again, and publish more readings per batch")]
+    Busy,
+    /// The disk refused; what was sent ahead to neighbours may come back from them.
+    #[error(
+        "the readings could not be written to disk; see the log of this node, free space or replace the disk, then send them again"
+    )]
+    NotPersisted,
+    /// `replicated:N` asks for more neighbours than this machine keeps.
+    #[error("replicated:{asked} asks for more neighbours than the {max} that this machine keeps")]
+    TooManyReplicas {
+        /// What was asked for.
+        asked: u8,
+        /// The most that can be.
+        max: usize,
+    },
+    /// The node stops.
+    #[error("this node is stopping; send the readings again when it is back")]
+    Stopping,
+}
+
+/// What must be kept over a stop in order, so that the epoch goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanStop {
+    /// The epoch that ended in order.
+    pub epoch: Epoch,
+    /// The last block in it; 0 if there was none.
+    pub last_sequence: Sequence,
+    /// The counter of the last own state.
+    pub state_counter: u64,
+}
+
+/// What the disk knew at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// What is held of every log.
+    pub frontier: Vec<FrontierEntry>,
+    /// The persistent states.
+    pub states: Vec<State>,
+    /// The address book.
+    pub contacts: Vec<Contact>,
+    /// Present if the last stop was in order.
+    pub clean: Option<CleanStop>,
+    /// The highest counter of an own epoch that was ever started; 0 if none.
+    pub epoch_counter_highest: u64,
+    /// The last own block of the gap-free part of the newest own log.
+    pub last_own: Option<(Position, BlockHash)>,
+    /// How far each numbering publisher had come in own blocks.
+    pub publishers: Vec<PublisherMark>,
+}

@@ -1,0 +1,588 @@
+//! Publisher: gathers readings into blocks, numbers and signs them, and answers publishers.
+//!
+//! A lone reading leaves at once; a flood is gathered for at most `Config::gather` or until a block
+//! is full. A batch never spans two blocks, so a publisher's mark and its readings live or die
+//! together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use identity::Keypair;
+use model::{
+    Block, BlockHash, BlockHeader, ClockState, Draft, Epoch, LogId, MachineId, NetworkId,
+    NewReading, Position, PublisherMark, Quality, QualityLevel, QualityReason, Reading, Sequence,
+    SeriesDefinition, SeriesNumber, Timestamp, Value,
+};
+use statemachine::{BoundedQueue, Instant};
+
+use crate::{AckLevel, PublishError, Published, RequestId};
+
+/// Wall-clock time with its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wall {
+    pub(crate) time: Timestamp,
+    pub(crate) state: ClockState,
+}
+
+/// What the publisher wants done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Tell everyone what a series number means; before the first block that uses it.
+    Define(Epoch, SeriesNumber, Arc<SeriesDefinition>),
+    /// Send and store a block.
+    Publish(Block),
+    /// Answer a publisher.
+    Reply(RequestId, Result<Published, PublishError>),
+}
+
+/// One call of a publisher.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) request: RequestId,
+    pub(crate) readings: Vec<NewReading>,
+    pub(crate) publisher: Option<PublisherMark>,
+    pub(crate) level: AckLevel,
+}
+
+/// A request that waits for its block.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    request: RequestId,
+    readings: usize,
+    repeated: bool,
+    level: AckLevel,
+}
+
+impl Waiting {
+    fn reply(self, result: Result<(), PublishError>) -> Effect {
+        let readings = if self.repeated { 0 } else { self.readings };
+        let published = Published {
+            readings,
+            repeated: self.repeated,
+        };
+        Effect::Reply(self.request, result.map(|()| published))
+    }
+}
+
+/// What is gathered for the next block. Series get their numbers when it is sealed, so that an
+/// epoch that starts in between costs nothing.
+#[derive(Debug, Default)]
+struct Gathered {
+    readings: Vec<NewReading>,
+    bytes: usize,
+    marks: BTreeMap<String, u64>,
+    waiting: Vec<Waiting>,
+}
+
+/// Where a publisher's last batch is.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    sequence: u64,
+    /// `None` while it is gathered.
+    block: Option<Position>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    machine: MachineId,
+    network: NetworkId,
+    gather: Duration,
+    watermark_delay: Duration,
+    epoch: Epoch,
+    last: Sequence,
+    previous: BlockHash,
+    continues: Option<Position>,
+    watermark: Timestamp,
+    series: BTreeMap<Arc<SeriesDefinition>, SeriesNumber>,
+    queue: BoundedQueue<Batch>,
+    gathered: Gathered,
+    /// Sealed blocks that are not durable yet, with who waits for them.
+    unsynced: BTreeMap<Position, Vec<Waiting>>,
+    /// Durable blocks whose requests wait for neighbours.
+    unreplicated: BTreeMap<Position, Vec<Waiting>>,
+    marks: BTreeMap<String, Mark>,
+    sealed_at: Option<Instant>,
+    /// Sealing waits until then: the epoch before may still be completed by neighbours.
+    held_until: Option<Instant>,
+    effects: Vec<Effect>,
+}
+
+/// Where the numbering goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) epoch: Epoch,
+    /// The last block of this epoch; 0 in a new one.
+    pub(crate) last: Sequence,
+    /// The last block of all, which the next one names.
+    pub(crate) last_own: Option<(Position, BlockHash)>,
+    pub(crate) held_until: Option<Instant>,
+}
+
+impl Publisher {
+    pub(crate) fn new(
+        machine: MachineId,
+        network: NetworkId,
+        config: &crate::Config,
+        start: Start,
+        publishers: Vec<PublisherMark>,
+    ) -> Self {
+        let before = Position {
+            epoch: Epoch { counter: 0, tag: 0 },
+            sequence: 0,
+        };
+        let marks = publishers
+            .into_iter()
+            .map(|mark| {
+                (
+                    mark.publisher,
+                    Mark {
+                        sequence: mark.sequence,
+                        block: Some(before),
+                    },
+                )
+            })
+            .collect();
+        let mut publisher = Self {
+            machine,
+            network,
+            gather: config.gather,
+            watermark_delay: config.watermark_delay,
+            epoch: start.epoch,
+            last: start.last,
+            previous: BlockHash([0; 32]),
+            continues: None,
+            watermark: Timestamp::MIN,
+            series: BTreeMap::new(),
+            queue: BoundedQueue::new(QUEUE_MAX),
+            gathered: Gathered::default(),
+            unsynced: BTreeMap::new(),
+            unreplicated: BTreeMap::new(),
+            marks,
+            sealed_at: None,
+            held_until: start.held_until,
+            effects: Vec::new(),
+        };
+        publisher.follow(start.last_own);
+        publisher
+    }
+
+    /// The epoch before is known up to this block: the next one names it.
+    pub(crate) fn follow(&mut self, last_own: Option<(Position, BlockHash)>) {
+        let Some((position, hash)) = last_own else {
+            return;
+        };
+        self.previous = hash;
+        if self.last == 0 && position.epoch < self.epoch {
+            self.continues = Some(position);
+        }
+    }
+
+    /// Knows what a series number of the running epoch means, from before a stop in order.
+    pub(crate) fn remember(&mut self, number: SeriesNumber, definition: SeriesDefinition) {
+        self.series.insert(Arc::new(definition), number);
+    }
+
+    /// Starts another epoch, because others know a later one of this machine.
+    pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
+        if self.last > 0 {
+            self.continues = Some(self.last());
+        }
+        self.epoch = epoch;
+        self.last = 0;
+        self.series.clear();
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The last block that was sealed; sequence 0 before the first of the epoch.
+    pub(crate) fn last(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            sequence: self.last,
+        }
+    }
+
+    /// Whether blocks are sealed already.
+    pub(crate) fn is_open(&self) -> bool {
+        self.held_until.is_none()
+    }
+
+    /// Raises the watermark to `wall` less the delay, for the state that says so.
+    pub(crate) fn advance_watermark(&mut self, wall: Wall) -> Timestamp {
+        self.watermark = self
+            .watermark
+            .max(wall.time.saturating_sub(self.watermark_delay));
+        self.watermark
+    }
+
+    /// Takes a batch, or refuses it with the reason.
+    pub(crate) fn publish(&mut self, batch: Batch) {
+        let bytes = batch_bytes(&batch.readings);
+        let readings = batch.readings.len();
+        if readings > Block::READINGS_MAX || bytes > BATCH_BYTES_MAX {
+            let (readings_max, bytes_max) = (Block::READINGS_MAX, BATCH_BYTES_MAX);
+            let error = PublishError::TooLarge {
+                readings,
+                bytes,
+                readings_max,
+                bytes_max,
+            };
+            self.effects.push(Effect::Reply(batch.request, Err(error)));
+            return;
+        }
+        let request = batch.request;
+        if self.queue.push(batch).is_err() {
+            self.effects
+                .push(Effect::Reply(request, Err(PublishError::Busy)));
+        }
+    }
+
+    /// Moves what can be moved: batches into the block that is gathered, full or due blocks out.
+    pub(crate) fn pump(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
+        while let Some(batch) = self.queue.first() {
+            if self.fits(batch) {
+                if let Some(batch) = self.queue.pop() {
+                    self.gather(batch, wall);
+                }
+            } else if self.may_seal() {
+                self.seal(keypair, now, wall);
+            } else {
+                return;
+            }
+        }
+        if self.may_seal() && self.seal_at().is_some_and(|at| at <= now) {
+            self.seal(keypair, now, wall);
+        }
+    }
+
+    /// When `pump` wants to be called again.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.gathered.waiting.is_empty() && self.queue.is_empty() {
+            return self.held_until;
+        }
+        match self.held_until {
+            Some(until) => Some(until),
+            None if self.may_seal() => self.seal_at(),
+            None => None, // A block becoming durable makes room.
+        }
+    }
+
+    /// Seals whatever is gathered, for a stop in order.
+    pub(crate) fn flush(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+        self.held_until = None;
+        self.pump(keypair, now, wall);
+        if !self.gathered.waiting.is_empty() {
+            self.seal(keypair, now, wall);
+        }
+        while let Some(batch) = self.queue.pop() {
+            self.effects
+                .push(Effect::Reply(batch.request, Err(PublishError::Stopping)));
+        }
+    }
+
+    /// Whether every sealed block is durable.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    /// An own block is on disk.
+    pub(crate) fn on_durable(&mut self, position: Position) {
+        let waiting = self.unsynced.remove(&position).unwrap_or_default();
+        for waiting in waiting {
+            match waiting.level {
+                AckLevel::Accepted => {}
+                AckLevel::Durable => self.effects.push(waiting.reply(Ok(()))),
+                AckLevel::Replicated(_) => {
+                    self.unreplicated.entry(position).or_default().push(waiting);
+                }
+            }
+        }
+        while self.unreplicated.len() > UNREPLICATED_MAX {
+            let Some((_, waiting)) = self.unreplicated.pop_first() else {
+                break;
+            };
+            for waiting in waiting {
+                self.effects.push(waiting.reply(Err(PublishError::Busy)));
+            }
+        }
+    }
+
+    /// An own block could not be written.
+    pub(crate) fn on_not_persisted(&mut self, position: Position) {
+        for waiting in self.unsynced.remove(&position).unwrap_or_default() {
+            if waiting.level != AckLevel::Accepted {
+                self.effects
+                    .push(waiting.reply(Err(PublishError::NotPersisted)));
+            }
+        }
+        self.marks.retain(|_, mark| mark.block != Some(position));
+    }
+
+    /// Neighbours' frontiers have moved; `holders` counts those that cover a block.
+    pub(crate) fn on_frontiers(&mut self, holders: impl Fn(Position) -> usize) {
+        let effects = &mut self.effects;
+        self.unreplicated.retain(|position, waiting| {
+            let held = holders(*position);
+            waiting.retain(|waiting| {
+                let AckLevel::Replicated(asked) = waiting.level else {
+                    return false;
+                };
+                let done = held >= usize::from(asked);
+                if done {
+                    effects.push(waiting.reply(Ok(())));
+                }
+                !done
+            });
+            !waiting.is_empty()
+        });
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn may_seal(&self) -> bool {
+        self.held_until.is_none() && self.unsynced.len() < UNSYNCED_MAX
+    }
+
+    fn seal_at(&self) -> Option<Instant> {
+        if self.gathered.waiting.is_empty() {
+            return None;
+        }
+        Some(self.sealed_at.map_or(Instant::ZERO, |at| at + self.gather))
+    }
+
+    fn fits(&self, batch: &Batch) -> bool {
+        let new_mark = batch.publisher.as_ref().is_some_and(|mark| {
+            !self.gathered.marks.contains_key(&mark.publisher)
+                && self.gathered.marks.len() >= Block::PUBLISHERS_MAX
+        });
+        !new_mark
+            && self.gathered.readings.len() + batch.readings.len() <= Block::READINGS_MAX
+            && self.gathered.bytes + batch_bytes(&batch.readings) <= BATCH_BYTES_MAX
+            && self.gathered.waiting.len() < Block::READINGS_MAX
+    }
+
+    /// Puts a batch into the block that is gathered, unless it was stored before.
+    fn gather(&mut self, batch: Batch, wall: Wall) {
+        let Batch {
+            request,
+            readings,
+            publisher,
+            level,
+        } = batch;
+        let mut waiting = Waiting {
+            request,
+            readings: readings.len(),
+            repeated: false,
+            level,
+        };
+        if let Some(mark) = &publisher
+            && let Some(known) = self.marks.get(&mark.publisher).copied()
+            && known.sequence >= mark.sequence
+        {
+            waiting.repeated = true;
+            self.wait_for(known.block, waiting);
+            return;
+        }
+        if self.series.len() + self.count_new_series(&readings) > SERIES_MAX {
+            let error = PublishError::TooManySeries { max: SERIES_MAX };
+            self.effects.push(waiting.reply(Err(error)));
+            return;
+        }
+        self.gathered.bytes += batch_bytes(&readings);
+        self.gathered
+            .readings
+            .extend(readings.into_iter().map(|reading| {
+                let quality = judge(reading.quality, reading.time, wall);
+                NewReading { quality, ..reading }
+            }));
+        if let Some(mark) = publisher {
+            self.note_mark(mark);
+        }
+        if level == AckLevel::Accepted {
+            self.effects.push(waiting.reply(Ok(())));
+        }
+        self.gathered.waiting.push(waiting);
+    }
+
+    /// A repeated batch is answered when the block that holds it is as safe as was asked for.
+    fn wait_for(&mut self, block: Option<Position>, waiting: Waiting) {
+        if waiting.level == AckLevel::Accepted {
+            self.effects.push(waiting.reply(Ok(())));
+            return;
+        }
+        let Some(block) = block else {
+            self.gathered.waiting.push(waiting);
+            return;
+        };
+        if let Some(others) = self.unsynced.get_mut(&block) {
+            others.push(waiting);
+        } else if waiting.level == AckLevel::Durable || block.sequence == 0 {
+            self.effects.push(waiting.reply(Ok(())));
+        } else {
+            self.unreplicated.entry(block).or_default().push(waiting);
+        }
+    }
+
+    fn note_mark(&mut self, mark: PublisherMark) {
+        if self.marks.len() >= MARKS_MAX && !self.marks.contains_key(&mark.publisher) {
+            let stored = self.marks.iter().filter(|(_, mark)| mark.block.is_some());
+            let oldest = stored.min_by_key(|(_, mark)| mark.block);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                self.marks.remove(&name);
+            }
+        }
+        self.gathered
+            .marks
+            .insert(mark.publisher.clone(), mark.sequence);
+        self.marks.insert(
+            mark.publisher,
+            Mark {
+                sequence: mark.sequence,
+                block: None,
+            },
+        );
+    }
+
+    fn count_new_series(&self, readings: &[NewReading]) -> usize {
+        let mut new = BTreeSet::new();
+        for run in readings.chunk_by(|a, b| Arc::ptr_eq(&a.series, &b.series)) {
+            if let Some(reading) = run.first()
+                && !self.series.contains_key(&reading.series)
+            {
+                new.insert(&reading.series);
+            }
+        }
+        new.len()
+    }
+
+    fn next_position(&self) -> Position {
+        Position {
+            epoch: self.epoch,
+            sequence: self.last + 1,
+        }
+    }
+
+    /// Gives every series of the readings its number, and tells everyone of new ones.
+    fn number(&mut self, readings: Vec<NewReading>) -> Vec<Reading> {
+        let mut numbered = Vec::with_capacity(readings.len());
+        let mut memo: Option<(Arc<SeriesDefinition>, SeriesNumber)> = None;
+        for reading in readings {
+            let series = match memo {
+                Some((ref known, number)) if Arc::ptr_eq(known, &reading.series) => number,
+                _ => self.number_of(&reading.series),
+            };
+            memo = Some((reading.series, series));
+            let (time, value, quality) = (reading.time, reading.value, reading.quality);
+            numbered.push(Reading {
+                series,
+                time,
+                value,
+                quality,
+            });
+        }
+        numbered
+    }
+
+    fn number_of(&mut self, series: &Arc<SeriesDefinition>) -> SeriesNumber {
+        if let Some(number) = self.series.get(series) {
+            return *number;
+        }
+        let number = SeriesNumber(u32::try_from(self.series.len() + 1).unwrap_or(u32::MAX));
+        self.series.insert(Arc::clone(series), number);
+        self.effects
+            .push(Effect::Define(self.epoch, number, Arc::clone(series)));
+        number
+    }
+
+    fn seal(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+        let gathered = std::mem::take(&mut self.gathered);
+        let watermark = self.advance_watermark(wall);
+        let position = self.next_position();
+        let readings = self.number(gathered.readings);
+        let mut publishers = Vec::with_capacity(gathered.marks.len());
+        for (publisher, sequence) in gathered.marks {
+            if let Some(mark) = self.marks.get_mut(&publisher) {
+                mark.block = Some(position);
+            }
+            publishers.push(PublisherMark {
+                publisher,
+                sequence,
+            });
+        }
+        let header = BlockHeader {
+            log: LogId {
+                machine: self.machine,
+                epoch: self.epoch,
+            },
+            sequence: position.sequence,
+            previous: self.previous.prefix(),
+            continues: self.continues.take(),
+            sealed: wall.time,
+            watermark,
+            count: u32::try_from(readings.len()).unwrap_or(u32::MAX),
+            publishers,
+        };
+        let draft = Draft { header, readings };
+        let block = draft
+            .seal(&self.network, |hash| keypair.sign(hash))
+            .expect("gathered readings are within a block's limits");
+        self.last = position.sequence;
+        self.previous = block.hash(&self.network);
+        self.sealed_at = Some(now);
+        self.unsynced.insert(position, gathered.waiting);
+        self.effects.push(Effect::Publish(block));
+    }
+}
+
+/// Size of a batch towards [`BATCH_BYTES_MAX`].
+fn batch_bytes(readings: &[NewReading]) -> usize {
+    let value_bytes = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::F64(_) | Value::I64(_) => 8,
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+    };
+    readings
+        .iter()
+        .map(|reading| value_bytes(&reading.value))
+        .sum()
+}
+
+/// The quality of a reading, less if this machine's clock or the reading's time is in doubt.
+fn judge(quality: Quality, time: Timestamp, wall: Wall) -> Quality {
+    if quality.level != QualityLevel::Good {
+        quality
+    } else if wall.state == ClockState::Unsynchronised {
+        Quality::new(QualityLevel::Uncertain, QualityReason::ClockUnsynchronised)
+    } else if time > wall.time.saturating_add(AHEAD_MAX) {
+        Quality::new(QualityLevel::Uncertain, QualityReason::TimeAhead)
+    } else {
+        quality
+    }
+}
+
+/// Batches that wait for room in a block. Source: guess, a second of ten sources and some more.
+const QUEUE_MAX: usize = 256;
+/// Sealed blocks that are not durable yet; beyond it a publisher hears `Busy`. Source: guess.
+const UNSYNCED_MAX: usize = 64;
+/// Blocks whose requests wait for neighbours; beyond it the oldest hear `Busy`. Source: guess.
+const UNREPLICATED_MAX: usize = 1_024;
+/// Series of one epoch. Source: guess, ten times what a busy PLC exposes.
+const SERIES_MAX: usize = 16_384;
+/// Numbering publishers that are remembered; beyond it the one that was quiet longest is not.
+/// Source: guess.
+const MARKS_MAX: usize = 4_096;
+/// Most bytes of one batch and of one block's readings. A reading costs its value and at most 24
+/// bytes, so that the worst block stays below [`Block::ENCODED_BYTES_MAX`].
+const BATCH_BYTES_MAX: usize = 128 * 1024;
+/// How far ahead of this machine's clock a reading may be. Source: guess.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
