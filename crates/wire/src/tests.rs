@@ -1,7 +1,7 @@
 use bytes::{BufMut as _, Bytes};
 use gossip::{FrontierEntry, Message as Gossip, Span};
 use model::{
-    Block, BlockHash, BlockHeader, Draft, Epoch, LogId, MachineId, NetworkId, Quality, Reading,
+    Block, BlockHeader, Draft, Epoch, HashPrefix, LogId, MachineId, NetworkId, Quality, Reading,
     SeriesNumber, Signature, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
     Value,
 };
@@ -89,7 +89,7 @@ fn block_of(log: LogId, sequence: u64, values: impl Iterator<Item = Value>) -> B
     let header = BlockHeader {
         log,
         sequence,
-        previous: BlockHash([0; 32]),
+        previous: HashPrefix::NONE,
         continues: None,
         sealed: Timestamp::from_nanos(2),
         watermark: Timestamp::from_nanos(1),
