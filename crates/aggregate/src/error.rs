@@ -17,4 +17,12 @@ pub enum AggregateError {
     /// What a series number means has not arrived yet; try again when it has.
     #[error("series {} is not defined yet", .0.0)]
     Undefined(SeriesNumber),
+    /// The origin's next epoch continues an earlier block than the last one that was added, or
+    /// that the progress relied on: what lies between does not count. Start a fresh fold, from a
+    /// progress at or before `to` if there is one, and go from `to` straight to the new epoch.
+    #[error("the next epoch continues block {to}: what was added after it does not count")]
+    Rewind {
+        /// The last block of the old epoch that counts.
+        to: Position,
+    },
 }

@@ -1,18 +1,37 @@
 //! Aggregate: event-time windows over one origin's log, computed alike on every relay.
 //!
 //! A window's record is a pure function of the gap-free prefix of its origin's log: every relay
-//! that computes it gets the same bytes, so equal keys mean equal content.
+//! that computes it gets the same bytes, so equal keys mean equal content. Start at
+//! [`Windows::apply`]. Words follow the Dataflow model (Akidau et al., VLDB 2015): watermark,
+//! allowed lateness.
+//!
+//! # Which blocks count
+//!
+//! The epochs of an origin in order, each cut at the block that the first block of the next one
+//! names in `continues`. Blocks of an old epoch beyond that are stragglers and do not count; a
+//! fold that has taken some says [`AggregateError::Rewind`] when it learns so.
+//!
+//! # Numbers
+//!
+//! All sums are taken in log order with `+ - * /` and `sqrt` alone, which IEEE 754 fixes, so that
+//! an ARM and an x86 relay agree to the bit. A good number is one that is finite and whose quality
+//! is good; uncertain counts as bad.
 //!
 //! # Not here
 //!
 //! Where blocks come from (`engine`), where records go (`uplink`), who uploads (`election`).
 
+mod config;
 mod error;
+mod held;
 mod progress;
 mod record;
+mod sketch;
+mod window;
 mod windows;
 
+pub use config::{Applied, Config};
 pub use error::AggregateError;
 pub use progress::Progress;
 pub use record::{Record, RecordKey, SeriesKey, Summary};
-pub use windows::{Applied, Config, Windows};
+pub use windows::Windows;

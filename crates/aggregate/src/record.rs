@@ -1,5 +1,6 @@
 //! Records: the summary of a window of one series.
 
+use std::fmt;
 use std::time::Duration;
 
 use model::{Epoch, Labels, MachineId, NetworkId, Sequence, SeriesName, Timestamp, Unit, Value};
@@ -37,24 +38,73 @@ pub struct RecordKey {
     pub complete: bool,
 }
 
-/// What is known of a window's readings. Numbers are of the readings whose quality is good.
+impl fmt::Display for RecordKey {
+    /// The key as one string without spaces, the same on every platform:
+    /// `NETWORK/MACHINE/NAME[UNIT]{LABEL=VALUE,…}/START/LENGTH/EPOCH/SEQUENCE/complete`, or
+    /// `partial` at the end. Start (since the Unix epoch) and length are in milliseconds, without
+    /// unit or labels their brackets are missing, and what is no ASCII letter, digit, `/`, `-`,
+    /// `_`, `~` or `.` of name, unit and labels is percent-encoded. Different keys print differently.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.complete { "complete" } else { "partial" };
+        write!(f, "{}/{}/{}", self.network, self.machine, self.series)?;
+        write!(
+            f,
+            "/{}",
+            self.window_start.as_nanos().div_euclid(NANOS_PER_MILLI)
+        )?;
+        write!(f, "/{}/{}", self.window_length.as_millis(), self.log_epoch)?;
+        write!(f, "/{}/{state}", self.last_sequence)
+    }
+}
+
+impl fmt::Display for SeriesKey {
+    /// `NAME[UNIT]{LABEL=VALUE,…}`, see [`RecordKey`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_encoded(f, self.name.as_str())?;
+        if !self.unit.as_str().is_empty() {
+            f.write_str("[")?;
+            write_encoded(f, self.unit.as_str())?;
+            f.write_str("]")?;
+        }
+        for (index, (key, value)) in self.labels.iter().enumerate() {
+            f.write_str(if index == 0 { "{" } else { "," })?;
+            write_encoded(f, key)?;
+            f.write_str("=")?;
+            write_encoded(f, value)?;
+        }
+        f.write_str(if self.labels.is_empty() { "" } else { "}" })
+    }
+}
+
+fn write_encoded(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.bytes().try_for_each(|byte| {
+        if byte.is_ascii_alphanumeric() || b"/-_~.".contains(&byte) {
+            write!(f, "{}", char::from(byte))
+        } else {
+            write!(f, "%{byte:02X}")
+        }
+    })
+}
+
+/// What is known of a window's readings. Numbers are of the readings whose quality is good; those
+/// of text and bytes have none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Readings with a good number.
+    /// Readings with a good value: a finite number, a truth value, text or bytes.
     pub count: u64,
     /// The smallest.
     pub min: Option<f64>,
     /// The greatest.
     pub max: Option<f64>,
-    /// Their sum, added in log order.
+    /// Their sum, added in log order; infinite beyond the range of doubles.
     pub sum: f64,
     /// Sum divided by count.
     pub mean: Option<f64>,
     /// The population standard deviation.
     pub stddev: Option<f64>,
-    /// The value with the earliest time; of equal times the first in the log.
+    /// The good value with the earliest time; of equal times the first in the log.
     pub first: Option<Value>,
-    /// The value with the latest time; of equal times the last in the log.
+    /// The good value with the latest time; of equal times the last in the log.
     pub last: Option<Value>,
     /// The mean weighted by how long each value held within the window.
     pub time_weighted_mean: Option<f64>,
@@ -71,4 +121,38 @@ pub struct Record {
     pub key: RecordKey,
     /// What it says.
     pub summary: Summary,
+}
+
+const NANOS_PER_MILLI: i64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_line_that_names_everything() {
+        let epoch = "3-9f2c11aa".parse().expect("an epoch");
+        let labels = [("line".to_owned(), "press hall/3, é".to_owned())];
+        let key = RecordKey {
+            network: NetworkId::from_bytes([1; 32]),
+            machine: MachineId::from_bytes([2; 32]),
+            series: SeriesKey {
+                name: "oil/temperature{x}".parse().expect("a name"),
+                unit: "m/s".parse().expect("a unit"),
+                labels: Labels::new(labels.into()).expect("labels"),
+            },
+            window_start: Timestamp::from_nanos(-10_000_000_000),
+            window_length: Duration::from_secs(10),
+            log_epoch: epoch,
+            last_sequence: 17,
+            complete: true,
+        };
+
+        let expected = format!(
+            "{}/{}/oil/temperature%7Bx%7D[m/s]{{line=press%20hall/3%2C%20%C3%A9}}/-10000/10000\
+             /3-9f2c11aa/17/complete",
+            key.network, key.machine
+        );
+        assert_eq!(key.to_string(), expected);
+    }
 }
