@@ -142,7 +142,7 @@ impl Windows {
             .is_some_and(|progress| progress.through == position)
         {
             self.finish_resuming();
-            revised.clear();
+            applied = Applied::default(); // The predecessor has counted what came too late.
         }
         if self.resuming.is_some() {
             self.evict(&mut applied);
