@@ -105,6 +105,9 @@ impl Labels {
     pub const COUNT_MAX: usize = 16;
     /// Longest key or value. Unit: bytes.
     pub const BYTES_MAX: usize = 128;
+    /// Most bytes in all keys and values together. Source: a series definition must fit into a
+    /// state's payload.
+    pub const TOTAL_BYTES_MAX: usize = 2 * 1024;
 
     /// Checks keys (characters as in names, without `/` levels being empty) and values (no control
     /// characters).
@@ -116,6 +119,15 @@ impl Labels {
         if labels.len() > Self::COUNT_MAX {
             let (count, limit) = (labels.len(), Self::COUNT_MAX);
             return Err(NameError::TooManyLabels { count, limit });
+        }
+        let length = labels.iter().map(|(key, value)| key.len() + value.len());
+        let (length, limit) = (length.sum(), Self::TOTAL_BYTES_MAX);
+        if length > limit {
+            return Err(NameError::TooLong {
+                what: "all labels",
+                length,
+                limit,
+            });
         }
         for (key, value) in &labels {
             check_name("label key", key, Self::BYTES_MAX)?;
@@ -239,6 +251,7 @@ pub(crate) fn check_name(what: &'static str, text: &str, limit: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::State;
 
     #[test]
     fn a_name_with_syntax_of_a_broker_is_refused_with_the_character() {
@@ -255,6 +268,24 @@ mod tests {
         assert!("".parse::<SeriesName>().is_err());
         assert!("a".repeat(256).parse::<SeriesName>().is_err());
         assert!("press/oil/temperature".parse::<SeriesName>().is_ok());
+    }
+
+    #[test]
+    fn the_largest_definition_fits_into_a_state() {
+        let most = Labels::TOTAL_BYTES_MAX / Labels::COUNT_MAX - 2;
+        let labels = |length: usize| {
+            let pairs = (0..Labels::COUNT_MAX).map(|n| (format!("{n:02}"), "v".repeat(length)));
+            Labels::new(pairs.collect())
+        };
+        let definition = SeriesDefinition {
+            name: "n".repeat(SeriesName::BYTES_MAX).parse().expect("a name"),
+            unit: "u".repeat(Unit::BYTES_MAX).parse().expect("a unit"),
+            value_type: ValueType::F64,
+            labels: labels(most).expect("as many as may be"),
+        };
+
+        assert!(definition.to_payload().len() <= State::PAYLOAD_BYTES_MAX);
+        assert!(labels(most + 1).is_err());
     }
 
     #[test]

@@ -200,6 +200,10 @@ impl State {
             });
         }
         let raw = RawState::decode(bytes.clone()).map_err(|_| StateError::Malformed("state"))?;
+        if raw.encoded_len() != bytes.len() {
+            // What the signature does not cover, anyone could change on the way.
+            return Err(StateError::Malformed("bytes beside signature and fields"));
+        }
         let signature = raw.signature.as_ref().try_into();
         let signature = signature.map_err(|_| StateError::Malformed("signature length"))?;
         let draft = RawDraft::decode(raw.signed).map_err(|_| StateError::Malformed("fields"))?;

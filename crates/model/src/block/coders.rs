@@ -1,167 +1,109 @@
-//! Coders: three ways to write numbers down, of which a stream takes the shortest.
+//! Numbers as bytes: in fixed width or by pco, whichever is shorter.
 //!
 //! ```text
-//! none  every number is zero: nothing
-//! fixed bits 1 | each number in that many bits, least significant first
-//! pco   16, 32 or 64 | one chunk's metadata | its one page
+//! 0..=64  | each number in that many bits, least significant first, the last byte filled with zeros
+//! 65..=67 | pco on u16, u32 or u64: one chunk's metadata | its one page
 //! ```
 //!
 //! Pco needs some dozens of numbers to earn back its tables; fewer, and numbers spread evenly, are
-//! best left in fixed width. A Rice code as a fourth way saves another 4 % of the turbine data at
-//! 512 readings a block and 2 % at 4,096, too little for an entropy coder of our own.
+//! best left in fixed width. A Rice code beside the two was tried: it saves another 4 % of the
+//! turbine data at 512 readings a block and 2 % at 4,096, too little for an entropy coder of our
+//! own.
 //!
 //! # Pco
 //!
-//! Format 4.1 without its header, on the narrowest of u16, u32 and u64, since its tables carry
-//! numbers in full width. Only classic mode without differences is written, and nothing else is
-//! read: in this form a chunk decodes to exactly as many numbers as asked for, from tables of at
-//! most 2^14 entries. Other modes allocate what the bytes claim.
+//! Format 4.1 without its header, on the narrowest type, since its tables carry numbers in full
+//! width. Only classic mode without differences is written, and nothing else is read: in this form
+//! a chunk decodes to exactly as many numbers as asked for, from tables of at most 2^14 entries.
+//! Other modes allocate what the bytes claim.
 
+use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec, PagingSpec};
 
 use super::bytes::Cursor;
 use crate::BlockError;
 
-/// How the remainders of a stream are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coder {
-    None,
-    Fixed,
-    Pco,
-}
-
-impl Coder {
-    pub(super) const fn code(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Fixed => 1,
-            Self::Pco => 2,
-        }
-    }
-
-    /// The coder with this number.
-    pub(super) const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::None),
-            1 => Some(Self::Fixed),
-            2 => Some(Self::Pco),
-            _ => None,
-        }
-    }
-}
-
-/// Chooses, writes and reads; keeps its buffers from one stream to the next.
+/// Writes and reads numbers; keeps its buffers from one stream to the next.
 #[derive(Debug, Default)]
-pub(super) struct Coders {
-    width: u32,
+pub(super) struct Coder {
     narrow16: Vec<u16>,
     narrow32: Vec<u32>,
     compressed: Vec<u8>,
 }
 
-impl Coders {
-    /// The coder that needs fewest bytes for `numbers`, at equal length the simplest.
-    pub(super) fn choose(&mut self, numbers: &[u64]) -> Coder {
+impl Coder {
+    /// Appends `numbers`.
+    pub(super) fn encode(&mut self, numbers: &[u64], out: &mut Vec<u8>) {
         let maximum = numbers.iter().copied().max().unwrap_or(0);
-        self.width = u64::BITS - maximum.leading_zeros();
-        if self.width == 0 {
-            return Coder::None;
+        let width = u64::BITS - maximum.leading_zeros();
+        let fixed = packed_bytes(numbers.len(), width);
+        let worth_a_try = width > 0 && numbers.len() >= PCO_COUNT_MIN;
+        if worth_a_try
+            && let Some(code) = self.compress(numbers, width)
+            && self.compressed.len() < fixed
+        {
+            out.push(code);
+            out.extend(&self.compressed);
+            return;
         }
-        let fixed = 1 + packed_bytes(numbers.len(), self.width);
-        let worth_a_try = numbers.len() >= PCO_COUNT_MIN;
-        if worth_a_try && self.compress(numbers) && self.compressed.len() < fixed {
-            Coder::Pco
-        } else {
-            Coder::Fixed
-        }
-    }
-
-    /// Appends `numbers`, for which `coder` was just chosen.
-    pub(super) fn write(&self, coder: Coder, numbers: &[u64], out: &mut Vec<u8>) {
-        match coder {
-            Coder::None => {}
-            Coder::Fixed => {
-                out.push(width_code(self.width));
-                let mut bits = BitWriter::new(out);
-                numbers.iter().for_each(|n| bits.push(*n, self.width));
-                bits.finish();
-            }
-            Coder::Pco => out.extend(&self.compressed),
-        }
+        out.push(width.to_le_bytes()[0]);
+        let mut bits = BitWriter::new(out);
+        numbers.iter().for_each(|n| bits.push(*n, width));
+        bits.finish();
     }
 
     /// Reads `count` numbers into `numbers`, replacing what it held.
-    pub(super) fn read(
+    ///
+    /// # Errors
+    ///
+    /// [`BlockError::Malformed`] if the bytes do not decode to exactly `count` numbers.
+    pub(super) fn decode(
         &mut self,
-        coder: Coder,
         cursor: &mut Cursor<'_>,
         count: usize,
         numbers: &mut Vec<u64>,
     ) -> Result<(), BlockError> {
         numbers.clear();
-        match coder {
-            Coder::None => numbers.resize(count, 0),
-            Coder::Fixed => {
-                let width = u32::from(cursor.byte()?);
-                if width > u64::BITS {
-                    return Err(BlockError::Malformed("width of a number"));
-                }
+        match cursor.byte()? {
+            width @ 0..=WIDTH_MAX => {
+                let width = u32::from(width);
                 let mut bits = BitReader::new(cursor.take(packed_bytes(count, width))?);
                 numbers.extend((0..count).map(|_| bits.read(width)));
             }
-            Coder::Pco => self.decompress(cursor, count, numbers)?,
-        }
-        Ok(())
-    }
-
-    /// Has pco compress `numbers` into `compressed`; false if it will not.
-    fn compress(&mut self, numbers: &[u64]) -> bool {
-        self.compressed.clear();
-        match self.width {
-            0..=16 => {
-                self.compressed.push(16);
-                narrow(numbers, &mut self.narrow16);
-                pco_compress(&self.narrow16, &mut self.compressed)
-            }
-            17..=32 => {
-                self.compressed.push(32);
-                narrow(numbers, &mut self.narrow32);
-                pco_compress(&self.narrow32, &mut self.compressed)
-            }
-            _ => {
-                self.compressed.push(64);
-                pco_compress(numbers, &mut self.compressed)
-            }
-        }
-    }
-
-    fn decompress(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        count: usize,
-        numbers: &mut Vec<u64>,
-    ) -> Result<(), BlockError> {
-        if count < PCO_COUNT_MIN {
-            return Err(BlockError::Malformed("too few numbers for pco"));
-        }
-        match cursor.byte()? {
-            16 => {
+            PCO_U16 => {
                 pco_decompress(cursor, count, &mut self.narrow16)?;
                 numbers.extend(self.narrow16.iter().copied().map(u64::from));
             }
-            32 => {
+            PCO_U32 => {
                 pco_decompress(cursor, count, &mut self.narrow32)?;
                 numbers.extend(self.narrow32.iter().copied().map(u64::from));
             }
-            64 => pco_decompress(cursor, count, numbers)?,
-            _ => return Err(BlockError::Malformed("width of pco's numbers")),
+            PCO_U64 => pco_decompress(cursor, count, numbers)?,
+            _ => return Err(BlockError::Malformed("unknown coder")),
         }
         Ok(())
     }
+
+    /// Has pco compress `numbers` of up to `width` bits into `compressed`; `None` if it will not.
+    fn compress(&mut self, numbers: &[u64], width: u32) -> Option<u8> {
+        self.compressed.clear();
+        let (done, code) = match width {
+            0..=16 => {
+                narrow(numbers, &mut self.narrow16);
+                (pco_compress(&self.narrow16, &mut self.compressed), PCO_U16)
+            }
+            17..=32 => {
+                narrow(numbers, &mut self.narrow32);
+                (pco_compress(&self.narrow32, &mut self.compressed), PCO_U32)
+            }
+            _ => (pco_compress(numbers, &mut self.compressed), PCO_U64),
+        };
+        done.then_some(code)
+    }
 }
 
-fn pco_compress<T: pco::data_types::Number>(numbers: &[T], out: &mut Vec<u8>) -> bool {
+fn pco_compress<T: Number>(numbers: &[T], out: &mut Vec<u8>) -> bool {
     let config = ChunkConfig::default()
         .with_mode_spec(ModeSpec::Classic)
         .with_delta_spec(DeltaSpec::NoOp)
@@ -176,12 +118,15 @@ fn pco_compress<T: pco::data_types::Number>(numbers: &[T], out: &mut Vec<u8>) ->
         .is_ok()
 }
 
-fn pco_decompress<T: pco::data_types::Number + Default>(
+fn pco_decompress<T: Number + Default>(
     cursor: &mut Cursor<'_>,
     count: usize,
     numbers: &mut Vec<T>,
 ) -> Result<(), BlockError> {
     const MALFORMED: BlockError = BlockError::Malformed("pco's bytes");
+    if count < PCO_COUNT_MIN {
+        return Err(BlockError::Malformed("too few numbers for pco"));
+    }
     if cursor.rest().first() != Some(&PCO_CLASSIC) {
         return Err(BlockError::Malformed("mode of pco"));
     }
@@ -217,11 +162,6 @@ fn packed_bytes(count: usize, width: u32) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// A number of bits, at most 64, as a byte.
-fn width_code(width: u32) -> u8 {
-    width.to_le_bytes()[0]
-}
-
 struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     pending: u128,
@@ -254,7 +194,7 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Reads bits; past the end it reads zeros, and [`Self::bytes_read`] tells.
+/// Reads bits; past the end it reads zeros.
 struct BitReader<'a> {
     bytes: &'a [u8],
     next: usize,
@@ -288,18 +228,18 @@ impl<'a> BitReader<'a> {
         self.filled -= width;
         u64::try_from(value).unwrap_or(0)
     }
-
-    /// How many bytes were begun, also past the end.
-    const fn bytes_read(&self) -> usize {
-        self.next - (self.filled / 8) as usize
-    }
 }
 
-/// Fewest numbers that pco is tried on. Also bounds the work of decoding: its tables, of up to
-/// 2^14 entries, can be asked for at most once per so many readings. Source: measured, below this
-/// it never won on the wind-turbine data.
+/// Fewest numbers that pco is used for. Also bounds the work of decoding: its tables, of up to 2^14
+/// entries, can be asked for at most once per so many readings. Source: guess; on the turbine data
+/// pco wins nothing at 9 numbers and 20 % at 73.
 pub(super) const PCO_COUNT_MIN: usize = 32;
 /// The version that the chunks are in, which pco otherwise writes before them.
 const PCO_HEADER: &[u8] = &[4, 1];
 /// The first byte of a chunk in classic mode (lower four bits) without differences (upper four).
 const PCO_CLASSIC: u8 = 0;
+/// Code of the greatest fixed width.
+const WIDTH_MAX: u8 = 64;
+const PCO_U16: u8 = 65;
+const PCO_U32: u8 = 66;
+const PCO_U64: u8 = 67;

@@ -113,38 +113,53 @@ impl Encoder {
         match value_type {
             ValueType::F64 => {
                 self.doubles.clear();
-                self.doubles.extend(values.filter_map(|value| match value {
-                    Value::F64(value) => Some(*value),
-                    _ => None,
-                }));
+                self.doubles.extend(values.filter_map(as_f64));
                 out.push(decimal::encode(&self.doubles, &mut self.values));
                 self.ints.encode(&self.values, out);
             }
             ValueType::I64 => {
                 self.values.clear();
-                self.values.extend(values.filter_map(|value| match value {
-                    Value::I64(value) => Some(*value),
-                    _ => None,
-                }));
+                self.values.extend(values.filter_map(as_i64));
                 self.ints.encode(&self.values, out);
             }
-            ValueType::Bool => put_bits(
-                values.filter_map(|value| match value {
-                    Value::Bool(value) => Some(*value),
-                    _ => None,
-                }),
-                out,
-            ),
+            ValueType::Bool => put_bits(values.filter_map(as_bool), out),
             ValueType::Text | ValueType::Bytes => {
-                let strings = values.filter_map(|value| match value {
-                    Value::Text(text) => Some(text.as_bytes()),
-                    Value::Bytes(bytes) => Some(bytes.as_slice()),
-                    _ => None,
-                });
-                put_strings(strings, out)?;
+                put_strings(values.filter_map(as_bytes), out)?;
             }
         }
         Ok(())
+    }
+}
+
+fn as_f64(value: &Value) -> Option<f64> {
+    if let Value::F64(value) = value {
+        Some(*value)
+    } else {
+        None
+    }
+}
+
+fn as_i64(value: &Value) -> Option<i64> {
+    if let Value::I64(value) = value {
+        Some(*value)
+    } else {
+        None
+    }
+}
+
+fn as_bool(value: &Value) -> Option<bool> {
+    if let Value::Bool(value) = value {
+        Some(*value)
+    } else {
+        None
+    }
+}
+
+fn as_bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Text(text) => Some(text.as_bytes()),
+        Value::Bytes(bytes) => Some(bytes),
+        Value::Null | Value::F64(_) | Value::I64(_) | Value::Bool(_) => None,
     }
 }
 
@@ -324,9 +339,10 @@ impl Decoder {
                     let string = string(cursor, before)?;
                     self.decoded += string.len();
                     check("decoded block", self.decoded, Block::DECODED_BYTES_MAX)?;
-                    *value = match value_type {
-                        ValueType::Text => Value::Text(text(string)?),
-                        _ => Value::Bytes(string.to_vec()),
+                    *value = if value_type == ValueType::Text {
+                        Value::Text(text(string)?)
+                    } else {
+                        Value::Bytes(string.to_vec())
                     };
                     before = Some(string);
                 }

@@ -1,21 +1,20 @@
 //! Streams of integers: the one representation that times, integers and doubles are brought to.
 //!
-//! A stream is reduced in three steps, and its remainders are then written by whichever coder needs
-//! fewest bytes: differences of order 0, 1 or 2; minus their minimum; divided by their greatest
-//! common divisor. So evenly spaced times cost a few bytes however many there are, and times in
-//! whole milliseconds do not pay for their nanoseconds.
+//! A stream is reduced in three steps: differences of order 0, 1 or 2; minus their minimum; divided
+//! by their greatest common divisor. So evenly spaced times cost a few bytes however many there
+//! are, and times in whole milliseconds do not pay for their nanoseconds.
 //!
 //! ```text
-//! head 1: order (bits 0-1), coder (bits 2-3), divisor given (bit 4)
+//! head 1: order (bits 0-1), divisor given (bit 2)
 //! | the first values, as many as the order, zigzag | minimum zigzag | divisor varint, if given
-//! | the remainders as the coder writes them
+//! | the remainders (`coders.rs`), unless it is only one, which is zero
 //! ```
 //!
 //! How many values there are is not part of the stream. All arithmetic wraps: no stream can
 //! overflow, and every 64-bit value survives.
 
 use super::bytes::{Cursor, put_varint, put_zigzag};
-use super::coders::{Coder, Coders, PCO_COUNT_MIN};
+use super::coders::{Coder, PCO_COUNT_MIN};
 use crate::BlockError;
 
 /// Encodes streams; keeps its buffers from one to the next.
@@ -23,7 +22,7 @@ use crate::BlockError;
 pub(super) struct IntEncoder {
     differences: Vec<i64>,
     remainders: Vec<u64>,
-    coders: Coders,
+    coder: Coder,
 }
 
 impl IntEncoder {
@@ -47,19 +46,17 @@ impl IntEncoder {
         if divisor > 1 {
             self.remainders.iter_mut().for_each(|r| *r /= divisor);
         }
-        let coder = self.coders.choose(&self.remainders);
 
-        let mut head = ORDER_CODES[order] | coder.code() << HEAD_CODER_SHIFT;
-        if divisor > 1 {
-            head |= HEAD_DIVISOR;
-        }
-        out.push(head);
+        let divided = if divisor > 1 { HEAD_DIVISOR } else { 0 };
+        out.push(ORDER_CODES[order] | divided);
         firsts.iter().for_each(|first| put_zigzag(out, *first));
         put_zigzag(out, minimum);
         if divisor > 1 {
             put_varint(out, divisor);
         }
-        self.coders.write(coder, &self.remainders, out);
+        if self.remainders.len() > 1 {
+            self.coder.encode(&self.remainders, out);
+        }
     }
 }
 
@@ -67,7 +64,7 @@ impl IntEncoder {
 #[derive(Debug, Default)]
 pub(super) struct IntDecoder {
     remainders: Vec<u64>,
-    coders: Coders,
+    coder: Coder,
 }
 
 impl IntDecoder {
@@ -87,12 +84,10 @@ impl IntDecoder {
             return Ok(());
         }
         let head = cursor.byte()?;
-        if head & !(HEAD_ORDER | HEAD_CODER | HEAD_DIVISOR) != 0 {
+        if head & !(HEAD_ORDER | HEAD_DIVISOR) != 0 {
             return Err(BlockError::Malformed("unknown flag of a stream"));
         }
         let order = usize::from(head & HEAD_ORDER);
-        let coder = Coder::from_code((head & HEAD_CODER) >> HEAD_CODER_SHIFT)
-            .ok_or(BlockError::Malformed("unknown coder"))?;
         if order > ORDER_MAX || order >= count {
             return Err(BlockError::Malformed("order of differences"));
         }
@@ -104,8 +99,13 @@ impl IntDecoder {
             0 => 1,
             _ => cursor.varint()?,
         };
-        self.coders
-            .read(coder, cursor, count - order, &mut self.remainders)?;
+        if count - order == 1 {
+            self.remainders.clear();
+            self.remainders.push(0);
+        } else {
+            self.coder
+                .decode(cursor, count - order, &mut self.remainders)?;
+        }
         values.extend(self.remainders.iter().map(|remainder| {
             let difference = remainder.wrapping_mul(divisor).cast_signed();
             difference.wrapping_add(minimum)
@@ -206,12 +206,11 @@ fn common_divisor(remainders: &[u64]) -> u64 {
     divisor
 }
 
-/// Highest order of differences. Source: measured on the wind-turbine data, where order 3 never won.
+/// Highest order of differences. Source: guess; order 2 makes even slopes constant.
 const ORDER_MAX: usize = 2;
 const ORDER_CODES: [u8; ORDER_MAX + 1] = [0, 1, 2];
-/// How many numbers the median is taken from. Source: measured, as good as all on turbine data.
+/// How many numbers the median is taken from. Source: measured, as good as all of them on
+/// the turbine data.
 const SAMPLE: usize = 32;
 const HEAD_ORDER: u8 = 0b11;
-const HEAD_CODER: u8 = 0b11 << HEAD_CODER_SHIFT;
-const HEAD_CODER_SHIFT: u8 = 2;
-const HEAD_DIVISOR: u8 = 1 << 4;
+const HEAD_DIVISOR: u8 = 1 << 2;

@@ -149,6 +149,9 @@ impl Block {
     pub const ENCODED_BYTES_MAX: usize = 256 * 1024;
     /// Largest decoded block. Unit: bytes. Source: design, section 2.
     pub const DECODED_BYTES_MAX: usize = 1024 * 1024;
+    /// Readings whose [`decoded_bytes`] add up to no more than this always fit into a block.
+    /// Unit: bytes. No reading takes more bytes encoded than decoded; the rest is for the header.
+    pub const FILL_BYTES_MAX: usize = Self::ENCODED_BYTES_MAX - 8 * 1024;
     /// Most numbering publishers in a block. Source: guess.
     pub const PUBLISHERS_MAX: usize = 64;
 
@@ -247,7 +250,7 @@ impl Draft {
         out.extend(sign(&hash(network, &out).0).0);
         Ok(Block {
             header: self.header,
-            bytes: out.into(),
+            bytes: out.into_boxed_slice().into(),
             columns,
         })
     }
@@ -276,5 +279,7 @@ fn hash(network: &NetworkId, unsigned: &[u8]) -> BlockHash {
 /// What a reading counts without the content of a text or byte string. Unit: bytes. Source: its
 /// size in memory on 64-bit machines.
 const READING_BYTES: usize = 56;
+/// Source: Ed25519, RFC 8032.
 const SIGNATURE_BYTES: usize = 64;
-const _: () = assert!(Block::READINGS_MAX * READING_BYTES <= Block::DECODED_BYTES_MAX);
+const _: () = assert!(Block::READINGS_MAX * READING_BYTES <= Block::FILL_BYTES_MAX);
+const _: () = assert!(Block::FILL_BYTES_MAX <= Block::DECODED_BYTES_MAX);
