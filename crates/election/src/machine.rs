@@ -444,6 +444,9 @@ impl Election {
             self.detector.watch_only(now, &watched, &mut self.outputs);
         }
         if self.detector.take_changed() || self.dirty {
+            for (_, uplink) in self.uplinks.iter_mut() {
+                uplink.unseat(|machine| self.detector.is_alive(machine));
+            }
             for id in self.uplinks.keys().cloned().collect::<Vec<_>>() {
                 self.elect(&id);
             }

@@ -102,6 +102,17 @@ impl Uplink {
         self.others.remove(machine)
     }
 
+    /// The dead lose what they had over others, until they say themselves that they still serve:
+    /// who comes back has no claim to the place that another took meanwhile.
+    pub(crate) fn unseat(&mut self, is_alive: impl Fn(&MachineId) -> bool) {
+        for (machine, candidacy) in self.others.iter_mut() {
+            if !is_alive(machine) {
+                candidacy.serving = false;
+                candidacy.settled = false;
+            }
+        }
+    }
+
     /// Notes a candidacy; if there are too many, the worst one goes.
     pub(crate) fn put(
         &mut self,

@@ -112,11 +112,11 @@ fn stats(node: &Node) -> Stats {
 
 /// The probes that were sent, with helper and nonce.
 fn probes(outputs: &[Output], suspect: MachineId) -> Vec<(MachineId, u64)> {
-    let probe = |output: &Output| match output {
-        Output::Send(helper, Message::Probe { target, nonce }) if *target == suspect => {
-            Some((*helper, *nonce))
+    let probe = |output: &Output| {
+        if let Output::Send(helper, Message::Probe { target, nonce }) = output {
+            return (*target == suspect).then_some((*helper, *nonce));
         }
-        _ => None,
+        None
     };
     outputs.iter().filter_map(probe).collect()
 }
@@ -302,14 +302,16 @@ fn a_suspect_that_a_helper_found_alive_stays_and_is_asked_about_again() {
 }
 
 #[test]
-fn a_dead_candidate_that_is_heard_again_comes_back() {
+fn a_dead_candidate_that_is_heard_again_comes_back_but_has_lost_its_claim() {
     let mut node = candidate_with(&[(ANNA, serving())]);
     node.advance(ms(340));
     assert_eq!(relays(&node), [OWN]);
 
     node.input(HEARTBEAT);
+    assert_eq!(relays(&node), [OWN]);
+    node.input(Input::Candidacy(ANNA, cloud(), serving()));
 
-    assert_eq!(relays(&node), [ANNA]);
+    assert_eq!(relays(&node), [ANNA]); // She says that she never stopped.
 }
 
 #[test]
@@ -577,10 +579,10 @@ fn the_laws_hold_over_random_scripts() {
         // An origin is served and yielded in turns.
         let mut served = BTreeSet::new();
         for output in outputs {
-            match output {
-                Output::Serve(uplink, origin) => assert!(served.insert((uplink, origin))),
-                Output::Yield(uplink, origin) => assert!(served.remove(&(uplink, origin))),
-                _ => {}
+            if let Output::Serve(uplink, origin) = output {
+                assert!(served.insert((uplink, origin)));
+            } else if let Output::Yield(uplink, origin) = output {
+                assert!(served.remove(&(uplink, origin)));
             }
         }
     }
