@@ -110,3 +110,64 @@ impl fmt::Display for Pattern {
 const ONE: &str = "*";
 /// Stands for any number of levels, also none.
 const ANY_NUMBER: &str = "**";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        let pattern = pattern.parse::<Pattern>().expect("a pattern");
+        pattern.matches(&name.parse().expect("a name"))
+    }
+
+    #[test]
+    fn one_star_is_exactly_one_level() {
+        assert!(matches("press/*/temperature", "press/oil/temperature"));
+        assert!(matches("*", "press"));
+        assert!(!matches("press/*", "press"));
+        assert!(!matches("press/*", "press/oil/temperature"));
+    }
+
+    #[test]
+    fn two_stars_are_any_number_of_levels_also_none() {
+        assert!(matches("**", "press/oil/temperature"));
+        assert!(matches("press/**", "press"));
+        assert!(matches("press/**/temperature", "press/temperature"));
+        assert!(matches("**/b/**/c", "a/b/b/a/c/c"));
+        assert!(matches("**/*", "a"));
+        assert!(!matches("**/b/**/c", "a/c/b"));
+        assert!(!matches("**/oil", "press/oil/temperature"));
+    }
+
+    #[test]
+    fn many_stars_on_a_long_name_take_no_exponential_time() {
+        let pattern = "**/a/".repeat(40) + "b";
+        let name = ["a"; 120].join("/");
+
+        assert!(!matches(&pattern, &name));
+        assert!(matches(&pattern, &(name + "/b")));
+    }
+
+    #[test]
+    fn a_machine_before_the_colon_is_kept_and_shown() {
+        let pattern = "press-3:oil/**".parse::<Pattern>().expect("a pattern");
+
+        assert_eq!(pattern.machine(), Some("press-3"));
+        assert_eq!(pattern.to_string(), "press-3:oil/**");
+        assert_eq!("**".parse::<Pattern>().expect("a pattern").machine(), None);
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused_with_the_reason() {
+        let refused = |text: &str| text.parse::<Pattern>().expect_err("no pattern");
+
+        assert_eq!(refused(""), PatternError::Missing);
+        assert_eq!(refused("press-3:"), PatternError::Missing);
+        let level = "oil*".to_owned();
+        assert_eq!(refused("press/oil*"), PatternError::MixedLevel { level });
+        assert!(matches!(refused("press//oil"), PatternError::Name(_)));
+        assert!(matches!(refused(":oil"), PatternError::Name(_)));
+        assert!(matches!(refused("a:b:c"), PatternError::Name(_)));
+        assert!(matches!(refused(&"a".repeat(256)), PatternError::Name(_)));
+    }
+}

@@ -108,6 +108,8 @@ pub struct StateDraft {
 pub struct State {
     draft: StateDraft,
     bytes: Bytes,
+    /// The part of the bytes that the signature covers.
+    signed: Bytes,
     signature: Signature,
 }
 
@@ -174,6 +176,7 @@ impl StateDraft {
         State {
             draft: self,
             bytes: raw.encode_to_vec().into(),
+            signed: raw.signed,
             signature,
         }
     }
@@ -206,7 +209,8 @@ impl State {
         }
         let signature = raw.signature.as_ref().try_into();
         let signature = signature.map_err(|_| StateError::Malformed("signature length"))?;
-        let draft = RawDraft::decode(raw.signed).map_err(|_| StateError::Malformed("fields"))?;
+        let draft =
+            RawDraft::decode(raw.signed.clone()).map_err(|_| StateError::Malformed("fields"))?;
         let origin = draft.origin.as_ref().try_into();
         let kind = u8::try_from(draft.kind).ok().and_then(StateKind::from_code);
         if draft.subject.len() > Self::SUBJECT_BYTES_MAX {
@@ -230,6 +234,7 @@ impl State {
         Ok(Self {
             draft,
             bytes,
+            signed: raw.signed,
             signature: Signature(signature),
         })
     }
@@ -259,14 +264,9 @@ impl State {
     }
 
     /// The signature and the digest that it must be of.
-    ///
-    /// # Panics
-    ///
-    /// Never: the bytes were decoded before.
     #[must_use]
     pub fn signed(&self, network: &NetworkId) -> (Signature, [u8; 32]) {
-        let raw = RawState::decode(self.bytes.clone()).unwrap_or_default();
-        (self.signature, digest(network, &raw.signed))
+        (self.signature, digest(network, &self.signed))
     }
 }
 
@@ -278,4 +278,54 @@ fn digest(network: &NetworkId, signed: &[u8]) -> [u8; 32] {
         .chain_update(signed)
         .finalize()
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId::from_bytes([3; 32]);
+
+    fn state() -> State {
+        let key = StateKey {
+            origin: MachineId::from_bytes([7; 32]),
+            kind: StateKind::Series,
+            subject: "3-9f2c11aa/12".to_owned(),
+        };
+        let version = StateVersion {
+            epoch: 3,
+            counter: 41,
+        };
+        let payload = Bytes::from_static(b"payload");
+        StateDraft {
+            key,
+            version,
+            payload,
+        }
+        .seal(&NETWORK, |_| Signature([9; 64]))
+    }
+
+    #[test]
+    fn a_state_reads_back_as_it_was_sealed() {
+        assert_eq!(State::decode(state().as_bytes().clone()), Ok(state()));
+    }
+
+    #[test]
+    fn bytes_that_no_signature_covers_are_refused() {
+        let mut bytes = state().as_bytes().to_vec();
+
+        bytes.extend([0x18, 0x01]); // A third field, which a decoder would skip.
+
+        assert!(State::decode(bytes.into()).is_err());
+    }
+
+    #[test]
+    fn a_state_beyond_its_limits_is_refused() {
+        let long = vec![0; State::BYTES_MAX + 1];
+
+        assert!(matches!(
+            State::decode(long.into()),
+            Err(StateError::TooLong { .. })
+        ));
+    }
 }
