@@ -123,7 +123,7 @@ fn a_state_is_written_and_read_as_ever() {
     };
     let golden = bytes_of(include_str!("../golden/state.hex"));
 
-    let sealed = draft.seal(&NETWORK, |digest| sign(digest));
+    let sealed = draft.seal(&NETWORK, sign);
 
     assert_eq!(hex(sealed.as_bytes()), hex(&golden));
     assert_eq!(State::decode(golden.into()), Ok(sealed));
