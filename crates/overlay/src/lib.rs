@@ -1,7 +1,35 @@
-//! Overlay: which neighbours to keep.
+//! Overlay: which neighbours to keep, so that the site is one connected graph.
+//!
+//! Implements HyParView (Leitão, Pereira, Rodrigues, "HyParView: a membership protocol for reliable
+//! gossip-based broadcast", DSN 2007) as a [`StateMachine`](statemachine::StateMachine). Names
+//! follow the paper: active view (neighbours), passive view (others that are known), shuffle.
+//!
+//! # Where we differ from the paper
+//!
+//! - A link is not yet a neighbour: links are opened for other reasons too, so being neighbours is
+//!   always asked (`Join`, `Neighbour`) and answered (`NeighbourReply`). One neighbour in each
+//!   shuffle interval is asked anew, so that views which differ after lost messages agree again.
+//! - Who is dropped to make room is told who takes its place, so that an eviction leaves the graph
+//!   connected, and whoever came in the last seconds is not dropped.
+//! - Neighbours that were lost are dialled until they answer, also with a full view, and get a place
+//!   above it: halves of a partition find each other without knowing that they are two.
+//! - The answer to a shuffle goes to whoever handed the walk over, not to where it began, so that it
+//!   needs no further link.
+//! - What others say about a machine neither replaces what it said itself nor fills more than half
+//!   of the passive view at the cost of machines that were met.
+//!
+//! # Not here
+//!
+//! Finding first contacts and opening links (`swarm`), what travels between neighbours (`gossip`),
+//! keeping the address book on disk (`store`), limits of how many links there are (`swarm`).
 
+mod book;
+mod config;
+mod links;
 mod machine;
 mod message;
+mod walks;
 
-pub use machine::{Config, Fault, Input, Output, Overlay, Recovered};
+pub use config::Config;
+pub use machine::{Fault, Input, Output, Overlay, Recovered, Stats};
 pub use message::{Address, Contact, Hops, Message};

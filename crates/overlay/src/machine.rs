@@ -1,27 +1,21 @@
-//! The overlay's inputs and outputs.
+//! The overlay's inputs and outputs, and how places in the active view are given and taken.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use model::MachineId;
-use statemachine::{Deadline, Instant, Rng, StateMachine};
+use statemachine::{BoundedQueue, Deadline, Instant, Rng, StateMachine, Timers};
 
-use crate::{Address, Contact, Message};
-
-/// Sizes and times of the overlay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Neighbours to keep. Range: 1..=64. HyParView suggests log₁₀(n) + 1.
-    pub active_max: usize,
-    /// Machines to remember for repair. Range: 8..=1024.
-    pub passive_max: usize,
-    /// How often views are refreshed.
-    pub shuffle_interval: Duration,
-}
+use crate::book::{Book, Source};
+use crate::config::ACTIVE_LARGEST;
+use crate::links::{Link, Neighbour, Question};
+use crate::walks::SHUFFLE_WALK;
+use crate::{Address, Config, Contact, Hops, Message};
 
 /// What the overlay remembers from before the start.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// The stored address book.
+    /// The stored address book; the first ones that the passive view has room for are taken.
     pub contacts: Vec<Contact>,
 }
 
@@ -47,13 +41,14 @@ pub enum Input {
 /// What the caller must do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Open a link.
+    /// Open a link. Answered by [`Input::LinkUp`] or [`Input::DialFailed`]; asked again after five
+    /// seconds without either.
     Dial(Contact),
     /// Send over an open link.
     Send(MachineId, Message),
-    /// A machine is a neighbour from now on.
+    /// A machine is a neighbour from now on: the overlay needs its link.
     NeighbourUp(MachineId),
-    /// A machine is no neighbour any more.
+    /// A machine is no neighbour any more. Its link is released later if it stays of no use.
     NeighbourDown(MachineId),
     /// The overlay has no use for the link; whoever else keeps it may go on.
     Release(MachineId),
@@ -70,59 +65,620 @@ pub enum Fault {
     WalkTooLong,
     /// An answer to a question that was not asked.
     Unasked,
+    /// A contact given as its own that names another machine.
+    ForeignContact,
+}
+
+/// What the overlay did so far. Every field is a count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Dials asked for.
+    pub dials: u64,
+    /// Dials that led nowhere.
+    pub dials_failed: u64,
+    /// Neighbours dropped to make room for others.
+    pub evictions: u64,
+    /// Messages not acted upon because their sender sent too many.
+    pub messages_over_limit: u64,
+    /// Machines that became neighbours.
+    pub neighbours_up: u64,
+    /// Neighbours whose links went down or that stopped answering.
+    pub neighbours_lost: u64,
+}
+
+/// What the overlay waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Look after dials, questions, idle links, lost machines and empty places.
+    Tend,
+    /// Refresh the views.
+    Shuffle,
 }
 
 /// The overlay of one machine.
 #[derive(Debug)]
-pub struct Overlay {}
+pub struct Overlay {
+    pub(crate) own: MachineId,
+    pub(crate) active: BTreeMap<MachineId, Neighbour>,
+    /// As many as the link layer keeps.
+    pub(crate) links: BTreeMap<MachineId, Link>,
+    pub(crate) book: Book,
+    /// Joiners whose walk ended here, to be taken as neighbours as soon as there is a place.
+    pub(crate) invited: BoundedQueue<MachineId>,
+    pub(crate) rng: Rng,
+    config: Config,
+    own_addresses: Vec<Address>,
+    /// There was a neighbour since the start.
+    joined: bool,
+    /// Neighbours lost and dials failed since the last neighbour was won.
+    setbacks: usize,
+    timers: Timers<Timer>,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+}
 
 impl Overlay {
     /// An overlay that knows what it knew before the last stop.
     #[must_use]
-    pub fn new(own: MachineId, config: Config, recovered: Recovered, rng: Rng) -> Self {
-        let _ = (own, config, recovered, rng);
-        Self {}
+    pub fn new(own: MachineId, config: Config, recovered: Recovered, mut rng: Rng) -> Self {
+        let config = config.clamped();
+        let mut book = Book::new(own, config.passive_max + config.active_limit());
+        for contact in recovered.contacts.into_iter().take(config.passive_max) {
+            book.learn(contact, Source::Store, &mut rng);
+        }
+        let mut timers = Timers::default();
+        timers.set(Timer::Tend, Instant::ZERO);
+        timers.set(Timer::Shuffle, Instant::ZERO);
+        Self {
+            own,
+            active: BTreeMap::new(),
+            links: BTreeMap::new(),
+            book,
+            invited: BoundedQueue::new(INVITED_MAX),
+            rng,
+            config,
+            own_addresses: Vec::new(),
+            joined: false,
+            setbacks: 0,
+            timers,
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+        }
     }
 
     /// The neighbours in the order of their ids.
     pub fn neighbours(&self) -> impl Iterator<Item = MachineId> {
-        std::iter::empty()
+        self.active.keys().copied()
+    }
+
+    /// Whether a machine is a neighbour.
+    #[must_use]
+    pub fn is_neighbour(&self, machine: &MachineId) -> bool {
+        self.active.contains_key(machine)
     }
 
     /// The last measured round trip to a neighbour.
     #[must_use]
     pub fn round_trip(&self, neighbour: &MachineId) -> Option<Duration> {
-        let _ = neighbour;
-        None
+        self.active.get(neighbour)?.round_trip
     }
 
     /// How many machines are known, neighbours included.
     #[must_use]
     pub fn known(&self) -> usize {
-        0
+        self.book.len()
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    pub(crate) fn say(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn send(&mut self, to: MachineId, message: Message) {
+        self.say(Output::Send(to, message));
+    }
+
+    pub(crate) fn own_contact(&self) -> Contact {
+        Contact {
+            machine: self.own,
+            addresses: self.own_addresses.clone(),
+        }
+    }
+
+    pub(crate) fn learn(&mut self, contact: Contact, source: Source) -> bool {
+        self.book.learn(contact, source, &mut self.rng)
+    }
+
+    /// Takes a peer's word on where it may be reached itself; returns whether it is one.
+    pub(crate) fn meet(&mut self, from: MachineId, contact: Contact) -> bool {
+        if contact.machine != from {
+            self.say(Output::Misbehaved(from, Fault::ForeignContact));
+            return false;
+        }
+        if self.learn(contact, Source::Itself) {
+            self.tell_learned(&from);
+        }
+        true
+    }
+
+    fn tell_learned(&mut self, machine: &MachineId) {
+        let contact = self.book.contact(machine);
+        if let Some(contact) = contact.filter(|contact| !contact.addresses.is_empty()) {
+            self.say(Output::Learned(contact));
+        }
+    }
+
+    fn on_link_up(&mut self, now: Instant, machine: MachineId) {
+        self.links.entry(machine).or_insert_with(|| Link::new(now));
+        let unaddressed = Contact {
+            machine,
+            addresses: Vec::new(),
+        };
+        self.learn(unaddressed, Source::Store);
+        self.book.linked(&machine);
+        if self.is_neighbour(&machine) {
+            // It may have seen the link before go down: ask whether it still sees a neighbour.
+            self.ask(now, machine, false, false);
+        } else if self.book.is_lost(&machine) {
+            self.reunite(now, machine);
+        } else {
+            self.fill(now);
+        }
+    }
+
+    fn on_link_down(&mut self, now: Instant, machine: MachineId) {
+        self.book.unlinked(&machine);
+        let asked = self
+            .links
+            .remove(&machine)
+            .is_some_and(|link| link.question.is_some());
+        if self.is_neighbour(&machine) {
+            self.lose(now, machine);
+            self.fill(now);
+        } else if asked {
+            self.book.failed(now, &machine, &mut self.rng);
+        }
+    }
+
+    fn on_dial_failed(&mut self, now: Instant, machine: MachineId) {
+        self.stats.dials_failed += 1;
+        if self.book.dial_failed(now, &machine, &mut self.rng) {
+            self.setbacks = self.setbacks.saturating_add(1);
+            self.fill(now);
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, from: MachineId, message: Message) {
+        let Some(link) = self.links.get_mut(&from) else {
+            return; // It came while the link went down.
+        };
+        match message {
+            Message::NeighbourReply { accepted } => self.on_reply(now, from, accepted),
+            Message::Disconnect => self.on_disconnect(now, from),
+            _ if !link.may_receive() => self.stats.messages_over_limit += 1,
+            Message::Join { contact } => self.on_join(now, from, contact),
+            Message::ForwardJoin { joiner, ttl } => self.on_forward_join(now, from, joiner, ttl),
+            Message::Neighbour { contact, urgent } => {
+                self.on_neighbour(now, from, contact, urgent);
+            }
+            Message::Shuffle {
+                origin,
+                sample,
+                ttl,
+            } => self.on_shuffle(now, from, origin, sample, ttl),
+            Message::ShuffleReply { sample } => self.on_shuffle_reply(now, from, sample),
+        }
+    }
+
+    fn on_neighbour(&mut self, now: Instant, from: MachineId, contact: Contact, urgent: bool) {
+        if !self.meet(from, contact) {
+            return;
+        }
+        let accepted = self.is_neighbour(&from)
+            || self.active.len() < self.config.active_max
+            || (self.book.is_lost(&from) && self.active.len() < self.config.active_limit())
+            || (urgent && self.make_room(now, from));
+        self.answer(now, from, accepted);
+    }
+
+    /// Answers a machine that wants to be a neighbour.
+    pub(crate) fn answer(&mut self, now: Instant, from: MachineId, accepted: bool) {
+        self.send(from, Message::NeighbourReply { accepted });
+        if accepted {
+            self.admit(now, from);
+        }
+    }
+
+    fn on_reply(&mut self, now: Instant, from: MachineId, accepted: bool) {
+        let Some(link) = self.links.get_mut(&from) else {
+            return;
+        };
+        if !link.take_reply() {
+            self.say(Output::Misbehaved(from, Fault::Unasked));
+            return;
+        }
+        let question = link.question.take();
+        match (accepted, question) {
+            (true, _) if self.is_neighbour(&from) => self.admit(now, from),
+            (true, Some(question)) if self.fits(now, from, question) => self.admit(now, from),
+            (true, _) => self.send(from, Message::Disconnect),
+            (false, _) if self.is_neighbour(&from) => {
+                // It answered before it knew that it was accepted itself, or lost a message.
+                self.remove(now, from);
+                self.send(from, Message::Disconnect);
+            }
+            (false, Some(_)) => self.book.failed(now, &from, &mut self.rng),
+            (false, None) => {}
+        }
+        if self.active.len() * 2 < self.config.active_max {
+            self.fill(now); // Otherwise the next one is asked with the next tick: no haste.
+        }
+    }
+
+    /// Whether there is a place for a machine that accepted; the view may have filled meanwhile.
+    fn fits(&mut self, now: Instant, machine: MachineId, question: Question) -> bool {
+        self.active.len() < self.config.active_limit()
+            || (question.reunion && self.evict(now, machine))
+    }
+
+    fn on_disconnect(&mut self, now: Instant, from: MachineId) {
+        if self.is_neighbour(&from) {
+            self.remove(now, from);
+            self.fill(now);
+        }
+    }
+
+    /// Takes a machine into the active view, or notes that it still is in it.
+    fn admit(&mut self, now: Instant, machine: MachineId) {
+        if let Some(neighbour) = self.active.get_mut(&machine) {
+            neighbour.confirmed_at = now;
+            return;
+        }
+        self.active.insert(machine, Neighbour::new(now));
+        if let Some(link) = self.links.get_mut(&machine) {
+            link.idle_since = None;
+        }
+        self.joined = true;
+        self.setbacks = 0;
+        self.stats.neighbours_up += 1;
+        self.book.succeeded(&machine);
+        self.say(Output::NeighbourUp(machine));
+        self.tell_learned(&machine);
+        if self.places() > 0 {
+            self.shuffle(machine, Hops(0)); // It may know who has a place.
+        }
+    }
+
+    /// Takes a machine out of the active view; it stays in the passive one.
+    fn remove(&mut self, now: Instant, machine: MachineId) {
+        self.active.remove(&machine);
+        if let Some(link) = self.links.get_mut(&machine) {
+            link.idle_since = Some(now);
+        }
+        self.book.rest(now, &machine, &mut self.rng);
+        self.say(Output::NeighbourDown(machine));
+    }
+
+    /// Takes a neighbour out that is gone, and looks for it from now on.
+    fn lose(&mut self, now: Instant, machine: MachineId) {
+        self.remove(now, machine);
+        self.book.lose(machine, &mut self.rng);
+        self.stats.neighbours_lost += 1;
+        self.setbacks = self.setbacks.saturating_add(1);
+    }
+
+    /// Makes a place that cannot be refused: a free one, another's, or one above the view's size.
+    pub(crate) fn make_room(&mut self, now: Instant, newcomer: MachineId) -> bool {
+        self.active.len() < self.config.active_max
+            || self.evict(now, newcomer)
+            || self.active.len() < self.config.active_limit()
+    }
+
+    /// Drops a random neighbour, but none that came in the last seconds, so that places do not
+    /// flap. The dropped one is told who comes in its place, so that it can go there.
+    fn evict(&mut self, now: Instant, newcomer: MachineId) -> bool {
+        let settled = self.settled(now);
+        let Some(victim) = self.rng.choose(&settled).copied() else {
+            return false;
+        };
+        self.stats.evictions += 1;
+        let joiner = self.book.contact(&newcomer);
+        if let Some(joiner) = joiner.filter(|joiner| !joiner.addresses.is_empty()) {
+            let ttl = Hops(0);
+            self.send(victim, Message::ForwardJoin { joiner, ttl });
+        }
+        self.remove(now, victim);
+        self.send(victim, Message::Disconnect);
+        true
+    }
+
+    /// The neighbours that may be dropped.
+    fn settled(&self, now: Instant) -> Vec<MachineId> {
+        self.active
+            .iter()
+            .filter(|(_, neighbour)| now - neighbour.since >= UNSETTLED)
+            .map(|(machine, _)| *machine)
+            .collect()
+    }
+
+    /// How many places are neither filled nor asked for.
+    fn places(&self) -> usize {
+        let asked = self
+            .links
+            .iter()
+            .filter(|(machine, link)| link.question.is_some() && !self.is_neighbour(machine))
+            .count();
+        self.config
+            .active_max
+            .saturating_sub(self.active.len() + asked)
+    }
+
+    /// Asks and dials for empty places: more at once the more went wrong lately.
+    pub(crate) fn fill(&mut self, now: Instant) {
+        for machine in self.askable(now) {
+            if self.places() == 0 {
+                return;
+            }
+            let alone = self.active.is_empty() && self.links.values().all(|l| l.question.is_none());
+            self.ask(now, machine, alone, false);
+        }
+        let count = self.places().saturating_mul(1 + self.setbacks);
+        let count = count.min(DIALS_MAX).saturating_sub(self.book.dials());
+        if count == 0 {
+            return;
+        }
+        let mut chosen: Vec<MachineId> = Vec::new();
+        while chosen.len() < count
+            && let Some(invited) = self.invited.pop()
+        {
+            if self.book.can_dial(&invited) && !chosen.contains(&invited) {
+                chosen.push(invited);
+            }
+        }
+        for machine in self.book.to_dial(now, count, &mut self.rng) {
+            if chosen.len() < count && !chosen.contains(&machine) {
+                chosen.push(machine);
+            }
+        }
+        for machine in chosen {
+            self.dial(now, machine, false);
+        }
+    }
+
+    /// Who could be asked over a link that stands, in random order.
+    fn askable(&mut self, now: Instant) -> Vec<MachineId> {
+        let mut machines: Vec<MachineId> = self
+            .links
+            .iter()
+            .filter(|(machine, link)| link.question.is_none() && !self.is_neighbour(machine))
+            .filter(|(machine, _)| !self.book.rests(now, machine))
+            .map(|(machine, _)| *machine)
+            .collect();
+        self.rng.shuffle(&mut machines);
+        machines
+    }
+
+    /// Asks a linked machine to be, or to confirm that it is, a neighbour.
+    fn ask(&mut self, now: Instant, machine: MachineId, urgent: bool, reunion: bool) {
+        let asked = self
+            .links
+            .get_mut(&machine)
+            .is_some_and(|link| link.ask(now, reunion));
+        if !asked {
+            return;
+        }
+        let contact = self.own_contact();
+        let message = if urgent && !reunion && !self.joined {
+            Message::Join { contact }
+        } else {
+            Message::Neighbour { contact, urgent }
+        };
+        self.send(machine, message);
+    }
+
+    /// Asks a lost machine that is linked again for a place, if there can be one for it here.
+    fn reunite(&mut self, now: Instant, machine: MachineId) {
+        if self.active.len() < self.config.active_limit() || !self.settled(now).is_empty() {
+            self.ask(now, machine, true, true);
+        }
+    }
+
+    fn dial(&mut self, now: Instant, machine: MachineId, probe: bool) {
+        if let Some(contact) = self.book.dial(now, &machine, probe) {
+            self.stats.dials += 1;
+            self.say(Output::Dial(contact));
+        }
+    }
+
+    fn on_tend(&mut self, now: Instant) {
+        let next = now + self.rng.jitter(TEND_INTERVAL);
+        self.timers.set(Timer::Tend, next);
+        for machine in self.book.dials_overdue(now) {
+            self.on_dial_failed(now, machine);
+        }
+        self.expire_questions(now);
+        self.release_idle(now);
+        self.probe_lost(now);
+        self.fill(now);
+        if self.active.is_empty() {
+            self.insist(now);
+        }
+    }
+
+    /// A neighbour that does not answer is lost; another machine is left alone for a while.
+    fn expire_questions(&mut self, now: Instant) {
+        let mut silent = Vec::new();
+        for (machine, link) in &mut self.links {
+            if link.is_overdue(now) {
+                link.question = None;
+                silent.push(*machine);
+            }
+        }
+        for machine in silent {
+            if self.is_neighbour(&machine) {
+                self.lose(now, machine);
+                self.send(machine, Message::Disconnect);
+            } else {
+                self.book.failed(now, &machine, &mut self.rng);
+            }
+        }
+    }
+
+    fn release_idle(&mut self, now: Instant) {
+        let idle: Vec<MachineId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.question.is_none())
+            .filter(|(_, link)| {
+                link.idle_since
+                    .is_some_and(|since| now - since >= IDLE_TIMEOUT)
+            })
+            .map(|(machine, _)| *machine)
+            .take(RELEASES_MAX)
+            .collect();
+        for machine in idle {
+            if let Some(link) = self.links.get_mut(&machine) {
+                link.idle_since = None;
+            }
+            self.say(Output::Release(machine));
+        }
+    }
+
+    /// Looks for lost machines, a few at a time, for as long as it takes: they may be the only way
+    /// to the other half of a partition.
+    fn probe_lost(&mut self, now: Instant) {
+        let linked: Vec<MachineId> = self
+            .links
+            .keys()
+            .filter(|machine| self.book.is_lost(machine) && !self.is_neighbour(machine))
+            .copied()
+            .collect();
+        for machine in linked.into_iter().take(PROBES_MAX) {
+            self.reunite(now, machine);
+        }
+        for machine in self.book.lost_by_patience().into_iter().take(PROBES_MAX) {
+            self.dial(now, machine, true);
+        }
+    }
+
+    /// Alone, with everybody to be left alone for now: tries them all the same, in turn.
+    fn insist(&mut self, now: Instant) {
+        if self.links.values().any(|link| link.question.is_some()) || self.book.dials() > 0 {
+            return;
+        }
+        let linked: Vec<MachineId> = self.links.keys().copied().collect();
+        match self.rng.choose(&linked).copied() {
+            Some(machine) => self.ask(now, machine, true, false),
+            None => {
+                for machine in self.book.to_dial_in_turn(INSISTED_MAX) {
+                    self.dial(now, machine, false);
+                }
+            }
+        }
+    }
+
+    fn on_shuffle_timer(&mut self, now: Instant) {
+        let next = now + self.rng.jitter(self.config.shuffle_interval);
+        self.timers.set(Timer::Shuffle, next);
+        self.links.values_mut().for_each(Link::forgive);
+        let longest_silent = self.active.iter().min_by_key(|(_, n)| n.confirmed_at);
+        if let Some(machine) = longest_silent.map(|(machine, _)| *machine) {
+            self.ask(now, machine, false, false);
+        }
+        let neighbours: Vec<MachineId> = self.neighbours().collect();
+        if let Some(neighbour) = self.rng.choose(&neighbours) {
+            self.shuffle(*neighbour, SHUFFLE_WALK);
+        }
     }
 }
 
 impl StateMachine for Overlay {
     type Input = Input;
     type Output = Output;
-    const OUTPUTS_PER_CALL_MAX: usize = 64;
+    const OUTPUTS_PER_CALL_MAX: usize = 512;
 
     fn handle(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
-        unimplemented!()
+        match input {
+            Input::OwnAddresses(mut addresses) => {
+                addresses.truncate(Contact::ADDRESSES_MAX);
+                self.own_addresses = addresses;
+            }
+            Input::Discovered(contact) => {
+                self.learn(contact, Source::Discovery);
+                self.fill(now);
+            }
+            Input::LinkUp(machine) if machine == self.own => {}
+            Input::LinkUp(machine) => self.on_link_up(now, machine),
+            Input::LinkDown(machine) => self.on_link_down(now, machine),
+            Input::DialFailed(machine) => self.on_dial_failed(now, machine),
+            Input::RoundTrip(machine, duration) => {
+                if let Some(neighbour) = self.active.get_mut(&machine) {
+                    neighbour.round_trip = Some(duration);
+                }
+            }
+            Input::Received(from, message) => self.on_message(now, from, message),
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        unimplemented!()
+        while let Some((_, timer)) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Tend => self.on_tend(now),
+                Timer::Shuffle => self.on_shuffle_timer(now),
+            }
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        unimplemented!()
+        self.outputs.pop_front()
     }
 
     fn next_deadline(&self) -> Option<Deadline> {
-        unimplemented!()
+        self.timers.next_deadline(|timer| match timer {
+            Timer::Tend => "overlay tend",
+            Timer::Shuffle => "overlay shuffle",
+        })
     }
 }
+
+/// How often dials, questions, links and lost machines are looked after. Source: a partition that
+/// heals must be noticed within a second or two, to leave time to the first block (three seconds).
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a new neighbour cannot be dropped. Source: guess, above the time to find others.
+const UNSETTLED: Duration = Duration::from_secs(3);
+
+/// How long a link may be of no use before it is released. Source: guess, above the time for what
+/// was sent last to arrive and for the peer to ask over the same link.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most dials under way for empty places. Source: half of the contacts that are known at least, so
+/// that two rounds try all.
+const DIALS_MAX: usize = 32;
+
+/// Most lost machines dialled, and most asked, in one tick. Source: guess; at least every eighth
+/// second each of the 16 that are looked for.
+const PROBES_MAX: usize = 2;
+
+/// Most machines dialled in one tick without hope. Source: guess.
+const INSISTED_MAX: usize = 4;
+
+/// Most links released in one tick. Source: guess.
+const RELEASES_MAX: usize = 16;
+
+/// Most invitations kept. Source: guess.
+const INVITED_MAX: usize = 8;
+
+// A tick says the most: two outputs for each neighbour that is silent, and all that has a limit.
+const _: () = assert!(
+    2 * (ACTIVE_LARGEST * 2) + ACTIVE_LARGEST + RELEASES_MAX + 2 * PROBES_MAX + 2 * DIALS_MAX
+        <= Overlay::OUTPUTS_PER_CALL_MAX
+);
+
+#[cfg(test)]
+mod tests;

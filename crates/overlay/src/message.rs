@@ -72,7 +72,8 @@ pub enum Message {
     Neighbour {
         /// Where the sender may be reached.
         contact: Contact,
-        /// The sender has no neighbour at all, so the receiver must accept.
+        /// The sender has no neighbour at all, or has found the receiver again after it was lost,
+        /// so the receiver must make room.
         urgent: bool,
     },
     /// The answer to `Neighbour`.
@@ -80,7 +81,7 @@ pub enum Message {
         /// Whether the receiver took the sender in.
         accepted: bool,
     },
-    /// The sender no longer keeps the receiver as neighbour.
+    /// The sender does not keep the receiver as neighbour.
     Disconnect,
     /// A sample of what the walk's origin knows, on its random walk.
     Shuffle {

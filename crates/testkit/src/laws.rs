@@ -178,9 +178,10 @@ mod tests {
         const OUTPUTS_PER_CALL_MAX: usize = 1;
 
         fn handle(&mut self, now: Instant, input: u64) {
-            let delay = match self.crime {
-                Crime::UnrepeatableDeadline => Duration::from_secs(self.serial),
-                _ => Duration::from_secs(1),
+            let delay = if self.crime == Crime::UnrepeatableDeadline {
+                Duration::from_secs(self.serial)
+            } else {
+                Duration::from_secs(1)
             };
             self.due = Some((now + delay, input));
         }
