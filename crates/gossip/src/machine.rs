@@ -1,38 +1,15 @@
-//! The gossip's inputs and outputs.
+//! The machine: what it is told, what it asks for, and who handles what.
 
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use identity::Trust;
-use model::{Block, LogId, MachineId, State};
-use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket};
+use model::{Block, BlockId, LogId, MachineId, NetworkId, State, StateKey};
+use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
-use crate::{Frontier, FrontierEntry, Message, Span};
-
-/// Times and sizes of gossip.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How long announcements are gathered before they are sent.
-    pub announce_interval: Duration,
-    /// How long an announced block may take to arrive over the tree before it is asked for.
-    pub graft_timeout: Duration,
-    /// How long a wanted block may take before another neighbour is asked.
-    pub want_timeout: Duration,
-    /// Most bytes asked of one neighbour and not arrived yet.
-    pub want_bytes_max: usize,
-    /// Most logs that are kept track of.
-    pub logs_max: usize,
-    /// Most states that are kept.
-    pub states_max: usize,
-}
-
-/// What gossip knew before the start.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// What the store holds.
-    pub frontier: Vec<FrontierEntry>,
-    /// The states that were stored, in any order.
-    pub states: Vec<State>,
-}
+use crate::neighbour::Neighbour;
+use crate::recent::Recent;
+use crate::states::States;
+use crate::{Config, Frontier, Message, Recovered, Span, Stats};
 
 /// Something that must be on disk before its [`Input::Persisted`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +23,7 @@ pub enum Write {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A machine became a neighbour.
+    /// A machine became a neighbour. At most [`Gossip::NEIGHBOURS_MAX`] are served at a time.
     NeighbourUp(MachineId),
     /// A neighbour is gone; what it announced is asked from others.
     NeighbourDown(MachineId),
@@ -111,11 +88,70 @@ pub enum Fault {
     Frontier,
 }
 
-/// The gossip of one machine.
+/// What a [`Ticket`] stands for.
 #[derive(Debug)]
-pub struct Gossip {}
+pub(crate) enum Effect {
+    /// A block is being written.
+    Block(BlockId),
+    /// A state is being written.
+    State(StateKey),
+    /// Blocks are being read for a neighbour.
+    Read(MachineId, LogId, Span),
+}
+
+/// What to do later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Say what changed in our frontier.
+    Announce,
+    /// What was announced of a log should have come over the tree by now.
+    Graft(LogId),
+    /// What is wanted of a neighbour should have come by now.
+    Want(MachineId),
+    /// A neighbour may be asked again for what it could not give.
+    Later(MachineId),
+    /// More of the states that a neighbour lacks can be sent.
+    Owed(MachineId),
+    /// The disk failed; now it may be tried again.
+    Disk,
+}
+
+/// The gossip of one machine.
+///
+/// **Invariant:** a block is delivered at most once per (log, sequence), and only when durable.
+/// **Invariant:** what a neighbour holds and we lack is wanted, in flight, or has a timer.
+#[derive(Debug)]
+pub struct Gossip {
+    pub(crate) own: MachineId,
+    pub(crate) trust: Trust,
+    pub(crate) network: NetworkId,
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) frontier: Frontier,
+    /// Blocks that are being written.
+    pub(crate) in_flight: BTreeMap<BlockId, Block>,
+    pub(crate) in_flight_bytes: usize,
+    /// Durable blocks that the frontier has no room to claim before a gap closes.
+    pub(crate) unclaimed: BTreeSet<BlockId>,
+    pub(crate) recent: Recent,
+    pub(crate) states: States,
+    pub(crate) neighbours: BTreeMap<MachineId, Neighbour>,
+    /// The size of a block, on average. Unit: bytes.
+    pub(crate) block_bytes: usize,
+    /// Logs whose entry changed since the last announcement.
+    pub(crate) changed: BTreeSet<LogId>,
+    pub(crate) effects: BTreeMap<Ticket, Effect>,
+    ticket: Ticket,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) stats: Stats,
+}
 
 impl Gossip {
+    /// Most neighbours that are served at a time. Source: guess, four full active views; it bounds
+    /// the outputs of one call.
+    pub const NEIGHBOURS_MAX: usize = 64;
+
     /// A gossip that knows what it knew before the last stop.
     #[must_use]
     pub fn new(
@@ -125,37 +161,230 @@ impl Gossip {
         recovered: Recovered,
         rng: Rng,
     ) -> Self {
-        let _ = (own, trust, config, recovered, rng);
-        Self {}
+        let config = config.clamped();
+        let mut states = States::new(config.states_max);
+        for state in recovered.states {
+            states.recover(state, &trust);
+        }
+        Self {
+            own,
+            trust,
+            network: trust.network(),
+            config,
+            rng,
+            frontier: recovered.frontier.into_iter().collect(),
+            in_flight: BTreeMap::new(),
+            in_flight_bytes: 0,
+            unclaimed: BTreeSet::new(),
+            recent: Recent::default(),
+            states,
+            neighbours: BTreeMap::new(),
+            block_bytes: BLOCK_BYTES_START,
+            changed: BTreeSet::new(),
+            effects: BTreeMap::new(),
+            ticket: Ticket::default(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+        }
     }
 
     /// What is held durably.
     #[must_use]
-    pub fn frontier(&self) -> &Frontier {
-        unimplemented!()
+    pub const fn frontier(&self) -> &Frontier {
+        &self.frontier
+    }
+
+    /// How many direct neighbours said that they hold a block durably.
+    #[must_use]
+    pub fn holders(&self, id: &BlockId) -> usize {
+        self.neighbours.values().filter(|n| n.covers(id)).count()
+    }
+
+    /// The latest state of a key.
+    #[must_use]
+    pub fn state(&self, key: &StateKey) -> Option<&State> {
+        self.states.get(key)
+    }
+
+    /// The latest states in the order of their keys.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        self.states.iter()
+    }
+
+    /// The counters since the start.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Both sides start eager for every origin, and say all that they hold and know.
+    fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
+        self.on_neighbour_down(now, machine);
+        if machine == self.own || self.neighbours.len() >= Self::NEIGHBOURS_MAX {
+            self.stats.neighbours_over_limit += 1;
+            return;
+        }
+        let neighbour = Neighbour::new(now, self.config.logs_max);
+        self.neighbours.insert(machine, neighbour);
+        self.send_frontier(machine);
+        for summary in self.states.summary() {
+            self.send(machine, summary);
+        }
+    }
+
+    /// What was asked of it is asked of others; what it alone had can wait for no one.
+    fn on_neighbour_down(&mut self, now: Instant, machine: MachineId) {
+        let Some(neighbour) = self.neighbours.remove(&machine) else {
+            return;
+        };
+        for timer in [
+            Timer::Want(machine),
+            Timer::Later(machine),
+            Timer::Owed(machine),
+        ] {
+            self.timers.clear(&timer);
+        }
+        for log in neighbour.leads.into_keys() {
+            self.forget_unless_led(&log);
+        }
+        if !neighbour.wanted.is_empty() {
+            self.fill_all(now);
+        }
+    }
+
+    fn on_drained(&mut self, now: Instant, machine: MachineId) {
+        let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+            return;
+        };
+        neighbour.congested = false;
+        self.flush_states(now, machine);
+        self.serve(machine);
+    }
+
+    fn on_received(&mut self, now: Instant, from: MachineId, message: Message) {
+        if !self.neighbours.contains_key(&from) {
+            return; // Its link went down while the message waited.
+        }
+        match message {
+            Message::Frontier { entries, complete } => {
+                self.on_frontier(now, from, entries, complete);
+            }
+            Message::Block { block, pushed } => self.on_block(now, from, block, pushed),
+            Message::Want { log, spans } => self.on_want(from, log, &spans),
+            Message::Graft { origin } => self.on_graft(from, origin),
+            Message::Prune { origin } => self.on_prune(from, origin),
+            Message::StateSummary {
+                after,
+                through,
+                entries,
+            } => self.on_summary(now, from, after, through, entries),
+            Message::States(states) => self.on_states(now, from, states),
+        }
+    }
+
+    fn on_persisted(&mut self, now: Instant, ticket: Ticket) {
+        match self.effects.remove(&ticket) {
+            Some(Effect::Block(id)) => self.on_block_persisted(now, id),
+            Some(Effect::State(key)) => self.on_state_written(&key),
+            Some(Effect::Read(..)) | None => {}
+        }
+    }
+
+    fn on_persist_failed(&mut self, now: Instant, ticket: Ticket) {
+        match self.effects.remove(&ticket) {
+            Some(Effect::Block(id)) => self.on_block_not_persisted(now, id),
+            Some(Effect::State(key)) => {
+                if let Some(state) = self.states.get(&key) {
+                    let write = Write::State(state.clone());
+                    self.outputs.push_back(Output::NotPersisted(write));
+                }
+                self.on_state_written(&key);
+            }
+            Some(Effect::Read(..)) | None => {}
+        }
+    }
+
+    pub(crate) fn send(&mut self, to: MachineId, message: Message) {
+        self.outputs.push_back(Output::Send(to, message));
+    }
+
+    pub(crate) fn misbehaved(&mut self, who: MachineId, fault: Fault) {
+        self.stats.refused_invalid += 1;
+        self.outputs.push_back(Output::Misbehaved(who, fault));
+    }
+
+    /// Names an effect.
+    pub(crate) fn ticket(&mut self, effect: Effect) -> Ticket {
+        self.ticket = self.ticket.next();
+        self.effects.insert(self.ticket, effect);
+        self.ticket
     }
 }
 
 impl StateMachine for Gossip {
     type Input = Input;
     type Output = Output;
+    /// With 64 neighbours: 16 messages of states, 16 wants and 8 announcements to each, and 128
+    /// grafts with what belongs to them. A first exchange is at most 2,048 messages.
     const OUTPUTS_PER_CALL_MAX: usize = 4_096;
 
     fn handle(&mut self, now: Instant, input: Input) {
-        let _ = (now, input);
-        unimplemented!()
+        match input {
+            Input::NeighbourUp(machine) => self.on_neighbour_up(now, machine),
+            Input::NeighbourDown(machine) => self.on_neighbour_down(now, machine),
+            Input::Congested(machine) => {
+                if let Some(neighbour) = self.neighbours.get_mut(&machine) {
+                    neighbour.congested = true;
+                }
+            }
+            Input::Drained(machine) => self.on_drained(now, machine),
+            Input::Received(from, message) => self.on_received(now, from, message),
+            Input::Publish(block) => self.on_publish(block),
+            Input::PublishState(state) => self.on_publish_state(now, state),
+            Input::Persisted(ticket) => self.on_persisted(now, ticket),
+            Input::PersistFailed(ticket) => self.on_persist_failed(now, ticket),
+            Input::BlocksRead(ticket, blocks) => self.on_blocks_read(ticket, blocks),
+            Input::FloorMoved(log, floor) => self.on_floor_moved(now, log, floor),
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        unimplemented!()
+        let mut overdue = BTreeSet::new();
+        let mut retry = false;
+        while let Some((_, timer)) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Announce => self.on_announce_due(now),
+                Timer::Graft(log) => {
+                    overdue.insert(log);
+                }
+                Timer::Want(machine) => retry |= self.on_want_due(now, machine),
+                Timer::Later(machine) => retry |= self.on_later_due(now, machine),
+                Timer::Owed(machine) => self.flush_states(now, machine),
+                Timer::Disk => retry = true,
+            }
+        }
+        self.on_grafts_due(now, overdue);
+        if retry {
+            self.fill_all(now);
+        }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
-        unimplemented!()
+        self.outputs.pop_front()
     }
 
     fn next_deadline(&self) -> Option<Deadline> {
-        unimplemented!()
+        self.timers.next_deadline(|timer| match timer {
+            Timer::Announce => "announce what became durable",
+            Timer::Graft(_) => "graft",
+            Timer::Want(_) => "want elsewhere",
+            Timer::Later(_) => "want again",
+            Timer::Owed(_) => "send more states",
+            Timer::Disk => "try the disk again",
+        })
     }
 }
+
+/// What a block is taken for before any came. Unit: bytes. Source: guess.
+const BLOCK_BYTES_START: usize = 1_024;

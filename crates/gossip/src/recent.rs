@@ -1,0 +1,65 @@
+//! The blocks that came last: repair of live blocks needs no disk, and a duplicate can be compared
+//! with the way of the first copy.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use model::{Block, BlockId, MachineId};
+
+/// How a block came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    /// It was made here.
+    Own,
+    /// A neighbour pushed it.
+    Pushed(MachineId),
+    /// It was asked for.
+    Pulled,
+}
+
+/// A bounded cache, oldest out first.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    blocks: BTreeMap<BlockId, (Block, Via)>,
+    order: VecDeque<BlockId>,
+    bytes: usize,
+}
+
+impl Recent {
+    pub(crate) fn get(&self, id: &BlockId) -> Option<&Block> {
+        self.blocks.get(id).map(|(block, _)| block)
+    }
+
+    pub(crate) fn via(&self, id: &BlockId) -> Option<Via> {
+        self.blocks.get(id).map(|(_, via)| *via)
+    }
+
+    /// Keeps a block that is not in the cache, and lets the oldest go.
+    pub(crate) fn insert(&mut self, block: Block, via: Via) {
+        let id = block.id();
+        self.bytes += block.as_bytes().len();
+        self.order.push_back(id);
+        self.blocks.insert(id, (block, via));
+        while self.bytes > RECENT_BYTES_MAX || self.order.len() > RECENT_BLOCKS_MAX {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            self.forget(&oldest);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &BlockId) {
+        self.order.retain(|kept| kept != id);
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: &BlockId) {
+        if let Some((block, _)) = self.blocks.remove(id) {
+            self.bytes -= block.as_bytes().len();
+        }
+    }
+}
+
+/// Unit: bytes. Source: guess, an eighth of the memory of an idle node.
+const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Source: guess, at about 300 bytes of book-keeping a third of the bytes.
+const RECENT_BLOCKS_MAX: usize = 4_096;

@@ -1,0 +1,319 @@
+//! Repair: what neighbours hold and we lack is asked for, each block of one neighbour at a time.
+//!
+//! What a neighbour held before the link came up is asked at once; what it announces later is on
+//! its way over the tree, and is asked only when that takes too long. Newest blocks go first,
+//! unless a log has so many gaps that the oldest must close.
+
+use std::collections::BTreeSet;
+
+use model::{BlockId, LogId, MachineId, Sequence};
+use statemachine::{Full, Instant};
+
+use crate::machine::Timer;
+use crate::neighbour::Neighbour;
+use crate::spread::as_u64;
+use crate::{Fault, FrontierEntry, Gossip, Message, Span};
+
+impl Gossip {
+    /// A neighbour said what it holds, all of it or what is new.
+    pub(crate) fn on_frontier(
+        &mut self,
+        now: Instant,
+        from: MachineId,
+        entries: Vec<FrontierEntry>,
+        complete: bool,
+    ) {
+        let mut ready = false;
+        for entry in entries {
+            if !entry.is_consistent() {
+                self.misbehaved(from, Fault::Frontier);
+                break;
+            }
+            ready |= self.note_entry(now, from, entry);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.complete |= complete;
+        }
+        if ready {
+            self.fill(now, from);
+        }
+    }
+
+    /// Takes a neighbour's entry; returns whether something can be asked of it at once.
+    fn note_entry(&mut self, now: Instant, from: MachineId, entry: FrontierEntry) -> bool {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return false;
+        };
+        let log = entry.log;
+        let missing = self.frontier.missing_from(&entry);
+        if neighbour.frontier.insert(log, entry) == Err(Full) {
+            self.stats.logs_over_limit += 1;
+            return false;
+        }
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else {
+            neighbour.leads.remove(&log);
+            self.forget_unless_led(&log);
+            return false;
+        };
+        let lead = neighbour.leads.entry(log).or_default();
+        if !neighbour.complete {
+            lead.settled = last.last;
+        } else if last.last > lead.settled && !self.timers.is_set(&Timer::Graft(log)) {
+            lead.target = last.last;
+            let at = now + self.config.graft_timeout;
+            self.timers.set(Timer::Graft(log), at);
+        }
+        first.first <= lead.settled
+    }
+
+    /// An own entry changed: neighbours may not lead there any more.
+    pub(crate) fn note_entry_changed(&mut self, log: &LogId) {
+        for neighbour in self.neighbours.values_mut() {
+            if neighbour.leads.contains_key(log)
+                && let Some(theirs) = neighbour.frontier.get(log)
+                && self.frontier.missing_from(theirs).is_empty()
+            {
+                neighbour.leads.remove(log);
+            }
+        }
+        self.forget_unless_led(log);
+    }
+
+    /// Forgets the wait for a log in which no neighbour leads.
+    pub(crate) fn forget_unless_led(&mut self, log: &LogId) {
+        if !(self.neighbours.values()).any(|n| n.leads.contains_key(log)) {
+            self.timers.clear(&Timer::Graft(*log));
+        }
+    }
+
+    /// The tree did not bring what was announced: graft the announcers, and ask.
+    pub(crate) fn on_grafts_due(&mut self, now: Instant, mut logs: BTreeSet<LogId>) {
+        for _ in 0..GRAFTS_PER_CALL_MAX {
+            let Some(log) = logs.pop_first() else { break };
+            self.on_graft_due(now, log);
+        }
+        for log in logs {
+            let at = now + self.config.announce_interval;
+            self.timers.set(Timer::Graft(log), at);
+        }
+    }
+
+    fn on_graft_due(&mut self, now: Instant, log: LogId) {
+        let leaders = self.leaders(&log);
+        let mut announced_since = false;
+        for machine in &leaders {
+            let neighbour = self.neighbours.get_mut(machine);
+            announced_since |= neighbour.is_some_and(|n| n.settle(&log));
+        }
+        let mut asked = 0;
+        for machine in leaders {
+            let spans = self.pick(&machine, &log);
+            if spans.is_empty() {
+                continue;
+            }
+            if asked == 0 {
+                self.graft(machine, log.machine);
+            }
+            self.want(now, machine, log, spans);
+            asked += 1;
+            if asked == ASKED_PER_GRAFT_MAX {
+                break;
+            }
+        }
+        if announced_since {
+            let at = now + self.config.graft_timeout;
+            self.timers.set(Timer::Graft(log), at);
+        }
+    }
+
+    /// Who leads in a log: those that answer before those that did not, then the announcer, then
+    /// the others by lot, so that not everyone asks the same one.
+    fn leaders(&mut self, log: &LogId) -> Vec<MachineId> {
+        let mut leaders = (self.neighbours.iter())
+            .filter_map(|(machine, n)| {
+                let lead = n.leads.get(log)?;
+                let announced = lead.target > lead.settled;
+                Some((n.is_stalled(), !announced, *machine))
+            })
+            .collect::<Vec<_>>();
+        self.rng.shuffle(&mut leaders);
+        leaders.sort_by_key(|(is_stalled, not_announced, _)| (*is_stalled, *not_announced));
+        leaders.into_iter().map(|(_, _, machine)| machine).collect()
+    }
+
+    /// Blocks wanted of a neighbour did not come; returns whether others must be asked.
+    pub(crate) fn on_want_due(&mut self, now: Instant, machine: MachineId) -> bool {
+        let timeout = self.config.want_timeout;
+        let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+            return false;
+        };
+        let overdue = neighbour.take_overdue(now, timeout);
+        if let Some(next) = neighbour.next_overdue(timeout) {
+            self.timers.set(Timer::Want(machine), next);
+        }
+        self.stats.blocks_unanswered += as_u64(overdue.len());
+        for id in &overdue {
+            self.postpone(now, machine, *id);
+        }
+        !overdue.is_empty()
+    }
+
+    /// A neighbour may be asked again; returns whether it can be.
+    pub(crate) fn on_later_due(&mut self, now: Instant, machine: MachineId) -> bool {
+        let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+            return false;
+        };
+        neighbour.later.retain(|_, until| *until > now);
+        if let Some(next) = neighbour.later.iter().map(|(_, until)| *until).min() {
+            self.timers.set(Timer::Later(machine), next);
+        }
+        !neighbour.leads.is_empty()
+    }
+
+    /// Does not ask a neighbour for a block again too soon.
+    pub(crate) fn postpone(&mut self, now: Instant, machine: MachineId, id: BlockId) {
+        let until = now + self.config.want_timeout * LATER_PATIENCE;
+        if let Some(neighbour) = self.neighbours.get_mut(&machine)
+            && neighbour.later.insert(id, until).is_ok()
+        {
+            self.timers.set_if_idle(Timer::Later(machine), until);
+        }
+    }
+
+    /// Asks every neighbour for what it leads in, in an order drawn by lot.
+    pub(crate) fn fill_all(&mut self, now: Instant) {
+        let mut machines = self.neighbours.keys().copied().collect::<Vec<_>>();
+        self.rng.shuffle(&mut machines);
+        for machine in machines {
+            self.fill(now, machine);
+        }
+    }
+
+    /// Asks a neighbour for more when most of what was asked has come.
+    pub(crate) fn fill_if_low(&mut self, now: Instant, machine: MachineId) {
+        let is_low = (self.neighbours.get(&machine))
+            .is_some_and(|n| !n.leads.is_empty() && n.wanted.len() * 4 <= self.window_of(n));
+        if is_low {
+            self.fill(now, machine);
+        }
+    }
+
+    /// Asks a neighbour for what it leads in, some of each log in turn, as far as its window goes.
+    pub(crate) fn fill(&mut self, now: Instant, machine: MachineId) {
+        let Some(neighbour) = self.neighbours.get(&machine) else {
+            return;
+        };
+        let mut messages = 0;
+        let mut after = neighbour.asked_last;
+        for _ in 0..neighbour.leads.len() {
+            let Some(neighbour) = self.neighbours.get(&machine) else {
+                return;
+            };
+            if self.room_of(neighbour) == 0 || messages == WANTS_PER_FILL_MAX {
+                return;
+            }
+            after = neighbour.lead_after(after);
+            let Some(log) = after else { return };
+            let spans = self.pick(&machine, &log);
+            if !spans.is_empty() {
+                self.want(now, machine, log, spans);
+                messages += 1;
+            }
+        }
+    }
+
+    /// How many blocks may be wanted of a neighbour: its window, as far as bytes allow.
+    fn window_of(&self, neighbour: &Neighbour) -> usize {
+        let by_bytes = self.config.want_bytes_max / self.block_bytes.max(1);
+        neighbour.window.min(by_bytes.max(1))
+    }
+
+    /// How many more blocks may be wanted of a neighbour now; none while the disk fails.
+    fn room_of(&self, neighbour: &Neighbour) -> usize {
+        if self.timers.is_set(&Timer::Disk) {
+            return 0;
+        }
+        (self.window_of(neighbour)).saturating_sub(neighbour.wanted.len())
+    }
+
+    /// Chooses some blocks of a log to want of a neighbour, most urgent first.
+    fn pick(&self, machine: &MachineId, log: &LogId) -> Vec<Span> {
+        let Some((neighbour, lead, theirs)) = (self.neighbours.get(machine))
+            .and_then(|n| Some((n, n.leads.get(log)?, n.frontier.get(log)?)))
+        else {
+            return Vec::new();
+        };
+        let room = self.room_of(neighbour).min(CHUNK_MAX);
+        if room == 0 || !self.states.may_publish(&log.machine) || !self.has_room_for_log(log) {
+            return Vec::new();
+        }
+        let missing = (self.frontier.missing_from(theirs).into_iter())
+            .filter(|span| span.first <= lead.settled)
+            .map(|span| span.first..=span.last.min(lead.settled));
+        let askable = |sequence: &Sequence| {
+            let (log, sequence) = (*log, *sequence);
+            self.is_askable(neighbour, &BlockId { log, sequence })
+        };
+        let gaps = (self.frontier.get(log)).map_or(0, |entry| entry.beyond.len());
+        if gaps >= GAPS_MANY {
+            join(missing.flatten().filter(askable).take(room))
+        } else {
+            join(missing.flatten().rev().filter(askable).take(room))
+        }
+    }
+
+    /// Whether a block that a neighbour holds and we lack should be asked of it now.
+    fn is_askable(&self, neighbour: &Neighbour, id: &BlockId) -> bool {
+        !self.in_flight.contains_key(id)
+            && !self.unclaimed.contains(id)
+            && !neighbour.later.contains_key(id)
+            && !self.neighbours.values().any(|n| n.wanted.contains_key(id))
+    }
+
+    fn want(&mut self, now: Instant, machine: MachineId, log: LogId, spans: Vec<Span>) {
+        let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+            return;
+        };
+        neighbour.asked_last = Some(log);
+        for sequence in spans.iter().flat_map(|span| span.first..=span.last) {
+            neighbour.wanted.insert(BlockId { log, sequence }, now);
+            self.stats.blocks_wanted += 1;
+        }
+        let at = now + self.config.want_timeout;
+        self.timers.set_if_idle(Timer::Want(machine), at);
+        self.stats.wants_sent += 1;
+        self.send(machine, Message::Want { log, spans });
+    }
+}
+
+/// Joins sequences to spans in the order in which they come, as many as a want may have.
+fn join(sequences: impl Iterator<Item = Sequence>) -> Vec<Span> {
+    let mut spans = Vec::<Span>::new();
+    for sequence in sequences {
+        let is_full = spans.len() == Message::SPANS_MAX;
+        match spans.last_mut() {
+            Some(span) if span.last + 1 == sequence => span.last = sequence,
+            Some(span) if sequence + 1 == span.first => span.first = sequence,
+            Some(_) if is_full => break,
+            Some(_) | None => spans.push(Span {
+                first: sequence,
+                last: sequence,
+            }),
+        }
+    }
+    spans
+}
+
+/// How many want timeouts pass before a neighbour is asked again for what it could not give, and
+/// before the disk is tried again. Source: guess.
+pub(crate) const LATER_PATIENCE: u32 = 8;
+/// Most blocks of one log asked in one message. Source: guess; the newest chunk is oldest first.
+const CHUNK_MAX: usize = 32;
+/// With so many gaps in a log the oldest is closed first. Source: half of what an entry may have.
+const GAPS_MANY: usize = FrontierEntry::BEYOND_MAX / 2;
+/// Most wants sent to one neighbour in one call. Source: guess, a window of small chunks.
+const WANTS_PER_FILL_MAX: usize = 16;
+/// Most logs grafted in one call; the others follow a tick later. Source: guess.
+const GRAFTS_PER_CALL_MAX: usize = 128;
+/// Most neighbours asked for parts of one log when it is grafted. Source: guess.
+const ASKED_PER_GRAFT_MAX: usize = 4;

@@ -1,0 +1,138 @@
+//! Trees and announcements: who gets a new block at once, and who hears that it is held.
+//!
+//! A duplicate that two neighbours pushed costs one of them its place. It is the later one, unless
+//! the earlier one has been told to stop already and this push crossed the prune: were the later
+//! one pruned too, nobody would push any more.
+
+use model::{Block, BlockId, LogId, MachineId};
+use statemachine::Instant;
+
+use crate::machine::Timer;
+use crate::recent::Via;
+use crate::{FrontierEntry, Gossip, Message};
+
+impl Gossip {
+    /// Pushes a block along its origin's tree: not back, and not to who has it or cannot keep up.
+    pub(crate) fn push(&mut self, block: &Block, via: Via) {
+        let id = block.id();
+        let origin = id.log.machine;
+        let wants_it = |machine: &MachineId| *machine != origin && via != Via::Pushed(*machine);
+        let targets = (self.neighbours.iter())
+            .filter(|(machine, _)| wants_it(machine))
+            .filter(|(_, n)| !n.congested && !n.lazy.contains(&origin) && !n.covers(&id))
+            .map(|(machine, _)| *machine)
+            .collect::<Vec<_>>();
+        for machine in targets {
+            self.stats.blocks_pushed += 1;
+            self.stats.bytes_pushed += as_u64(block.as_bytes().len());
+            let block = block.clone();
+            let pushed = true;
+            self.send(machine, Message::Block { block, pushed });
+        }
+    }
+
+    /// A block that is here came again.
+    pub(crate) fn on_duplicate(&mut self, from: MachineId, id: &BlockId, pushed: bool) {
+        self.stats.blocks_duplicate += 1;
+        if !pushed {
+            return;
+        }
+        let origin = id.log.machine;
+        let is_pruned = |machine: &MachineId| {
+            (self.neighbours.get(machine)).is_none_or(|n| n.pruned.contains(&origin))
+        };
+        match self.recent.via(id) {
+            Some(Via::Own) => self.prune(from, origin),
+            Some(Via::Pushed(first)) if first == from => {}
+            Some(Via::Pushed(first)) if is_pruned(&first) && !is_pruned(&from) => {
+                self.prune(first, origin);
+            }
+            Some(Via::Pushed(_)) => self.prune(from, origin),
+            Some(Via::Pulled) | None => {} // Nobody else pushed it: the link may be the tree.
+        }
+    }
+
+    pub(crate) fn on_graft(&mut self, from: MachineId, origin: MachineId) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.lazy.remove(&origin);
+        }
+    }
+
+    pub(crate) fn on_prune(&mut self, from: MachineId, origin: MachineId) {
+        let is_known = origin == self.own || self.states.is_admitted(&origin);
+        if let Some(neighbour) = self.neighbours.get_mut(&from)
+            && is_known
+        {
+            neighbour.lazy.insert(origin);
+        }
+    }
+
+    fn prune(&mut self, machine: MachineId, origin: MachineId) {
+        if let Some(neighbour) = self.neighbours.get_mut(&machine) {
+            neighbour.pruned.insert(origin);
+            self.stats.prunes_sent += 1;
+            self.send(machine, Message::Prune { origin });
+        }
+    }
+
+    /// Makes a neighbour push the blocks of an origin, whatever was said before.
+    pub(crate) fn graft(&mut self, machine: MachineId, origin: MachineId) {
+        if let Some(neighbour) = self.neighbours.get_mut(&machine) {
+            neighbour.pruned.remove(&origin);
+            self.stats.grafts_sent += 1;
+            self.send(machine, Message::Graft { origin });
+        }
+    }
+
+    /// The first exchange: all that is held.
+    pub(crate) fn send_frontier(&mut self, machine: MachineId) {
+        let entries = self.frontier.iter().cloned().collect::<Vec<_>>();
+        let mut parts = entries.chunks(Message::FRONTIER_ENTRIES_MAX).peekable();
+        if parts.peek().is_none() {
+            let entries = Vec::new();
+            let complete = true;
+            self.send(machine, Message::Frontier { entries, complete });
+        }
+        while let Some(part) = parts.next() {
+            let entries = part.to_vec();
+            let complete = parts.peek().is_none();
+            self.send(machine, Message::Frontier { entries, complete });
+        }
+    }
+
+    /// An own entry changed: say so soon, and see who still leads there.
+    pub(crate) fn on_entry_changed(&mut self, now: Instant, log: LogId) {
+        self.changed.insert(log);
+        let at = now + self.config.announce_interval;
+        self.timers.set_if_idle(Timer::Announce, at);
+        self.note_entry_changed(&log);
+    }
+
+    /// Says to every neighbour what changed since the last time, once for each log.
+    pub(crate) fn on_announce_due(&mut self, now: Instant) {
+        let entries = std::iter::from_fn(|| self.changed.pop_first())
+            .take(ANNOUNCED_PER_TICK_MAX)
+            .filter_map(|log| self.frontier.get(&log).cloned())
+            .collect::<Vec<FrontierEntry>>();
+        if !self.changed.is_empty() {
+            let at = now + self.config.announce_interval;
+            self.timers.set(Timer::Announce, at);
+        }
+        for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            for part in entries.chunks(Message::FRONTIER_ENTRIES_MAX) {
+                self.stats.announcements_sent += as_u64(part.len());
+                let entries = part.to_vec();
+                let complete = false;
+                self.send(machine, Message::Frontier { entries, complete });
+            }
+        }
+    }
+}
+
+/// A length as a counter takes it.
+pub(crate) fn as_u64(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// Most entries announced in one tick. Source: eight messages; the rest waits for the next tick.
+const ANNOUNCED_PER_TICK_MAX: usize = 8 * Message::FRONTIER_ENTRIES_MAX;
