@@ -336,8 +336,8 @@ impl Feed {
             return;
         };
         let mut next = follower.next(logs);
-        if next == Next::Rewind {
-            follower.rewind(&self.uplinks[key.0]);
+        if let Next::Rewind(to) = next {
+            follower.rewind(&self.uplinks[key.0], to);
             let uplink = self.uplinks[key.0].id.clone();
             self.effects.push(Effect::Withdraw(uplink.clone(), key.1));
             self.effects.push(Effect::Rewound(uplink, key.1));
@@ -346,7 +346,7 @@ impl Feed {
         let wanted = match next {
             Next::Block(Position { epoch, sequence }) => Some((epoch, sequence, logs[&epoch].end)),
             Next::FirstOf(epoch) => Some((epoch, 1, 1)),
-            Next::Wait | Next::Rewind => None,
+            Next::Wait | Next::Rewind(_) => None,
         };
         match wanted {
             Some((epoch, first, last)) if !follower.reading => {

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aggregate::{Applied, Progress, Record, Windows};
+use aggregate::{AggregateError, Applied, Progress, Record, Windows};
 use model::{Block, Epoch, MachineId, NetworkId, Position, Sequence, Timestamp};
 use statemachine::Instant;
 
@@ -38,8 +38,8 @@ pub(crate) enum Next {
     FirstOf(Epoch),
     /// Nothing that is held.
     Wait,
-    /// Blocks were folded that the log has left behind.
-    Rewind,
+    /// Blocks were folded that the log has left behind: it goes on from this one.
+    Rewind(Position),
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Follower {
     machine: MachineId,
     network: NetworkId,
     windows: Windows,
-    /// Where a fresh fold begins; the oldest block that is kept if `None`.
+    /// Where the fold begins; the oldest block that is kept if `None`.
     start: Option<Position>,
     items: VecDeque<Item>,
     /// The furthest progress that any relay has told.
@@ -80,11 +80,11 @@ impl Follower {
         done: Option<Progress>,
         now: Instant,
     ) -> Self {
-        Self {
+        let mut follower = Self {
             machine,
             network,
             windows: Windows::new(network, machine, config.windows.clone()),
-            start: done.map(|done| done.resume),
+            start: None,
             items: VecDeque::new(),
             done,
             untold: None,
@@ -93,7 +93,9 @@ impl Follower {
             blocked: false,
             heard: now,
             given_up: false,
-        }
+        };
+        follower.start_over(config, done);
+        follower
     }
 
     /// What comes next, as far as `logs` tells.
@@ -120,7 +122,10 @@ impl Follower {
         };
         let following = last.sequence.saturating_add(1);
         match (cut, after) {
-            (Some(cut), _) if last.sequence > cut => Next::Rewind,
+            (Some(cut), _) if last.sequence > cut => Next::Rewind(Position {
+                epoch: last.epoch,
+                sequence: cut,
+            }),
             (Some(cut), Some((epoch, _))) if last.sequence == cut => Next::Block(Position {
                 epoch: *epoch,
                 sequence: FIRST,
@@ -149,18 +154,10 @@ impl Follower {
         let Some((epoch, info)) = wanted.or_else(|| logs.iter().next()) else {
             return Next::Wait;
         };
-        let mut sequence = info.floor.max(FIRST);
-        if let Some(start) = self.start.filter(|start| start.epoch == *epoch) {
-            let cut = logs
-                .range(*epoch..)
-                .nth(1)
-                .and_then(|(_, next)| next.continues.flatten());
-            let left_behind =
-                cut.is_some_and(|cut| cut.epoch == *epoch && start.sequence > cut.sequence);
-            if !left_behind {
-                sequence = sequence.max(start.sequence);
-            }
-        }
+        let start = self.start.filter(|start| start.epoch == *epoch);
+        let sequence = info
+            .floor
+            .max(start.map_or(FIRST, |start| start.sequence.max(FIRST)));
         if sequence <= info.end {
             Next::Block(Position {
                 epoch: *epoch,
@@ -203,11 +200,19 @@ impl Follower {
         let define = |number| catalogue.definition(&header.log, number);
         let applied = match self.windows.apply(header, &readings, define) {
             Ok(applied) => applied,
+            Err(AggregateError::Undefined(_)) => {
+                self.blocked = true;
+                return;
+            }
+            Err(AggregateError::Rewind { to }) => {
+                self.rewind(config, to);
+                return;
+            }
             Err(_) => {
                 // Part of the log is gone for good: what came before it is given as it is.
                 let rest = self.windows.give_up();
                 self.emit(rest);
-                self.windows = Windows::new(self.network, self.machine, config.windows.clone());
+                self.start_over(config, None);
                 self.windows
                     .apply(header, &readings, define)
                     .unwrap_or_default()
@@ -238,12 +243,22 @@ impl Follower {
         waits.then(|| self.heard + config.partial_after)
     }
 
-    /// Starts over where another relay's successor would.
-    pub(crate) fn rewind(&mut self, config: &UplinkConfig) {
-        self.windows = Windows::new(self.network, self.machine, config.windows.clone());
-        self.start = self.done.map(|done| done.resume);
+    /// Starts over, because the log goes on from `to` and leaves behind what was folded after it.
+    pub(crate) fn rewind(&mut self, config: &UplinkConfig, to: Position) {
+        let holds = |done: &Progress| done.through <= to || done.through.epoch > to.epoch;
         self.items.clear();
         self.untold = None;
+        self.start_over(config, self.done.filter(holds));
+    }
+
+    /// Begins a fresh fold after a progress, or at the oldest block that is kept.
+    fn start_over(&mut self, config: &UplinkConfig, after: Option<Progress>) {
+        let windows = config.windows.clone();
+        self.start = after.map(|progress| progress.resume);
+        self.windows = match after {
+            Some(progress) => Windows::resume_from(self.network, self.machine, windows, progress),
+            None => Windows::new(self.network, self.machine, windows),
+        };
     }
 
     /// A relay has told its progress.
@@ -258,7 +273,7 @@ impl Follower {
             .last()
             .is_none_or(|last| last < progress.resume)
         {
-            self.rewind(config); // The log between is not needed any more.
+            self.start_over(config, Some(progress)); // The log between is not needed any more.
         }
     }
 
@@ -331,7 +346,7 @@ impl Follower {
                 then: None,
             });
         self.items.extend(items);
-        if let (Some(item), Some(progress)) = (self.items.back_mut(), progress_of(&self.windows)) {
+        if let (Some(item), Some(progress)) = (self.items.back_mut(), self.windows.progress()) {
             item.then = Some(progress);
         }
     }
@@ -346,16 +361,6 @@ fn covers(progress: &Progress, record: &Record) -> bool {
     };
     let end = key.window_start.saturating_add(key.window_length);
     key.complete && contributor <= progress.through && end <= progress.watermark
-}
-
-fn progress_of(windows: &Windows) -> Option<Progress> {
-    let through = windows.last()?;
-    let resume = windows.resume()?;
-    Some(Progress {
-        through,
-        watermark: windows.watermark(),
-        resume,
-    })
 }
 
 /// The first block of an epoch.

@@ -7,7 +7,7 @@ use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
 use model::{
     Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
-    Sequence, State, Timestamp,
+    Sequence, SeriesName, State, Timestamp,
 };
 use overlay::{Address, Contact};
 use statemachine::Ticket;
@@ -188,6 +188,12 @@ pub enum PublishError {
         readings_max: usize,
         /// The most bytes of one batch.
         bytes_max: usize,
+    },
+    /// A value that is not of its series' type.
+    #[error("a value of series {series} is not of the series' type; null fits every type")]
+    WrongType {
+        /// The series.
+        series: SeriesName,
     },
     /// More series than one machine may have.
     #[error(

@@ -233,6 +233,19 @@ impl Publisher {
             self.effects.push(Effect::Reply(batch.request, Err(error)));
             return;
         }
+        let fits = |reading: &NewReading| {
+            reading
+                .value
+                .value_type()
+                .is_none_or(|found| found == reading.series.value_type)
+        };
+        if let Some(wrong) = batch.readings.iter().find(|reading| !fits(reading)) {
+            let error = PublishError::WrongType {
+                series: wrong.series.name.clone(),
+            };
+            self.effects.push(Effect::Reply(batch.request, Err(error)));
+            return;
+        }
         let request = batch.request;
         if self.queue.push(batch).is_err() {
             self.effects
@@ -542,18 +555,16 @@ impl Publisher {
     }
 }
 
-/// Size of a batch towards [`BATCH_BYTES_MAX`].
+/// Size of a batch towards [`BATCH_BYTES_MAX`]. Unit: bytes.
 fn batch_bytes(readings: &[NewReading]) -> usize {
-    let value_bytes = |value: &Value| match value {
-        Value::Null => 0,
-        Value::Bool(_) => 1,
-        Value::F64(_) | Value::I64(_) => 8,
+    let content = |value: &Value| match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
+        Value::Null | Value::F64(_) | Value::I64(_) | Value::Bool(_) => 0,
     };
     readings
         .iter()
-        .map(|reading| value_bytes(&reading.value))
+        .map(|reading| READING_BYTES + content(&reading.value))
         .sum()
 }
 
@@ -581,8 +592,9 @@ const SERIES_MAX: usize = 16_384;
 /// Numbering publishers that are remembered; beyond it the one that was quiet longest is not.
 /// Source: guess.
 const MARKS_MAX: usize = 4_096;
-/// Most bytes of one batch and of one block's readings. A reading costs its value and at most 24
-/// bytes, so that the worst block stays below [`Block::ENCODED_BYTES_MAX`].
-const BATCH_BYTES_MAX: usize = 128 * 1024;
+/// Most bytes of one batch and of one block's readings, which then always fit into the block.
+const BATCH_BYTES_MAX: usize = Block::FILL_BYTES_MAX;
+/// What a reading counts besides its text or bytes, as [`model::block::decoded_bytes`] has it.
+const READING_BYTES: usize = 56;
 /// How far ahead of this machine's clock a reading may be. Source: guess.
 const AHEAD_MAX: Duration = Duration::from_secs(300);

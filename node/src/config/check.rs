@@ -1,0 +1,335 @@
+//! From settings as written to a configuration that holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use election::UplinkId;
+use model::{Pattern, SeriesName, Unit};
+use overlay::Address;
+
+use super::settings::{
+    CostClass, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
+};
+use super::ConfigError;
+
+/// A configuration that holds: every value is typed and in its range, every path is absolute or
+/// starts at the working directory.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Key files.
+    pub network: NetworkSettings,
+    /// Multiaddresses to dial at the start.
+    pub bootstrap: Vec<Address>,
+    /// Where other machines connect.
+    pub listen: Vec<SocketAddr>,
+    /// Discovery on the LAN.
+    pub mdns: bool,
+    /// Where gRPC listens.
+    pub grpc: SocketAddr,
+    /// The Unix socket of gRPC.
+    pub socket: Option<PathBuf>,
+    /// Where metrics are read.
+    pub metrics: Option<SocketAddr>,
+    /// Size of a sealed segment. Unit: bytes.
+    pub segment_bytes: u64,
+    /// Least free space. Unit: bytes.
+    pub free_bytes_min: u64,
+    /// Settings of the protocols.
+    pub engine: engine::Config,
+    /// Where readings come from.
+    pub sources: Vec<SourceConfig>,
+    /// Where each of the engine's uplinks leads, in its order.
+    pub uplinks: Vec<UplinkTarget>,
+}
+
+/// Where readings come from.
+#[derive(Clone, Debug)]
+pub enum SourceConfig {
+    /// Metrics of this machine.
+    Host(HostSource),
+    /// A recorded table.
+    Csv(CsvSource),
+}
+
+/// Metrics of this machine.
+#[derive(Clone, Debug)]
+pub struct HostSource {
+    /// What its series start with.
+    pub prefix: String,
+    /// How often.
+    pub interval: Duration,
+}
+
+/// A recorded table.
+#[derive(Clone, Debug)]
+pub struct CsvSource {
+    /// The table.
+    pub file: PathBuf,
+    /// Only rows with this in the column `machine`.
+    pub machine: Option<String>,
+    /// How many times faster than recorded.
+    pub speed: f64,
+    /// Start over at the end.
+    pub repeat: bool,
+    /// What its series start with.
+    pub prefix: String,
+    /// Units by column.
+    pub units: BTreeMap<String, Unit>,
+}
+
+/// Where an uplink leads.
+#[derive(Clone, Debug)]
+pub struct UplinkTarget {
+    /// Its name.
+    pub id: UplinkId,
+    /// Where to; relative file paths are resolved.
+    pub url: String,
+}
+
+impl Settings {
+    /// Checks every value; relative paths start at `base`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`] for the first value that is refused.
+    pub fn check(&self, base: &Path) -> Result<Configuration, ConfigError> {
+        let mut network = self.network.clone();
+        for path in [
+            &mut network.machine_key_file,
+            &mut network.network_key_file,
+            &mut network.operator_file,
+            &mut network.membership_file,
+        ] {
+            *path = base.join(&path);
+        }
+        let mut uplinks = Vec::new();
+        let mut targets = Vec::new();
+        for uplink in &self.uplink {
+            let (config, target) = check_uplink(uplink, base)?;
+            if targets.iter().any(|other: &UplinkTarget| other.id == target.id) {
+                return Err(ConfigError::value("uplink.id", format!("{} stands twice", target.id)));
+            }
+            uplinks.push(config);
+            targets.push(target);
+        }
+        let mut engine = engine::Config { uplinks, ..engine::Config::default() };
+        engine.watermark_delay =
+            duration("readings.watermark_delay", &self.readings.watermark_delay)?;
+        engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;
+        engine.overlay.passive_max =
+            within("overlay.passive_max", self.overlay.passive_max, 8, 1024)?;
+        engine.election = election_of(self.relays.profile);
+        engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
+        Ok(Configuration {
+            data_dir: base.join(&self.node.data_dir),
+            network,
+            bootstrap: check_bootstrap(&self.network.bootstrap)?,
+            listen: check_listen(&self.listen.tcp)?,
+            mdns: self.listen.mdns,
+            grpc: loopback("api.grpc", &self.api.grpc)?,
+            socket: (!self.api.socket.as_os_str().is_empty()).then(|| base.join(&self.api.socket)),
+            metrics: match self.api.metrics.as_str() {
+                "" => None,
+                text => Some(loopback("api.metrics", text)?),
+            },
+            segment_bytes: within("store.segment_mib", self.store.segment_mib, 1, 1024)? << 20,
+            free_bytes_min: within("store.free_mib_min", self.store.free_mib_min, 0, 1 << 20)? << 20,
+            engine,
+            sources: self.check_sources(base)?,
+            uplinks: targets,
+        })
+    }
+
+    fn check_sources(&self, base: &Path) -> Result<Vec<SourceConfig>, ConfigError> {
+        let mut names = BTreeSet::new();
+        let mut sources = Vec::new();
+        for source in &self.source {
+            let (SourceSettings::Host { name, .. } | SourceSettings::Csv { name, .. }) = source;
+            check_prefix("source.name", name)?;
+            if !names.insert(name) {
+                return Err(ConfigError::value("source.name", format!("{name} stands twice")));
+            }
+            sources.push(check_source(source, base)?);
+        }
+        Ok(sources)
+    }
+}
+
+fn check_source(source: &SourceSettings, base: &Path) -> Result<SourceConfig, ConfigError> {
+    match source {
+        SourceSettings::Host { name, interval } => {
+            let interval = duration("source.interval", interval)?;
+            if interval < HOST_INTERVAL_MIN {
+                let problem = format!("must be at least {HOST_INTERVAL_MIN:?}");
+                return Err(ConfigError::value("source.interval", problem));
+            }
+            Ok(SourceConfig::Host(HostSource { prefix: name.clone(), interval }))
+        }
+        SourceSettings::Csv { name, file, machine, speed, repeat, prefix, units } => {
+            if !(speed.is_finite() && *speed > 0.0) {
+                return Err(ConfigError::value("source.speed", "must be greater than zero"));
+            }
+            let prefix = prefix.as_ref().unwrap_or(name).clone();
+            check_prefix("source.prefix", &prefix)?;
+            let mut checked = BTreeMap::new();
+            for (column, unit) in units {
+                let key = format!("source.units.{column}");
+                let unit = unit.parse().map_err(|error| ConfigError::value(key, error))?;
+                checked.insert(column.clone(), unit);
+            }
+            Ok(SourceConfig::Csv(CsvSource {
+                file: base.join(file),
+                machine: machine.clone(),
+                speed: *speed,
+                repeat: *repeat,
+                prefix,
+                units: checked,
+            }))
+        }
+    }
+}
+
+fn check_uplink(
+    settings: &UplinkSettings,
+    base: &Path,
+) -> Result<(engine::UplinkConfig, UplinkTarget), ConfigError> {
+    let id: UplinkId = parse("uplink.id", &settings.id)?;
+    let key = |name: &str| format!("uplink.{name} of {id}");
+    let mut lengths = Vec::new();
+    for text in &settings.windows {
+        let length = duration(&key("windows"), text)?;
+        if length < WINDOW_MIN || length.subsec_nanos() % 1_000_000 != 0 {
+            let problem = format!("{text}: whole milliseconds, at least {WINDOW_MIN:?}");
+            return Err(ConfigError::value(key("windows"), problem));
+        }
+        lengths.push(length);
+    }
+    if lengths.is_empty() {
+        return Err(ConfigError::value(key("windows"), "at least one length, like \"10s\""));
+    }
+    let mut patterns = Vec::new();
+    for text in &settings.patterns {
+        patterns.push(parse::<Pattern>(&key("patterns"), text)?);
+    }
+    let url = match settings.url.strip_prefix("file:") {
+        Some(dir) => format!("file:{}", base.join(dir).display()),
+        None => settings.url.clone(),
+    };
+    let config = engine::UplinkConfig {
+        id: id.clone(),
+        windows: aggregate::Config {
+            lengths,
+            allowed_lateness: duration(&key("allowed_lateness"), &settings.allowed_lateness)?,
+            ..aggregate::Config::default()
+        },
+        patterns,
+        priority: settings.priority,
+        cost_class: match settings.cost_class {
+            CostClass::Wired => 0,
+            CostClass::Wireless => 1,
+            CostClass::Metered => 2,
+        },
+        partial_after: duration(&key("partial_after"), &settings.partial_after)?,
+    };
+    Ok((config, UplinkTarget { id, url }))
+}
+
+fn check_bootstrap(texts: &[String]) -> Result<Vec<Address>, ConfigError> {
+    let check = |text: &String| {
+        let address = Address::new(text.clone()).filter(|_| text.starts_with('/'));
+        address.ok_or_else(|| {
+            let problem = format!("{text:?} is no multiaddress; write \"/ip4/192.0.2.7/tcp/4001\"");
+            ConfigError::value("network.bootstrap", problem)
+        })
+    };
+    texts.iter().map(check).collect()
+}
+
+fn check_listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
+    if texts.is_empty() {
+        return Err(ConfigError::value("listen.tcp", "at least one IP:PORT, like \"0.0.0.0:4001\""));
+    }
+    texts.iter().map(|text| socket_address("listen.tcp", text)).collect()
+}
+
+fn election_of(profile: Profile) -> election::Config {
+    let lan = election::Config::default();
+    let factor = match profile {
+        Profile::Lan => return lan,
+        Profile::Wan => WAN_FACTOR,
+        Profile::Thin => THIN_FACTOR,
+    };
+    election::Config {
+        heartbeat_interval: lan.heartbeat_interval * factor,
+        suspect_after: lan.suspect_after * factor,
+        probe_timeout: lan.probe_timeout * factor,
+        fence_after: lan.fence_after * factor,
+        refresh_interval: lan.refresh_interval * factor,
+        join_grace: lan.join_grace * factor,
+        settle_after: lan.settle_after * factor,
+        ..lan
+    }
+}
+
+fn socket_address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        ConfigError::value(key, format!("{text:?} is no IP:PORT; write \"127.0.0.1:4001\""))
+    })
+}
+
+fn loopback(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let address = socket_address(key, text)?;
+    let is_loopback = match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    };
+    if !is_loopback {
+        let problem = format!(
+            "{address} can be reached from other machines, which needs TLS and is not there yet; \
+             use 127.0.0.1, and a tunnel from elsewhere"
+        );
+        return Err(ConfigError::value(key, problem));
+    }
+    Ok(address)
+}
+
+fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(text).map_err(|error| {
+        ConfigError::value(key, format!("{text:?}: {error}; write \"250ms\", \"10s\" or \"5m\""))
+    })
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, ConfigError> {
+    if value < min || value > max {
+        return Err(ConfigError::value(key, format!("{value} is not in {min} to {max}")));
+    }
+    Ok(value)
+}
+
+fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigError> {
+    text.parse().map_err(|error: T::Err| ConfigError::value(key, error))
+}
+
+/// A source's series start with its name, so it must be one itself.
+fn check_prefix(key: &str, text: &str) -> Result<(), ConfigError> {
+    parse::<SeriesName>(key, text).map(|_| ())
+}
+
+/// Least time between two samples of the host: sysinfo needs 200 ms for a CPU figure.
+const HOST_INTERVAL_MIN: Duration = Duration::from_millis(200);
+/// Shortest window: the failover benchmark's.
+const WINDOW_MIN: Duration = Duration::from_millis(100);
+/// How much slower the profile `wan` is than `lan`. Source: guess, 2 s until suspicion.
+const WAN_FACTOR: u32 = 7;
+/// How much slower the profile `thin` is than `lan`. Source: guess, 30 s until suspicion.
+const THIN_FACTOR: u32 = 100;

@@ -1,0 +1,283 @@
+//! The configuration file as written: every table, every key, nothing checked yet.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file. [`Settings::check`] is the only way to a [`super::Configuration`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `[node]`.
+    pub node: NodeSettings,
+    /// `[network]`.
+    pub network: NetworkSettings,
+    /// `[listen]`.
+    pub listen: ListenSettings,
+    /// `[api]`.
+    pub api: ApiSettings,
+    /// `[overlay]`.
+    pub overlay: OverlaySettings,
+    /// `[store]`.
+    pub store: StoreSettings,
+    /// `[readings]`.
+    pub readings: ReadingsSettings,
+    /// `[relays]`.
+    pub relays: RelaysSettings,
+    /// `[[source]]`.
+    pub source: Vec<SourceSettings>,
+    /// `[[uplink]]`.
+    pub uplink: Vec<UplinkSettings>,
+}
+
+/// `[node]`: the machine.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeSettings {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+}
+
+/// `[network]`: keys and first contacts.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkSettings {
+    /// This machine's secret key.
+    pub machine_key_file: PathBuf,
+    /// The network's secret.
+    pub network_key_file: PathBuf,
+    /// The operator's public key.
+    pub operator_file: PathBuf,
+    /// This machine's membership.
+    pub membership_file: PathBuf,
+    /// Multiaddresses to dial at the start.
+    pub bootstrap: Vec<String>,
+}
+
+/// `[listen]`: where other machines connect.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenSettings {
+    /// IP:PORT for TCP.
+    pub tcp: Vec<String>,
+    /// Discovery on the LAN.
+    pub mdns: bool,
+}
+
+/// `[api]`: where programs connect.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiSettings {
+    /// IP:PORT of gRPC.
+    pub grpc: String,
+    /// Path of a Unix socket, empty for none.
+    pub socket: PathBuf,
+    /// IP:PORT of `/metrics`, empty for none.
+    pub metrics: String,
+}
+
+/// `[overlay]`: how many machines to keep in touch with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OverlaySettings {
+    /// Neighbours to keep. Range: 1..=64.
+    pub active_max: usize,
+    /// Machines to remember. Range: 8..=1024.
+    pub passive_max: usize,
+}
+
+/// `[store]`: the disk.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Size of a sealed segment. Unit: MiB. Range: 1..=1024.
+    pub segment_mib: u64,
+    /// Least free space. Unit: MiB.
+    pub free_mib_min: u64,
+}
+
+/// `[readings]`: what holds for all sources.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReadingsSettings {
+    /// Disorder that is not late, as a duration.
+    pub watermark_delay: String,
+}
+
+/// `[relays]`: the election.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RelaysSettings {
+    /// Relays of one uplink. Range: 1..=16.
+    pub count: usize,
+    /// How soon a silent relay is replaced.
+    pub profile: Profile,
+}
+
+/// How soon a silent relay is replaced.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Suspected after 300 ms.
+    Lan,
+    /// Suspected after 2 s.
+    Wan,
+    /// Suspected after 30 s.
+    Thin,
+}
+
+/// `[[source]]`: where readings come from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum SourceSettings {
+    /// Metrics of this machine.
+    Host {
+        /// Its name, which its series start with.
+        name: String,
+        /// How often, as a duration.
+        #[serde(default = "interval_default")]
+        interval: String,
+    },
+    /// A recorded table.
+    Csv {
+        /// Its name, which its series start with unless there is a prefix.
+        name: String,
+        /// The table, `.csv` or `.csv.gz`.
+        file: PathBuf,
+        /// Only rows with this in the column `machine`.
+        #[serde(default)]
+        machine: Option<String>,
+        /// How many times faster than recorded.
+        #[serde(default = "speed_default")]
+        speed: f64,
+        /// Start over at the end.
+        #[serde(default = "repeat_default")]
+        repeat: bool,
+        /// Put before the names of the columns.
+        #[serde(default)]
+        prefix: Option<String>,
+        /// Units by column.
+        #[serde(default)]
+        units: BTreeMap<String, String>,
+    },
+}
+
+/// `[[uplink]]`: a way to the internet.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkSettings {
+    /// Its name, equal on all machines that share it.
+    pub id: String,
+    /// Where to.
+    pub url: String,
+    /// Lengths of its windows, as durations.
+    #[serde(default = "windows_default")]
+    pub windows: Vec<String>,
+    /// Which series; none stands for all.
+    #[serde(default)]
+    pub patterns: Vec<String>,
+    /// Preference for this machine.
+    #[serde(default)]
+    pub priority: u8,
+    /// What the way costs.
+    #[serde(default)]
+    pub cost_class: CostClass,
+    /// How long a window still takes late readings, as a duration.
+    #[serde(default = "minute_default")]
+    pub allowed_lateness: String,
+    /// Silence after which windows are sent as partial, as a duration.
+    #[serde(default = "minute_default")]
+    pub partial_after: String,
+}
+
+/// What a way to the internet costs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CostClass {
+    /// By the hour or not at all.
+    #[default]
+    Wired,
+    /// Shared air.
+    Wireless,
+    /// By the byte.
+    Metered,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self { data_dir: "data".into() }
+    }
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            machine_key_file: "machine.key".into(),
+            network_key_file: "network.key".into(),
+            operator_file: "operator.pub".into(),
+            membership_file: "membership".into(),
+            bootstrap: Vec::new(),
+        }
+    }
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        Self { tcp: vec!["0.0.0.0:4001".to_owned()], mdns: true }
+    }
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            grpc: "127.0.0.1:50051".to_owned(),
+            socket: PathBuf::new(),
+            metrics: "127.0.0.1:9464".to_owned(),
+        }
+    }
+}
+
+impl Default for OverlaySettings {
+    fn default() -> Self {
+        Self { active_max: 5, passive_max: 64 }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { segment_mib: 64, free_mib_min: 64 }
+    }
+}
+
+impl Default for ReadingsSettings {
+    fn default() -> Self {
+        Self { watermark_delay: "200ms".to_owned() }
+    }
+}
+
+impl Default for RelaysSettings {
+    fn default() -> Self {
+        Self { count: 1, profile: Profile::Lan }
+    }
+}
+
+fn interval_default() -> String {
+    "1s".to_owned()
+}
+
+fn speed_default() -> f64 {
+    600.0
+}
+
+fn repeat_default() -> bool {
+    true
+}
+
+fn windows_default() -> Vec<String> {
+    vec!["10s".to_owned()]
+}
+
+fn minute_default() -> String {
+    "60s".to_owned()
+}

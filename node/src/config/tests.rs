@@ -1,0 +1,93 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn check(text: &str) -> Result<Configuration, ConfigError> {
+    parse(text)?.check(Path::new("/etc/fieldmesh"))
+}
+
+fn refusal(text: &str) -> String {
+    check(text).expect_err("refused").to_string()
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let documented: toml::Table = DEFAULT.parse().expect("the default file is TOML");
+    let mut defaults = toml::Table::try_from(Settings::default()).expect("settings serialise");
+    defaults.remove("source");
+    defaults.remove("uplink");
+
+    assert_eq!(documented, defaults);
+    check(DEFAULT).expect("the default file holds");
+}
+
+#[test]
+fn the_documented_examples_hold_and_name_every_key() {
+    let is_prose = |line: &str| {
+        let text = line.trim_start_matches("# ");
+        line.starts_with('#') && !(text.starts_with("[[") || text.split_once(" = ").is_some_and(
+            |(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+        ))
+    };
+    let examples = DEFAULT
+        .lines()
+        .filter(|line| !is_prose(line))
+        .map(|line| line.trim_start_matches("# "))
+        .collect::<Vec<_>>()
+        .join("\n");
+
+    let settings = parse(&examples).expect("the examples are TOML");
+    settings.check(Path::new("/etc/fieldmesh")).expect("the examples hold");
+
+    assert_eq!((settings.source.len(), settings.uplink.len()), (2, 1));
+    let written = toml::Table::try_from(&settings).expect("settings serialise");
+    let keys = |table: &toml::Value| -> BTreeSet<String> {
+        table.as_table().into_iter().flat_map(|table| table.keys().cloned()).collect()
+    };
+    for name in ["source", "uplink"] {
+        for table in written[name].as_array().expect("an array") {
+            for key in keys(table) {
+                assert!(examples.contains(&format!("{key} = ")), "{key} is not documented");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let refused = refusal("[network]\nboostrap = []\n");
+
+    assert!(refused.contains("line 2"), "{refused}");
+    assert!(refused.ends_with("did you mean `bootstrap`?"), "{refused}");
+}
+
+#[test]
+fn values_out_of_range_name_their_key() {
+    for (text, key) in [
+        ("[overlay]\nactive_max = 0", "overlay.active_max"),
+        ("[relays]\ncount = 17", "relays.count"),
+        ("[api]\ngrpc = \"0.0.0.0:50051\"", "api.grpc"),
+        ("[api]\nmetrics = \"nowhere\"", "api.metrics"),
+        ("[listen]\ntcp = []", "listen.tcp"),
+        ("[network]\nbootstrap = [\"192.0.2.1:4001\"]", "network.bootstrap"),
+        ("[readings]\nwatermark_delay = \"soon\"", "readings.watermark_delay"),
+        ("[[source]]\nkind = \"host\"\nname = \"a b\"", "source.name"),
+        ("[[source]]\nkind = \"host\"\nname = \"h\"\ninterval = \"1ms\"", "source.interval"),
+        ("[[uplink]]\nid = \"a/b\"\nurl = \"file:x\"", "uplink.id"),
+        ("[[uplink]]\nid = \"a\"\nurl = \"file:x\"\nwindows = [\"1ms\"]", "uplink.windows"),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.starts_with(key), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn relative_paths_start_at_the_file() {
+    let text = "[node]\ndata_dir = \"d\"\n[[uplink]]\nid = \"site\"\nurl = \"file:out\"";
+
+    let configuration = check(text).expect("it holds");
+
+    assert_eq!(configuration.data_dir, Path::new("/etc/fieldmesh/d"));
+    assert_eq!(configuration.uplinks[0].url, "file:/etc/fieldmesh/out");
+    assert_eq!(configuration.network.machine_key_file, Path::new("/etc/fieldmesh/machine.key"));
+}

@@ -1,0 +1,367 @@
+//! Key files and memberships: made, checked and read. The only place that touches secrets on disk.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::NodeIdentity;
+use identity::{
+    FileError, FileKind, Grant, Keypair, Membership, MembershipError, NetworkKey, Role, Trust, file,
+};
+use model::{MachineId, NetworkId};
+
+use crate::clock;
+use crate::config::NetworkSettings;
+
+/// Names of the files that `fieldmesh network create` writes.
+pub const OPERATOR_KEY_FILE: &str = "operator.key";
+/// The operator's public key, for every machine.
+pub const OPERATOR_FILE: &str = "operator.pub";
+/// The network's secret, for every machine.
+pub const NETWORK_KEY_FILE: &str = "network.key";
+/// A machine's secret key.
+pub const MACHINE_KEY_FILE: &str = "machine.key";
+/// A machine's membership.
+pub const MEMBERSHIP_FILE: &str = "membership";
+
+/// What is wrong with a key file, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The operating system refused.
+    #[error("cannot {what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A secret that others can read is none.
+    #[error("{path} has mode {mode:o}, so others can read the secret in it; run `chmod 600 {path}`, and make a new key if others had access", path = .path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A secret of another user.
+    #[error("{path} belongs to user {owner}, but this process runs as user {user}; run `chown` on it or start the node as that user", path = .path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Whose process this is.
+        user: u32,
+    },
+    /// Existing keys are never overwritten.
+    #[error("{path} exists already; keys are never overwritten: move it away first, or use another directory", path = .path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The text in it is refused.
+    #[error("{path}: {source}", path = .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: FileError,
+    },
+    /// The membership is of another machine.
+    #[error("{path} is the membership of machine {found}, but {key} is the key of {own}; put the files of one machine together", path = .path.display(), key = .key.display())]
+    OtherMachine {
+        /// The membership.
+        path: PathBuf,
+        /// The machine that it names.
+        found: MachineId,
+        /// The key.
+        key: PathBuf,
+        /// The machine that holds it.
+        own: MachineId,
+    },
+    /// The membership cannot be issued or is not valid.
+    #[error("{0}")]
+    Membership(#[from] MembershipError),
+    /// The operating system gives no random bytes.
+    #[error("the operating system gives no random bytes: {0}")]
+    Entropy(String),
+}
+
+/// What `fieldmesh network admit` is asked to write.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The machine, as `fieldmesh init` on it printed.
+    pub machine: MachineId,
+    /// Its display name.
+    pub name: String,
+    /// Its site.
+    pub site: String,
+    /// What it may do.
+    pub roles: BTreeSet<Role>,
+    /// Names of commands that it may send, as patterns.
+    pub commands: Vec<String>,
+    /// How long the membership is valid.
+    pub lifetime: Duration,
+}
+
+/// A machine's secrets and what goes with them.
+#[derive(Debug)]
+pub struct LoadedKeys {
+    /// Who this machine is.
+    pub identity: NodeIdentity,
+    /// The network's secret.
+    pub network_key: NetworkKey,
+}
+
+/// Makes a network: the operator's key, its public half, and the network key, in `dir`.
+///
+/// # Errors
+///
+/// [`KeyError`]; nothing that exists is overwritten.
+pub fn network_create(dir: &Path) -> Result<NetworkId, KeyError> {
+    create_dir(dir)?;
+    let operator = Keypair::from_seed(&random_bytes()?);
+    let trust = Trust::new(operator.machine());
+    let network_key = NetworkKey::from_bytes(&random_bytes()?);
+    let files = [OPERATOR_KEY_FILE, OPERATOR_FILE, NETWORK_KEY_FILE].map(|name| dir.join(name));
+    for path in &files {
+        if path.exists() {
+            return Err(KeyError::Exists { path: path.clone() });
+        }
+    }
+    write_new(&files[0], FileKind::OperatorKey, &file::write_operator_key(&operator))?;
+    write_new(&files[1], FileKind::Operator, &file::write_operator(&trust))?;
+    write_new(&files[2], FileKind::NetworkKey, &file::write_network_key(&network_key))?;
+    Ok(trust.network())
+}
+
+/// Signs a membership with the operator's key in `dir`, valid from now on.
+///
+/// # Errors
+///
+/// [`KeyError`] if the key cannot be read or the membership is refused.
+pub fn network_admit(dir: &Path, admission: Admission) -> Result<Membership, KeyError> {
+    let path = dir.join(OPERATOR_KEY_FILE);
+    let text = read_file(&path, FileKind::OperatorKey)?;
+    let operator = content(&path, file::read_operator_key(&text))?;
+    let now = clock::wall_time();
+    let grant = Grant {
+        machine: admission.machine,
+        name: admission.name,
+        site: admission.site,
+        roles: admission.roles,
+        commands: admission.commands,
+        not_before: now.saturating_sub(CLOCK_SLACK),
+        not_after: now.saturating_add(admission.lifetime),
+    };
+    Ok(Membership::issue(&operator, grant)?)
+}
+
+/// Reads the operator's public key in `dir`.
+///
+/// # Errors
+///
+/// [`KeyError`] if it cannot be read.
+pub fn network_show(dir: &Path) -> Result<Trust, KeyError> {
+    let path = dir.join(OPERATOR_FILE);
+    let text = read_file(&path, FileKind::Operator)?;
+    content(&path, file::read_operator(&text))
+}
+
+/// Makes a machine's key in `dir`, or reads the one that is there.
+///
+/// # Errors
+///
+/// [`KeyError`] if it can be neither read nor written.
+pub fn init(dir: &Path) -> Result<MachineId, KeyError> {
+    create_dir(dir)?;
+    let path = dir.join(MACHINE_KEY_FILE);
+    if path.exists() {
+        let text = read_file(&path, FileKind::MachineKey)?;
+        return Ok(content(&path, file::read_machine_key(&text))?.machine());
+    }
+    let key = Keypair::from_seed(&random_bytes()?);
+    write_new(&path, FileKind::MachineKey, &file::write_machine_key(&key))?;
+    Ok(key.machine())
+}
+
+/// Writes a membership to a file, in place of an older one.
+///
+/// # Errors
+///
+/// [`KeyError`] if it cannot be written.
+pub fn write_membership(path: &Path, membership: &Membership) -> Result<(), KeyError> {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, file::write_membership(membership))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(io_error("write", path))
+}
+
+/// Reads everything that a node needs to be itself, and checks that it belongs together.
+///
+/// # Errors
+///
+/// [`KeyError`] for the first file that is refused.
+pub fn load(files: &NetworkSettings) -> Result<LoadedKeys, KeyError> {
+    let key_path = &files.machine_key_file;
+    let text = read_file(key_path, FileKind::MachineKey)?;
+    let keypair = content(key_path, file::read_machine_key(&text))?;
+    let text = read_file(&files.network_key_file, FileKind::NetworkKey)?;
+    let network_key = content(&files.network_key_file, file::read_network_key(&text))?;
+    let text = read_file(&files.operator_file, FileKind::Operator)?;
+    let trust = content(&files.operator_file, file::read_operator(&text))?;
+    let path = &files.membership_file;
+    let text = read_file(path, FileKind::Membership)?;
+    let membership = content(path, file::read_membership(&trust, &text))?;
+    let (found, own) = (membership.grant().machine, keypair.machine());
+    if found != own {
+        let (path, key) = (path.clone(), key_path.clone());
+        return Err(KeyError::OtherMachine { path, found, key, own });
+    }
+    Ok(LoadedKeys { identity: NodeIdentity { keypair, membership, trust }, network_key })
+}
+
+/// Draws 32 bytes of the operating system's entropy: the only source of keys and seeds.
+///
+/// # Errors
+///
+/// [`KeyError::Entropy`] if there is none.
+pub fn random_bytes() -> Result<[u8; 32], KeyError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| KeyError::Entropy(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn create_dir(dir: &Path) -> Result<(), KeyError> {
+    fs::create_dir_all(dir).map_err(io_error("create", dir))
+}
+
+fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
+    let mode = if kind.is_secret() { 0o600 } else { 0o644 };
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match file {
+        Ok(mut file) => file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(io_error("write", path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(KeyError::Exists { path: path.to_owned() })
+        }
+        Err(error) => Err(io_error("create", path)(error)),
+    }
+}
+
+/// Reads a key file; a secret must be its owner's alone.
+fn read_file(path: &Path, kind: FileKind) -> Result<zeroize::Zeroizing<String>, KeyError> {
+    let metadata = fs::metadata(path).map_err(io_error("read", path))?;
+    if kind.is_secret() {
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+        }
+        let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        if owner != user {
+            return Err(KeyError::Owner { path: path.to_owned(), owner, user });
+        }
+    }
+    fs::read_to_string(path).map(zeroize::Zeroizing::new).map_err(io_error("read", path))
+}
+
+fn content<T>(path: &Path, read: Result<T, FileError>) -> Result<T, KeyError> {
+    read.map_err(|source| KeyError::Content { path: path.to_owned(), source })
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |source| KeyError::Io { what, path, source }
+}
+
+/// How far a machine's clock may be behind the operator's when it gets its membership.
+/// Source: guess.
+const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A network and one machine of it, in one directory.
+    fn machine_in(dir: &Path) -> NetworkSettings {
+        network_create(dir).expect("a network");
+        let machine = init(dir).expect("a key");
+        let admission = Admission {
+            machine,
+            name: "press-1".to_owned(),
+            site: "hall-3".to_owned(),
+            roles: BTreeSet::from([Role::Publish]),
+            commands: Vec::new(),
+            lifetime: Duration::from_secs(3_600),
+        };
+        let membership = network_admit(dir, admission).expect("a membership");
+        write_membership(&dir.join(MEMBERSHIP_FILE), &membership).expect("written");
+        NetworkSettings {
+            machine_key_file: dir.join(MACHINE_KEY_FILE),
+            network_key_file: dir.join(NETWORK_KEY_FILE),
+            operator_file: dir.join(OPERATOR_FILE),
+            membership_file: dir.join(MEMBERSHIP_FILE),
+            bootstrap: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_create_init_and_admit_write_loads() {
+        let dir = tempfile::tempdir().expect("a directory");
+
+        let keys = load(&machine_in(dir.path())).expect("keys that belong together");
+
+        assert_eq!(keys.identity.membership.grant().name, "press-1");
+        assert_eq!(keys.identity.membership.grant().machine, keys.identity.keypair.machine());
+    }
+
+    #[test]
+    fn secrets_are_written_with_mode_0600_and_refused_with_any_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = machine_in(dir.path());
+        for path in [&files.machine_key_file, &files.network_key_file] {
+            let mode = fs::metadata(path).expect("a file").mode() & 0o777;
+            assert_eq!(mode, 0o600);
+        }
+
+        let readable = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(&files.network_key_file, readable).expect("chmod");
+        let refused = load(&files).expect_err("exposed").to_string();
+
+        assert!(refused.contains("chmod 600"), "{refused}");
+    }
+
+    #[test]
+    fn a_membership_of_another_network_or_machine_is_refused() {
+        let (own, other) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let mut files = machine_in(own.path());
+        let others = machine_in(other.path());
+
+        files.membership_file.clone_from(&others.membership_file);
+        assert!(matches!(load(&files), Err(KeyError::Content { .. })));
+
+        files.operator_file.clone_from(&others.operator_file);
+        assert!(matches!(load(&files), Err(KeyError::OtherMachine { .. })));
+    }
+
+    #[test]
+    fn keys_are_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = machine_in(dir.path());
+        let machine = load(&files).expect("keys").identity.keypair.machine();
+
+        assert!(matches!(network_create(dir.path()), Err(KeyError::Exists { .. })));
+        assert_eq!(init(dir.path()).expect("the same key"), machine);
+    }
+}

@@ -1,0 +1,183 @@
+//! Directories, keys and configurations of a testnet's machines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fieldmesh::config::{
+    ApiSettings, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings, RelaysSettings,
+    Settings, SourceSettings, UplinkSettings,
+};
+use fieldmesh::keys::{self, Admission};
+use identity::Role;
+
+use crate::args::UpArgs;
+use crate::data;
+use crate::description::{Description, NodeDescription};
+
+/// Lays out everything that the machines need in `dir`, and says what goes where.
+///
+/// # Errors
+///
+/// If something cannot be written, e.g. because a testnet was here before.
+pub fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Description> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    let operator = dir.join("operator");
+    let network = keys::network_create(&operator)
+        .context("a testnet was here before: give another --dir, or remove this one")?;
+    let replay = match &args.replay {
+        Some(path) => path.canonicalize().with_context(|| format!("no {}", path.display()))?,
+        None => {
+            let path = dir.join("turbines.csv.gz");
+            data::write_turbines(&path)?;
+            path
+        }
+    };
+    let uplinks = if args.uplinks.is_empty() {
+        vec![format!("file:{}", dir.join("uplink").display())]
+    } else {
+        args.uplinks.clone()
+    };
+    let mut nodes = Vec::new();
+    for number in 1..=args.nodes {
+        let layout = Layout { args, dir: &dir, operator: &operator, replay: &replay };
+        nodes.push(layout.lay_out_machine(number, &uplinks)?);
+    }
+    Ok(Description { network: network.to_string(), dir, nodes, uplinks })
+}
+
+struct Layout<'a> {
+    args: &'a UpArgs,
+    dir: &'a Path,
+    operator: &'a Path,
+    replay: &'a Path,
+}
+
+impl Layout<'_> {
+    fn lay_out_machine(&self, number: u8, uplinks: &[String]) -> anyhow::Result<NodeDescription> {
+        let name = format!("machine-{number}");
+        let home = self.dir.join(&name);
+        let machine = keys::init(&home)?;
+        let roles = BTreeSet::from([Role::Publish, Role::Relay, Role::Command, Role::Observe]);
+        let admission = Admission {
+            machine,
+            name: name.clone(),
+            site: SITE.to_owned(),
+            roles,
+            commands: vec!["**".to_owned()],
+            lifetime: LIFETIME,
+        };
+        let membership = keys::network_admit(self.operator, admission)?;
+        keys::write_membership(&home.join(keys::MEMBERSHIP_FILE), &membership)?;
+
+        let ip = format!("{}.{number}", self.args.subnet);
+        let port = |base: u16| format!("{ip}:{}", base + u16::from(number));
+        let (grpc, metrics) = (port(GRPC_PORT_BASE), port(METRICS_PORT_BASE));
+        let tcp = format!("{ip}:{LINK_PORT}");
+        let settings = self.settings(number, &home, uplinks, [&grpc, &metrics, &tcp]);
+        let config = home.join("fieldmesh.toml");
+        std::fs::write(&config, toml::to_string(&settings)?)
+            .with_context(|| format!("cannot write {}", config.display()))?;
+        Ok(NodeDescription {
+            name,
+            machine_id: machine.to_string(),
+            pid: 0,
+            config,
+            log: home.join("log"),
+            grpc,
+            metrics: format!("http://{metrics}/metrics"),
+            tcp,
+            site: SITE.to_owned(),
+            roles: ROLES.map(str::to_owned).to_vec(),
+        })
+    }
+
+    fn settings(
+        &self,
+        number: u8,
+        home: &Path,
+        uplinks: &[String],
+        [grpc, metrics, tcp]: [&String; 3],
+    ) -> Settings {
+        let others = (1..=BOOTSTRAP_MACHINES.min(self.args.nodes)).filter(|other| *other != number);
+        let bootstrap = others.map(|other| {
+            format!("/ip4/{}.{other}/tcp/{LINK_PORT}", self.args.subnet)
+        });
+        Settings {
+            node: NodeSettings { data_dir: home.join("data") },
+            network: NetworkSettings {
+                machine_key_file: home.join(keys::MACHINE_KEY_FILE),
+                network_key_file: self.operator.join(keys::NETWORK_KEY_FILE),
+                operator_file: self.operator.join(keys::OPERATOR_FILE),
+                membership_file: home.join(keys::MEMBERSHIP_FILE),
+                bootstrap: bootstrap.collect(),
+            },
+            listen: ListenSettings { tcp: vec![tcp.clone()], mdns: false },
+            api: ApiSettings {
+                grpc: grpc.clone(),
+                socket: PathBuf::new(),
+                metrics: metrics.clone(),
+            },
+            overlay: OverlaySettings {
+                active_max: self.args.neighbours.into(),
+                ..OverlaySettings::default()
+            },
+            relays: RelaysSettings::default(),
+            source: self.sources(number),
+            uplink: uplinks.iter().enumerate().map(|(n, url)| self.uplink(n, url)).collect(),
+            ..Settings::default()
+        }
+    }
+
+    fn sources(&self, number: u8) -> Vec<SourceSettings> {
+        if self.args.quiet_sources {
+            return Vec::new();
+        }
+        let is_turbine = self.args.replay.is_none();
+        let machine = data::TURBINE_MACHINES.get(usize::from(number) - 1).copied();
+        if number == 1 || (is_turbine && machine.is_some()) {
+            let units = data::TURBINE_UNITS.map(|(column, unit)| (column.into(), unit.into()));
+            let units = if is_turbine { BTreeMap::from(units) } else { BTreeMap::new() };
+            return vec![SourceSettings::Csv {
+                name: "turbine".to_owned(),
+                file: self.replay.to_owned(),
+                machine: machine.filter(|_| is_turbine).map(str::to_owned),
+                speed: self.args.speed,
+                repeat: true,
+                prefix: (!is_turbine).then(|| "replay".to_owned()),
+                units,
+            }];
+        }
+        vec![SourceSettings::Host { name: "host".to_owned(), interval: "1s".to_owned() }]
+    }
+
+    fn uplink(&self, index: usize, url: &str) -> UplinkSettings {
+        UplinkSettings {
+            id: if index == 0 { "site".to_owned() } else { format!("site-{}", index + 1) },
+            url: url.to_owned(),
+            windows: vec![self.args.window.clone()],
+            patterns: Vec::new(),
+            priority: 0,
+            cost_class: fieldmesh::config::CostClass::Wired,
+            allowed_lateness: "60s".to_owned(),
+            partial_after: "60s".to_owned(),
+        }
+    }
+}
+
+/// The site of all machines.
+const SITE: &str = "testnet";
+/// What every machine may do.
+const ROLES: [&str; 4] = ["publish", "relay", "command", "observe"];
+/// How long memberships last; a testnet that runs longer is a plant.
+const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+/// Machine N answers gRPC on this port plus N.
+const GRPC_PORT_BASE: u16 = 50_100;
+/// Machine N shows metrics on this port plus N.
+const METRICS_PORT_BASE: u16 = 9_100;
+/// Every machine takes links on this port of its own address.
+const LINK_PORT: u16 = 4_001;
+/// Machines that all others dial at the start.
+const BOOTSTRAP_MACHINES: u8 = 2;
