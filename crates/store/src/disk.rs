@@ -1,0 +1,96 @@
+//! The few things that are done to files that grow, apart so that tests can make them fail.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// A place for files.
+pub(crate) trait Disk: fmt::Debug + Send + Sync {
+    /// Creates a file that does not exist yet.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Opens a file to append after its first `length` bytes; what follows them is cut off.
+    fn reopen(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>>;
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    /// Space left for this user. Unit: bytes.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+}
+
+/// A file that grows.
+pub(crate) trait Output: Send {
+    /// Writes all slices at the end.
+    fn append(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts everything after the first `length` bytes off.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// The operating system's.
+#[derive(Debug)]
+pub(crate) struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        let file = private().write(true).create_new(true).open(path)?;
+        Ok(Box::new(SystemOutput(file)))
+    }
+
+    fn reopen(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>> {
+        let mut output = SystemOutput(private().write(true).open(path)?);
+        output.cut(length)?;
+        Ok(Box::new(output))
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+struct SystemOutput(File);
+
+impl Output for SystemOutput {
+    fn append(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        while !slices.is_empty() {
+            let count = slices.len().min(SLICES_MAX);
+            match self.0.write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut slices, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)?;
+        self.0.seek(SeekFrom::Start(length)).map(drop)
+    }
+}
+
+/// Options for files that nobody else may read.
+pub(crate) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Creates a directory, and those above it, that nobody else may enter.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Most slices in one call. Source: `IOV_MAX` of Linux.
+const SLICES_MAX: usize = 1_024;

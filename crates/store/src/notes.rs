@@ -1,0 +1,159 @@
+//! Small files beside the segments: the lock, the marker of a stop in order, the highest epoch.
+//!
+//! Each is replaced as a whole: written under another name, synced, renamed, directory synced.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+
+use model::{Epoch, Sequence};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, private};
+use crate::{IoError, OpenError};
+
+/// What a stop in order leaves behind, so that the epoch can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanStop {
+    /// The epoch that ended in order.
+    pub epoch: Epoch,
+    /// The last number that was used in it; 0 if none was.
+    pub last_sequence: Sequence,
+    /// The counter of the last own state.
+    pub state_counter: u64,
+}
+
+/// [`CleanStop`] as written.
+#[derive(Serialize, Deserialize)]
+struct RawClean {
+    epoch: String,
+    last_sequence: u64,
+    state_counter: u64,
+}
+
+/// The highest counter of an own epoch, as written.
+#[derive(Serialize, Deserialize)]
+struct RawEpoch {
+    counter: u64,
+}
+
+/// Takes the lock that keeps a second process out. It is free again when the file is closed, so
+/// also after a crash.
+pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join("lock");
+    let file = private()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(IoError::on("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: directory.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(IoError::on("lock", &path)(error).into()),
+    }
+}
+
+/// Takes the marker of a stop in order: it is gone, durably, before anything is changed.
+///
+/// A marker that cannot be read counts as none: then a new epoch starts, which is always safe.
+pub(crate) fn take_clean(disk: &dyn Disk, directory: &Path) -> Result<Option<CleanStop>, IoError> {
+    let path = clean_path(directory);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(IoError::on("read", &path)(error)),
+    };
+    fs::remove_file(&path).map_err(IoError::on("remove", &path))?;
+    disk.sync_directory(directory)
+        .map_err(IoError::on("sync", directory))?;
+    let clean = serde_json::from_slice::<RawClean>(&text).ok();
+    let clean = clean.and_then(|raw| {
+        Some(CleanStop {
+            epoch: raw.epoch.parse().ok()?,
+            last_sequence: raw.last_sequence,
+            state_counter: raw.state_counter,
+        })
+    });
+    if clean.is_none() {
+        tracing::warn!(path = %path.display(), "marker of the last stop is unreadable, ignored");
+    }
+    Ok(clean)
+}
+
+/// Leaves the marker of a stop in order.
+pub(crate) fn put_clean(
+    disk: &dyn Disk,
+    directory: &Path,
+    clean: &CleanStop,
+) -> Result<(), IoError> {
+    let raw = RawClean {
+        epoch: clean.epoch.to_string(),
+        last_sequence: clean.last_sequence,
+        state_counter: clean.state_counter,
+    };
+    replace(disk, directory, &clean_path(directory), &raw)
+}
+
+/// Reads the highest counter of an own epoch that was ever started; 0 if none is noted.
+///
+/// A note that cannot be read counts as none: blocks of the epoch, and the neighbours, know better.
+pub(crate) fn epoch_highest(directory: &Path) -> Result<u64, IoError> {
+    let path = epoch_path(directory);
+    match fs::read(&path) {
+        Ok(text) => Ok(serde_json::from_slice::<RawEpoch>(&text).map_or_else(
+            |_| {
+                tracing::warn!(path = %path.display(), "note of the highest epoch is unreadable");
+                0
+            },
+            |raw| raw.counter,
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(IoError::on("read", &path)(error)),
+    }
+}
+
+/// Notes the highest counter of an own epoch.
+pub(crate) fn put_epoch(disk: &dyn Disk, directory: &Path, counter: u64) -> Result<(), IoError> {
+    replace(
+        disk,
+        directory,
+        &epoch_path(directory),
+        &RawEpoch { counter },
+    )
+}
+
+/// Puts a new file in place of the old one; after any crash one of them is there, whole.
+fn replace(
+    disk: &dyn Disk,
+    directory: &Path,
+    path: &Path,
+    content: &impl Serialize,
+) -> Result<(), IoError> {
+    let text = serde_json::to_vec(content).expect("plain numbers and text are JSON");
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(IoError::on("remove", &new)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let written = disk.create(&new).and_then(|mut file| {
+        file.append(&mut [IoSlice::new(&text)])?;
+        file.sync()
+    });
+    written.map_err(IoError::on("write", &new))?;
+    fs::rename(&new, path).map_err(IoError::on("replace", path))?;
+    disk.sync_directory(directory)
+        .map_err(IoError::on("sync", directory))
+}
+
+fn clean_path(directory: &Path) -> PathBuf {
+    directory.join("clean")
+}
+
+fn epoch_path(directory: &Path) -> PathBuf {
+    directory.join("epoch")
+}

@@ -1,0 +1,151 @@
+//! Queries and newest readings against plain loops over the same blocks.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Cursor, Found, Query, Selection};
+
+/// Readings of a block: (series, time, value).
+type Rows = Vec<(u32, i64, i64)>;
+
+fn rows() -> impl Strategy<Value = Rows> {
+    prop::collection::vec((0_u32..5, 0_i64..50, 0_i64..9), 1..12)
+}
+
+/// Blocks of two logs of one machine, in any order, with gaps; the second may cut the first.
+fn blocks() -> impl Strategy<Value = Vec<Block>> {
+    let named = prop::collection::btree_map((1_u64..3, 1_u64..12), rows(), 1..16);
+    (named, prop::option::of(0_u64..12))
+        .prop_map(|(named, cut)| {
+            let epoch = log_of(OTHER, 1).epoch;
+            let position = cut.map(|sequence| Position { epoch, sequence });
+            let blocks = named.into_iter().map(|((counter, sequence), rows)| {
+                let continues = position.filter(|_| (counter, sequence) == (2, 1));
+                continuing(OTHER, counter, sequence, continues, &rows)
+            });
+            blocks.collect::<Vec<Block>>()
+        })
+        .prop_shuffle()
+}
+
+fn selection(wanted: &[u32]) -> Selection {
+    let logs = [log_of(OTHER, 1), log_of(OTHER, 2)];
+    logs.map(|log| (log, series(wanted))).into()
+}
+
+/// All canonical readings in the order of their names.
+fn canonical(blocks: &[Block]) -> Vec<Found> {
+    let cut = blocks.iter().find_map(|block| block.header().continues);
+    let mut found: Vec<Found> = blocks
+        .iter()
+        .filter(|block| {
+            let is_cut = block.header().log == log_of(OTHER, 1);
+            !is_cut || cut.is_none_or(|cut| block.header().sequence <= cut.sequence)
+        })
+        .flat_map(|block| {
+            let readings = block.readings().expect("decodes");
+            crate::query::name_readings(block, readings)
+        })
+        .collect();
+    found.sort_by_key(|found| found.at);
+    found
+}
+
+fn newest(found: &[Found], wanted: &[u32]) -> Vec<Found> {
+    let mut newest: BTreeMap<(LogId, SeriesNumber), &Found> = BTreeMap::new();
+    for found in found
+        .iter()
+        .filter(|f| wanted.contains(&f.reading.series.0))
+    {
+        let key = (found.at.block.log, found.reading.series);
+        let known = newest.entry(key).or_insert(found);
+        if (known.reading.time, known.at) < (found.reading.time, found.at) {
+            *known = found;
+        }
+    }
+    newest.into_values().cloned().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn pages_put_together_are_what_a_plain_loop_finds(
+        blocks in blocks(),
+        wanted in prop::collection::vec(0_u32..6, 1..4),
+        from in 0_i64..50,
+        length in 0_i64..50,
+        limit in 1_usize..20,
+    ) {
+        let directory = directory();
+        let mut site = Site::open(&directory);
+        site.put_blocks(&blocks);
+        let query = Query {
+            selection: selection(&wanted),
+            from: Timestamp::from_nanos(from),
+            to: Timestamp::from_nanos(from + length),
+            limit,
+        };
+
+        let mut found = Vec::new();
+        let mut after: Option<Cursor> = None;
+        loop {
+            let page = site.store.query(&query, after);
+            prop_assert!(page.found.len() <= limit && page.damaged.is_empty());
+            found.extend(page.found);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+
+        let mut expected = canonical(&blocks);
+        expected.retain(|found| {
+            let time = found.reading.time.as_nanos();
+            wanted.contains(&found.reading.series.0) && (from..from + length).contains(&time)
+        });
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_newest_readings_are_found_at_first_and_kept_up_afterwards(
+        blocks in blocks(),
+        split in 0_usize..16,
+    ) {
+        let wanted = [0, 1, 2, 3];
+        let directory = directory();
+        let mut site = Site::open(&directory);
+        let (early, late) = blocks.split_at(split.min(blocks.len()));
+
+        site.put_blocks(early);
+        let first = site.store.latest(&selection(&wanted));
+        for block in late {
+            site.put_blocks(std::slice::from_ref(block));
+            let _ = site.store.latest(&selection(&wanted));
+        }
+        let second = site.store.latest(&selection(&wanted));
+
+        prop_assert_eq!(first, newest(&canonical(early), &wanted));
+        prop_assert_eq!(second, newest(&canonical(&blocks), &wanted));
+    }
+}
+
+#[test]
+fn a_read_stops_before_its_limit_but_gives_one_block() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    let blocks: Vec<Block> = (1..=4_u8)
+        .map(|n| block(OTHER, 1, n.into(), &[(1, n.into(), 7)]))
+        .collect();
+    site.put_blocks(&blocks);
+    let size = blocks[1].as_bytes().len();
+    let span = Span { first: 2, last: 9 };
+
+    let least = site.store.read(log_of(OTHER, 1), span, 1).blocks;
+    let two = site.store.read(log_of(OTHER, 1), span, 2 * size).blocks;
+
+    assert_eq!(least, blocks[1..2]);
+    assert_eq!(two, blocks[1..3]);
+}
