@@ -1,1 +1,48 @@
-//! The libp2p swarm: discovery, connections, streams.
+//! The libp2p swarm: discovery, connections, and the two streams that frames travel on.
+//!
+//! Start at [`Swarm::next`]. A link is one connection between two machines that proved to each
+//! other who they are and that the operator admitted both:
+//!
+//! ```text
+//! TCP → socket layer → pnet (network key) → Noise (machine keys) → memberships → Yamux → live, bulk
+//! ```
+//!
+//! **Invariant:** at most one link per machine is reported at a time, each up once and down once.
+//!
+//! **Invariant:** a machine without a valid membership never reaches the swarm.
+//!
+//! **Invariant:** every queue has a bound; sending never waits, and a caller that is slow to call
+//! [`Swarm::next`] stops the reading of sockets.
+//!
+//! # Not here
+//!
+//! Which machines to link with (`overlay`), what frames mean (`wire`), revocation, NAT traversal,
+//! faults (the testnet brings its own [`SocketLayer`]).
+
+mod address;
+mod admission;
+mod bootstrap;
+mod config;
+mod dials;
+mod error;
+mod frame;
+mod handler;
+mod links;
+mod muxer;
+mod outbox;
+mod pulse;
+mod refusals;
+mod socket;
+mod swarm;
+mod tcp;
+mod transport;
+
+pub use config::{Config, Credentials, WallClock};
+pub use error::{ListenError, RefusalReason, StartError};
+pub use outbox::Sending;
+pub use socket::{BoxedStream, ByteStream, SocketLayer};
+pub use swarm::{Event, Stats, Swarm};
+pub use wire::Lane;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! From a TCP connection to one between two members.
+//!
+//! Inside the connection upgrade: pnet, Noise, memberships, Yamux, each known in advance, so nothing
+//! is negotiated. Whoever fails never reaches the swarm.
+//!
+//! # Not here
+//!
+//! Revocation: it will be asked where memberships are judged.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use identity::{Membership, MembershipError, Trust};
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
+use libp2p::core::{ConnectedPoint, UpgradeInfo as _};
+use libp2p::pnet::{PnetConfig, PnetError, PreSharedKey};
+use libp2p::{PeerId, noise, yamux};
+use model::MachineId;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::compat::TokioAsyncReadCompatExt as _;
+
+use crate::address::machine_of;
+use crate::muxer::ClosingInTime;
+use crate::refusals::Refusal;
+use crate::tcp::RawConnection;
+use crate::{Credentials, RefusalReason, StartError, WallClock};
+
+/// Who has been admitted, and with which membership. One entry per member, the newest.
+#[derive(Debug, Default)]
+pub(crate) struct Members(Mutex<BTreeMap<MachineId, Membership>>);
+
+impl Members {
+    /// The membership that a machine showed last.
+    pub(crate) fn get(&self, machine: MachineId) -> Option<Membership> {
+        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        members.get(&machine).cloned()
+    }
+
+    fn insert(&self, membership: Membership) -> Result<(), RefusalReason> {
+        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = members.contains_key(&membership.machine());
+        if !is_known && members.len() >= MEMBERS_MAX {
+            return Err(RefusalReason::TooManyMembers);
+        }
+        members.insert(membership.machine(), membership);
+        Ok(())
+    }
+}
+
+/// Decides who gets in.
+pub(crate) struct Admission {
+    pnet: PnetConfig,
+    noise: noise::Config,
+    /// What this machine shows.
+    membership: Bytes,
+    trust: Trust,
+    wall_clock: WallClock,
+    time_max: Duration,
+    members: Arc<Members>,
+    refusals: mpsc::Sender<Refusal>,
+}
+
+impl Admission {
+    pub(crate) fn new(
+        credentials: &Credentials<'_>,
+        keypair: &libp2p::identity::Keypair,
+        wall_clock: WallClock,
+        time_max: Duration,
+        members: Arc<Members>,
+        refusals: mpsc::Sender<Refusal>,
+    ) -> Result<Self, StartError> {
+        let network = credentials.trust.network();
+        let epoch = credentials.network_key_epoch;
+        let key = credentials.network_key.pnet(&network, epoch);
+        let prologue = [PROLOGUE, network.as_bytes(), &epoch.0.to_be_bytes()].concat();
+        let noise = noise::Config::new(keypair)
+            .map_err(|error| StartError::Keys(error.to_string()))?
+            .with_prologue(prologue);
+        Ok(Self {
+            pnet: PnetConfig::new(PreSharedKey::new(*key)),
+            noise,
+            membership: credentials.membership.as_bytes().clone(),
+            trust: credentials.trust,
+            wall_clock,
+            time_max,
+            members,
+            refusals,
+        })
+    }
+
+    /// Takes a connection through every step, or refuses it and says so.
+    pub(crate) async fn admit(
+        self: Arc<Self>,
+        connection: RawConnection,
+        endpoint: ConnectedPoint,
+    ) -> Result<(PeerId, StreamMuxerBox), RefusalReason> {
+        let mut machine = None;
+        let steps = self.prove(connection, &endpoint, &mut machine);
+        let admitted = match timeout(self.time_max, steps).await {
+            Ok(admitted) => admitted,
+            Err(_) => Err(RefusalReason::TimedOut),
+        };
+        if let Err(reason) = &admitted
+            && is_refusal(&endpoint, reason)
+        {
+            let refusal = Refusal {
+                machine,
+                address: endpoint.get_remote_address().clone(),
+                reason: reason.clone(),
+            };
+            if self.refusals.try_send(refusal).is_err() {
+                tracing::debug!(%reason, "refusal not reported, too many at a time");
+            }
+        }
+        admitted
+    }
+
+    /// `machine` is set as soon as it is proved who is at the other end.
+    async fn prove(
+        &self,
+        connection: RawConnection,
+        endpoint: &ConnectedPoint,
+        machine: &mut Option<MachineId>,
+    ) -> Result<(PeerId, StreamMuxerBox), RefusalReason> {
+        let RawConnection { stream, permit } = connection;
+        let stream = self.pnet.handshake(stream.compat()).await;
+        let stream = stream.map_err(|error| match error {
+            PnetError::HandshakeError(error) | PnetError::IoError(error) => io_failed(&error),
+        })?;
+        let noise = self.noise.clone();
+        let protocol = noise.protocol_info().next().unwrap_or_default();
+        let (peer, mut stream) = if endpoint.is_dialer() {
+            noise.upgrade_outbound(stream, protocol).await
+        } else {
+            noise.upgrade_inbound(stream, protocol).await
+        }
+        .map_err(|error| match error {
+            noise::Error::Io(error) => io_failed(&error),
+            other => failed(other),
+        })?;
+        let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
+        *machine = Some(proved);
+        let shown = exchange(&mut stream, &self.membership).await?;
+        self.check(proved, shown)?;
+        let config = yamux_config();
+        let protocol = config.protocol_info().next().unwrap_or_default();
+        let muxer = if endpoint.is_dialer() {
+            config.upgrade_outbound(stream, protocol).await
+        } else {
+            config.upgrade_inbound(stream, protocol).await
+        }
+        .map_err(|error| io_failed(&error))?;
+        drop(permit);
+        Ok((peer, StreamMuxerBox::new(ClosingInTime::new(muxer))))
+    }
+
+    fn check(&self, proved: MachineId, shown: Bytes) -> Result<(), RefusalReason> {
+        let membership = self.trust.read(shown)?;
+        if membership.machine() != proved {
+            return Err(RefusalReason::OtherMachine(membership.machine()));
+        }
+        self.trust.judge(&membership, (self.wall_clock.0)())?;
+        self.members.insert(membership)
+    }
+}
+
+/// Both sides show their membership at once; the length comes first, in two bytes.
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    own: &Bytes,
+) -> Result<Bytes, RefusalReason> {
+    let length = u16::try_from(own.len()).expect("a membership has at most 3 KiB");
+    let exchanged = async {
+        stream.write_all(&length.to_be_bytes()).await?;
+        stream.write_all(own).await?;
+        stream.flush().await?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).await?;
+        let length = usize::from(u16::from_be_bytes(length));
+        if length > Membership::BYTES_MAX {
+            return Ok(None);
+        }
+        let mut shown = vec![0; length];
+        stream.read_exact(&mut shown).await?;
+        Ok(Some(Bytes::from(shown)))
+    };
+    let shown = exchanged.await.map_err(|error| io_failed(&error))?;
+    shown.ok_or(RefusalReason::Membership(MembershipError::Malformed(
+        "longer than 3 KiB",
+    )))
+}
+
+/// A dial that fails on the way is no refusal of this machine's.
+fn is_refusal(endpoint: &ConnectedPoint, reason: &RefusalReason) -> bool {
+    let is_on_the_way = matches!(reason, RefusalReason::TimedOut | RefusalReason::Closed);
+    !(endpoint.is_dialer() && is_on_the_way)
+}
+
+fn failed(error: impl ToString) -> RefusalReason {
+    RefusalReason::Handshake(error.to_string())
+}
+
+fn io_failed(error: &io::Error) -> RefusalReason {
+    // Bytes that make no sense are an error of kind `InvalidData`; all else is the network.
+    if error.kind() == io::ErrorKind::InvalidData {
+        return failed(error);
+    }
+    RefusalReason::Closed
+}
+
+/// Two streams are needed; the rest leaves room for a new version beside the old one.
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(STREAMS_MAX);
+    config
+}
+
+/// Hashed into the Noise handshake, before network and epoch of its key.
+const PROLOGUE: &[u8] = b"fieldmesh-tcp-v1";
+/// Streams of one connection.
+const STREAMS_MAX: usize = 8;
+/// Most members that are remembered. Source: guess; at most 12 MiB.
+const MEMBERS_MAX: usize = 4_096;

@@ -1,0 +1,118 @@
+//! The dials that the application asked for, a bounded number of them at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use libp2p::swarm::ConnectionId;
+use model::MachineId;
+use overlay::Contact;
+
+/// Dials under way, and those that wait for their turn.
+#[derive(Debug, Default)]
+pub(crate) struct Dials {
+    /// With the connection that is being made; `None` once it stands and may still become a link.
+    active: BTreeMap<MachineId, Option<ConnectionId>>,
+    waiting: VecDeque<Contact>,
+}
+
+impl Dials {
+    /// Takes a request; false if there is no room for it.
+    pub(crate) fn request(&mut self, contact: Contact) -> bool {
+        let machine = contact.machine;
+        let is_known = self.active.contains_key(&machine)
+            || self
+                .waiting
+                .iter()
+                .any(|waiting| waiting.machine == machine);
+        if is_known {
+            return true;
+        }
+        let is_room = self.waiting.len() < WAITING_MAX;
+        if is_room {
+            self.waiting.push_back(contact);
+        }
+        is_room
+    }
+
+    /// The next one to start, if it may.
+    pub(crate) fn next(&mut self) -> Option<Contact> {
+        if self.active.len() >= ACTIVE_MAX {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    pub(crate) fn on_started(&mut self, machine: MachineId, connection: ConnectionId) {
+        self.active.insert(machine, Some(connection));
+    }
+
+    /// The connection that was being made stands, or there is none but others may become the link.
+    pub(crate) fn on_undecided(&mut self, machine: MachineId, connection: ConnectionId) {
+        if let Some(dial) = self.active.get_mut(&machine)
+            && *dial == Some(connection)
+        {
+            *dial = None;
+        }
+    }
+
+    /// Whether a machine is being dialled by this connection.
+    pub(crate) fn is_by(&self, machine: MachineId, connection: ConnectionId) -> bool {
+        self.active.get(&machine) == Some(&Some(connection))
+    }
+
+    /// Whether nothing but connections that stand can still make the dial succeed.
+    pub(crate) fn is_undecided(&self, machine: MachineId) -> bool {
+        self.active.get(&machine) == Some(&None)
+    }
+
+    /// The dial has succeeded or failed.
+    pub(crate) fn end(&mut self, machine: MachineId) {
+        self.active.remove(&machine);
+        self.waiting.retain(|waiting| waiting.machine != machine);
+    }
+}
+
+/// Most dials at a time. Source: guess.
+const ACTIVE_MAX: usize = 16;
+/// Most that wait. Source: guess, the largest passive view.
+const WAITING_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact(number: u16) -> Contact {
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&number.to_be_bytes());
+        Contact {
+            machine: MachineId::from_bytes(key),
+            addresses: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn dials_beyond_the_limit_wait_for_their_turn() {
+        let mut dials = Dials::default();
+        let count = u16::try_from(ACTIVE_MAX).expect("small") + 1;
+        assert!((0..count).all(|number| dials.request(contact(number))));
+
+        let mut started = Vec::new();
+        while let Some(next) = dials.next() {
+            dials.on_started(next.machine, ConnectionId::new_unchecked(started.len()));
+            started.push(next.machine);
+        }
+
+        assert_eq!(started.len(), ACTIVE_MAX);
+        dials.end(started[0]);
+        assert_eq!(dials.next(), Some(contact(count - 1)));
+    }
+
+    #[test]
+    fn requests_are_bounded_and_a_machine_is_dialled_once() {
+        let mut dials = Dials::default();
+        let count = u16::try_from(WAITING_MAX).expect("small");
+
+        assert!((0..count).all(|number| dials.request(contact(number))));
+        assert!(dials.request(contact(0)));
+        assert!(!dials.request(contact(count)));
+    }
+}

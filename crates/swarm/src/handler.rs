@@ -1,0 +1,466 @@
+//! One connection: its two streams, what is queued for it, and whether it is alive.
+//!
+//! The dialler opens both streams, once. Nothing but the acceptance, pings and their answers is
+//! added to the application's frames, and all of it goes on the live stream.
+//!
+//! # Not here
+//!
+//! Which of several connections is the link (`links`).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Future as _, Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use libp2p::Stream;
+use libp2p::core::upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo};
+use libp2p::swarm::handler::{ConnectionEvent, FullyNegotiatedInbound, FullyNegotiatedOutbound};
+use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol};
+use tokio::time::{Sleep, sleep};
+use wire::Lane;
+
+use crate::frame::{FrameReader, FrameWriter, Kind, StreamError};
+use crate::outbox::Outbox;
+use crate::pulse::{Beat, Pulse};
+
+/// What the connection is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Order {
+    /// This connection is the link: tell the other side.
+    Accept,
+    /// Find out soon whether the other side is still there.
+    Probe,
+    /// Send what is queued, then say [`Report::Finished`].
+    Finish,
+}
+
+/// What the connection tells.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Both streams are open.
+    Open,
+    /// The other side says that this connection is the link.
+    Accepted,
+    /// A frame of the application.
+    Received(Bytes),
+    /// There is room again after a frame was dropped.
+    Drained,
+    /// A ping was answered.
+    RoundTrip(Duration),
+    /// All that was queued is on its way, or there was no more time for it.
+    Finished,
+    /// The connection is of no use any more.
+    Failed(Failure),
+}
+
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the other side has gone silent")]
+    Silent,
+    #[error("did not become the link in time")]
+    NotAccepted,
+    #[error("a stream could not be opened: {0}")]
+    Opening(String),
+    #[error("the other side broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// How long the connection waits for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+}
+
+/// The connection.
+pub(crate) struct Handler {
+    phase: Phase,
+    timing: Timing,
+    outbox: Arc<Outbox>,
+    live: Option<Channel>,
+    bulk: Option<Channel>,
+    to_open: Vec<Lane>,
+    reports: VecDeque<Report>,
+    /// Ends [`Phase::Opening`], [`Phase::Open`] and [`Phase::Finishing`].
+    deadline: Pin<Box<Sleep>>,
+    /// Beats in [`Phase::Linked`].
+    pulse: Pulse,
+    /// The last ping that is not answered yet.
+    pong: Option<Bytes>,
+    /// Live frames that were read since the bulk stream had its turn.
+    live_run: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The streams are being opened.
+    Opening,
+    /// It is being decided whether this connection is the link.
+    Open,
+    Linked,
+    /// What is queued is sent, then the connection ends.
+    Finishing,
+    /// The connection ends.
+    Done,
+}
+
+struct Channel {
+    stream: Stream,
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Handler {
+    pub(crate) fn new(is_dialler: bool, timing: Timing, outbox: Arc<Outbox>) -> Self {
+        let to_open = if is_dialler {
+            vec![Lane::Bulk, Lane::Live]
+        } else {
+            Vec::new()
+        };
+        Self {
+            phase: Phase::Opening,
+            timing,
+            outbox,
+            live: None,
+            bulk: None,
+            to_open,
+            reports: VecDeque::new(),
+            deadline: Box::pin(sleep(DECISION_TIME_MAX)),
+            pulse: Pulse::new(timing.ping_interval, timing.ping_timeout),
+            pong: None,
+            live_run: 0,
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if self.phase != Phase::Done {
+            self.phase = Phase::Done;
+            self.reports.push_back(Report::Failed(failure));
+        }
+    }
+
+    fn on_stream(&mut self, lane: Lane, stream: Stream) {
+        let channel = match lane {
+            Lane::Live => &mut self.live,
+            Lane::Bulk => &mut self.bulk,
+        };
+        if channel.is_some() {
+            self.fail(Failure::Protocol("a second stream for one lane"));
+            return;
+        }
+        *channel = Some(Channel {
+            stream,
+            reader: FrameReader::default(),
+            writer: FrameWriter::default(),
+        });
+        if self.live.is_some() && self.bulk.is_some() && self.phase == Phase::Opening {
+            self.phase = Phase::Open;
+            self.reports.push_back(Report::Open);
+        }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) {
+        match self.phase {
+            Phase::Opening | Phase::Open => {
+                if self.deadline.as_mut().poll(cx).is_ready() {
+                    self.fail(Failure::NotAccepted);
+                }
+            }
+            Phase::Linked => match self.pulse.poll(cx) {
+                Poll::Ready(Beat::Ping(bytes)) => {
+                    if let Some(live) = &mut self.live {
+                        live.writer.stage(Kind::Ping, &bytes);
+                    }
+                    // Registers the timer that was set with the ping.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(Beat::Silent) => self.fail(Failure::Silent),
+                Poll::Pending => {}
+            },
+            Phase::Finishing | Phase::Done => {}
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
+        if self.phase != Phase::Linked && self.phase != Phase::Finishing {
+            return Ok(());
+        }
+        self.outbox.wake_on_push(cx);
+        if let Some(live) = &mut self.live {
+            if let Some(pong) = self.pong.take() {
+                live.writer.stage(Kind::Pong, &pong);
+            }
+            live.write_all(cx, &self.outbox, Lane::Live)?;
+        }
+        if let Some(bulk) = &mut self.bulk {
+            bulk.write_all(cx, &self.outbox, Lane::Bulk)?;
+        }
+        if self.outbox.take_drained() {
+            self.reports.push_back(Report::Drained);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection when all is sent, or it is too late for it.
+    fn poll_finished(&mut self, cx: &mut Context<'_>) {
+        if self.phase != Phase::Finishing {
+            return;
+        }
+        let is_late = self.deadline.as_mut().poll(cx).is_ready();
+        let is_idle = |channel: &Option<Channel>| {
+            channel
+                .as_ref()
+                .is_none_or(|channel| channel.writer.is_idle())
+        };
+        let is_sent = self.outbox.is_empty() && is_idle(&self.live) && is_idle(&self.bulk);
+        if is_late || is_sent {
+            self.phase = Phase::Done;
+            self.reports.push_back(Report::Finished);
+        }
+    }
+
+    /// Reads until there is something to report. Live comes first, but cannot starve bulk.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
+        while self.reports.is_empty() {
+            let is_bulks_turn = self.live_run >= LIVE_RUN_MAX;
+            if is_bulks_turn {
+                self.live_run = 0;
+            } else if self.poll_read_live(cx)? {
+                self.live_run += 1;
+                continue;
+            }
+            if !self.poll_read_bulk(cx)? && !is_bulks_turn {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was a frame.
+    fn poll_read_live(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
+        if self.phase != Phase::Open && self.phase != Phase::Linked {
+            return Ok(false);
+        }
+        let Some(live) = &mut self.live else {
+            return Ok(false);
+        };
+        let Poll::Ready(frame) = live.reader.poll(cx, &mut live.stream) else {
+            return Ok(false);
+        };
+        let (kind, bytes) = frame?;
+        self.pulse.on_heard();
+        match (kind, self.phase) {
+            (Kind::Accept, Phase::Open) => {
+                self.phase = Phase::Linked;
+                self.reports.push_back(Report::Accepted);
+            }
+            (Kind::Data, Phase::Linked) => self.reports.push_back(Report::Received(bytes)),
+            (Kind::Ping, Phase::Linked) => {
+                self.pong = Some(bytes);
+                cx.waker().wake_by_ref(); // Writing comes before reading.
+            }
+            (Kind::Pong, Phase::Linked) => {
+                if let Some(round_trip) = self.pulse.on_pong(&bytes) {
+                    self.reports.push_back(Report::RoundTrip(round_trip));
+                }
+            }
+            _ => self.fail(Failure::Protocol("a frame out of turn")),
+        }
+        Ok(true)
+    }
+
+    /// Whether there was a frame. Nothing is read before this connection is the link.
+    fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
+        let Some(bulk) = self.bulk.as_mut().filter(|_| self.phase == Phase::Linked) else {
+            return Ok(false);
+        };
+        let Poll::Ready(frame) = bulk.reader.poll(cx, &mut bulk.stream) else {
+            return Ok(false);
+        };
+        let (kind, bytes) = frame?;
+        self.pulse.on_heard();
+        match kind {
+            Kind::Data => self.reports.push_back(Report::Received(bytes)),
+            Kind::Ping | Kind::Pong | Kind::Accept => {
+                self.fail(Failure::Protocol("a frame on the wrong lane"));
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Channel {
+    /// Writes what is staged and queued, as far as it goes.
+    fn write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &Outbox,
+        lane: Lane,
+    ) -> Result<(), StreamError> {
+        loop {
+            while self.writer.has_room()
+                && let Some(frame) = outbox.pop(lane)
+            {
+                self.writer.stage(Kind::Data, &frame);
+            }
+            if self.writer.is_idle() {
+                return Ok(());
+            }
+            match self.writer.poll(cx, &mut self.stream) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => return Ok(()),
+            }
+        }
+    }
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Order;
+    type ToBehaviour = Report;
+    type InboundProtocol = Lanes;
+    type OutboundProtocol = Lanes;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Lanes> {
+        SubstreamProtocol::new(Lanes(&[Lane::Live, Lane::Bulk]), ())
+    }
+
+    /// The swarm says when a connection ends.
+    fn connection_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<Lanes, (), Report>> {
+        if let Some(report) = self.reports.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report));
+        }
+        if let Some(lane) = self.to_open.pop() {
+            let lanes = match lane {
+                Lane::Live => Lanes(&[Lane::Live]),
+                Lane::Bulk => Lanes(&[Lane::Bulk]),
+            };
+            let protocol = SubstreamProtocol::new(lanes, ());
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        self.poll_timers(cx);
+        let polled = self.poll_write(cx).and_then(|()| self.poll_read(cx));
+        if let Err(error) = polled {
+            self.fail(error.into());
+        }
+        self.poll_finished(cx);
+        match self.reports.pop_front() {
+            Some(report) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report)),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Hands over what arrived before the other side closed.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Report>> {
+        if self.reports.is_empty() && self.poll_read(cx).is_err() {
+            self.phase = Phase::Done;
+        }
+        Poll::Ready(self.reports.pop_front())
+    }
+
+    fn on_behaviour_event(&mut self, order: Order) {
+        match (order, self.phase) {
+            (Order::Accept, Phase::Open) => {
+                self.phase = Phase::Linked;
+                if let Some(live) = &mut self.live {
+                    live.writer.stage(Kind::Accept, &[]);
+                }
+            }
+            (Order::Probe, Phase::Linked) => {
+                self.pulse
+                    .probe(PROBE_TIME_MAX.min(self.timing.ping_timeout));
+            }
+            (Order::Finish, Phase::Linked) => {
+                self.phase = Phase::Finishing;
+                self.deadline = Box::pin(sleep(FINISHING_TIME_MAX));
+            }
+            _ => {} // The connection has failed meanwhile, and its report is on the way.
+        }
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Lanes, Lanes>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
+                protocol, ..
+            })
+            | ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
+                protocol, ..
+            }) => {
+                let (lane, stream) = protocol;
+                self.on_stream(lane, stream);
+            }
+            ConnectionEvent::DialUpgradeError(error) => {
+                self.fail(Failure::Opening(error.error.to_string()));
+            }
+            _ => {} // Neither addresses nor protocols change, and inbound streams cannot fail.
+        }
+    }
+}
+
+/// The streams that may be opened, each a protocol of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lanes(&'static [Lane]);
+
+/// [`Lane`] as libp2p sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneProtocol(Lane);
+
+impl AsRef<str> for LaneProtocol {
+    fn as_ref(&self) -> &str {
+        match self.0 {
+            Lane::Live => "/fieldmesh/wire/1/live",
+            Lane::Bulk => "/fieldmesh/wire/1/bulk",
+        }
+    }
+}
+
+impl UpgradeInfo for Lanes {
+    type Info = LaneProtocol;
+    type InfoIter = Vec<LaneProtocol>;
+
+    fn protocol_info(&self) -> Vec<LaneProtocol> {
+        self.0.iter().copied().map(LaneProtocol).collect()
+    }
+}
+
+impl InboundUpgrade<Stream> for Lanes {
+    type Output = (Lane, Stream);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, protocol: LaneProtocol) -> Self::Future {
+        ready(Ok((protocol.0, stream)))
+    }
+}
+
+impl OutboundUpgrade<Stream> for Lanes {
+    type Output = (Lane, Stream);
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Output, Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, protocol: LaneProtocol) -> Self::Future {
+        ready(Ok((protocol.0, stream)))
+    }
+}
+
+/// How long a connection may wait to become the link. Source: guess, above [`PROBE_TIME_MAX`].
+const DECISION_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long an old link has to prove that it is alive when a new connection is there.
+/// Source: guess, above two retransmissions in a local network.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long what is queued may take when a link is released. Source: guess.
+const FINISHING_TIME_MAX: Duration = Duration::from_secs(1);
+/// Live frames that may be read in a row. Source: guess.
+const LIVE_RUN_MAX: u8 = 16;

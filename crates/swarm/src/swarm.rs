@@ -1,0 +1,498 @@
+//! The swarm as the node drives it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::io;
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use identity::{Keypair, Membership};
+use libp2p::core::transport::TransportError;
+use libp2p::mdns;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{self as p2p, DialError, NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, PeerId};
+use model::MachineId;
+use overlay::{Address, Contact};
+use statemachine::Rng;
+use wire::Lane;
+
+use crate::address::{machine_of, parse, peer_of, split_peer, to_ours};
+use crate::admission::{Admission, Members};
+use crate::bootstrap::Bootstrap;
+use crate::dials::Dials;
+use crate::links::{LinkEvent, Links};
+use crate::outbox::Sending;
+use crate::refusals::{Refusal, Refusals};
+use crate::transport::compose;
+use crate::{Config, Credentials, ListenError, RefusalReason, StartError};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A link to an admitted machine stands.
+    LinkUp {
+        /// The machine.
+        machine: MachineId,
+        /// What it may do.
+        membership: Membership,
+    },
+    /// The link is gone, for whatever reason, [`Swarm::release`] included.
+    LinkDown(MachineId),
+    /// A dial led to no link.
+    DialFailed(MachineId),
+    /// A frame over a link.
+    Received(MachineId, Bytes),
+    /// After [`Sending::Full`]: at least half of the room is free on both lanes.
+    Drained(MachineId),
+    /// A round trip over a link was measured.
+    RoundTrip(MachineId, Duration),
+    /// A machine was found by mDNS (which proves nothing), or answered at a bootstrap address.
+    Discovered(Contact),
+    /// This machine can be reached here; replaces what was said before.
+    OwnAddresses(Vec<Address>),
+    /// A connection was refused before it reached the swarm.
+    Refused {
+        /// Who it was, if that was proved.
+        machine: Option<MachineId>,
+        /// Where it came from or was dialled.
+        address: Option<Address>,
+        /// Why.
+        reason: RefusalReason,
+    },
+}
+
+/// What the swarm has counted since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Links that were up.
+    pub links_made: u64,
+    /// Dials that led to no link.
+    pub dials_failed: u64,
+    /// Connections refused before they reached the swarm.
+    pub refusals: u64,
+    /// Frames that were dropped because there was no room for them.
+    pub frames_dropped: u64,
+}
+
+/// Links to other machines, and the search for them.
+pub struct Swarm {
+    inner: p2p::Swarm<Behaviour>,
+    own: MachineId,
+    members: Arc<Members>,
+    refusals: Refusals,
+    bootstrap: Bootstrap,
+    dials: Dials,
+    own_addresses: BTreeSet<Multiaddr>,
+    /// What the caller is told next. Emptied before anything else is taken in.
+    events: VecDeque<Event>,
+    stats: Stats,
+}
+
+/// What runs on every connection.
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    links: Links,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+}
+
+impl Swarm {
+    /// A swarm that listens nowhere yet. Must be called within a tokio runtime.
+    ///
+    /// `rng` draws the jitter of repeated dials; keys of connections come from the operating system.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if credentials or settings do not fit together.
+    pub fn new(
+        credentials: &Credentials<'_>,
+        config: &Config,
+        rng: Rng,
+    ) -> Result<Self, StartError> {
+        let own = credentials.machine_key.machine();
+        let membership = credentials.membership.machine();
+        if membership != own {
+            return Err(StartError::OtherMachine {
+                membership,
+                key: own,
+            });
+        }
+        Self::start(credentials, config, rng)
+    }
+
+    /// [`Self::new`] without a look at whose membership it is.
+    pub(crate) fn start(
+        credentials: &Credentials<'_>,
+        config: &Config,
+        rng: Rng,
+    ) -> Result<Self, StartError> {
+        let own = credentials.machine_key.machine();
+        let keypair = to_libp2p(credentials.machine_key)?;
+        let peer = keypair.public().to_peer_id();
+        let members = Arc::new(Members::default());
+        let (refused, refusals) = Refusals::new();
+        let admission = Admission::new(
+            credentials,
+            &keypair,
+            config.wall_clock.clone(),
+            config.admission_timeout,
+            Arc::clone(&members),
+            refused,
+        )?;
+        let behaviour = Behaviour {
+            links: Links::new(own, config),
+            mdns: start_mdns(config.mdns, peer)?,
+        };
+        let transport = compose(config, Arc::new(admission));
+        let settings = p2p::Config::with_tokio_executor()
+            .with_dial_concurrency_factor(DIAL_ADDRESSES_MAX)
+            .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
+        Ok(Self {
+            inner: p2p::Swarm::new(transport, behaviour, peer, settings),
+            own,
+            members,
+            refusals,
+            bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
+            dials: Dials::default(),
+            own_addresses: BTreeSet::new(),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Listens on an address, besides those before; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`] says what is wrong with the address and what to do.
+    pub fn listen(&mut self, address: &Address) -> Result<(), ListenError> {
+        let unsupported = || ListenError::Unsupported(address.clone());
+        let (multiaddr, _) = parse(address).ok_or_else(unsupported)?;
+        match self.inner.listen_on(multiaddr) {
+            Ok(_) => Ok(()),
+            Err(TransportError::MultiaddrNotSupported(_)) => Err(unsupported()),
+            Err(TransportError::Other(error)) => Err(listen_error(address.clone(), error)),
+        }
+    }
+
+    /// Opens a link; its end is [`Event::LinkUp`] or [`Event::DialFailed`]. Does nothing while there
+    /// is a link or a dial to the machine.
+    pub fn dial(&mut self, contact: Contact) {
+        let machine = contact.machine;
+        if self.links().is_linked(machine) {
+            return;
+        }
+        if machine == self.own || !self.dials.request(contact) {
+            self.fail_dial(machine);
+        }
+        self.start_dials();
+    }
+
+    /// Queues a frame; never waits.
+    ///
+    /// # Panics
+    ///
+    /// If the frame is longer than [`wire::FRAME_BYTES_MAX`].
+    pub fn send(&mut self, machine: MachineId, lane: Lane, frame: Bytes) -> Sending {
+        assert!(
+            frame.len() <= wire::FRAME_BYTES_MAX,
+            "a frame of {} bytes exceeds the limit",
+            frame.len()
+        );
+        let sending = self.inner.behaviour_mut().links.send(machine, lane, frame);
+        if sending == Sending::Full {
+            self.stats.frames_dropped += 1;
+        }
+        sending
+    }
+
+    /// Closes the link when what is queued has been sent, a second later at most.
+    pub fn release(&mut self, machine: MachineId) {
+        self.inner.behaviour_mut().links.release(machine);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Waits for the next event. Losing the future loses nothing.
+    ///
+    /// Sockets are read only as fast as this is called.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            tokio::select! {
+                event = self.inner.select_next_some() => self.on_swarm_event(event),
+                refusal = self.refusals.next() => self.on_refusal(refusal),
+                () = self.bootstrap.due() => self.start_round(),
+            }
+        }
+    }
+
+    fn links(&self) -> &Links {
+        &self.inner.behaviour().links
+    }
+
+    fn start_dials(&mut self) {
+        while let Some(contact) = self.dials.next() {
+            let machine = contact.machine;
+            let Some(options) = dial_options(&contact) else {
+                self.fail_dial(machine);
+                continue;
+            };
+            let connection = options.connection_id();
+            match self.inner.dial(options) {
+                Ok(()) => self.dials.on_started(machine, connection),
+                Err(error) => {
+                    tracing::debug!(machine = %machine.short(), %error, "cannot dial");
+                    self.fail_dial(machine);
+                }
+            }
+        }
+    }
+
+    fn fail_dial(&mut self, machine: MachineId) {
+        self.dials.end(machine);
+        self.stats.dials_failed += 1;
+        self.events.push_back(Event::DialFailed(machine));
+    }
+
+    fn start_round(&mut self) {
+        for (address, peer) in self.bootstrap.start_round() {
+            let options = match peer {
+                Some(peer) => DialOpts::peer_id(peer)
+                    .condition(PeerCondition::Always)
+                    .addresses(vec![address.clone()])
+                    .build(),
+                None => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            };
+            let connection = options.connection_id();
+            match self.inner.dial(options) {
+                Ok(()) => self.bootstrap.on_dialled(connection, address),
+                Err(error) => tracing::debug!(%address, %error, "cannot dial bootstrap address"),
+            }
+        }
+    }
+
+    fn on_refusal(&mut self, refusal: Refusal) {
+        self.stats.refusals += 1;
+        self.events.push_back(Event::Refused {
+            machine: refusal.machine,
+            address: to_ours(&refusal.address),
+            reason: refusal.reason,
+        });
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Links(event)) => self.on_link_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                self.on_mdns(found);
+            }
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                ..
+            } => {
+                if let Some(machine) = machine_of(&peer_id) {
+                    self.on_established(machine, connection_id);
+                }
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                num_established: 0,
+                ..
+            } => {
+                if let Some(machine) = machine_of(&peer_id)
+                    && self.dials.is_undecided(machine)
+                {
+                    self.fail_dial(machine);
+                    self.start_dials();
+                }
+            }
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                peer_id,
+                error,
+            } => self.on_dial_error(connection_id, peer_id, &error),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.own_addresses.insert(address);
+                self.tell_own_addresses();
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.own_addresses.remove(&address);
+                self.tell_own_addresses();
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "cannot accept connections for a moment");
+            }
+            _ => {} // Of interest to libp2p only.
+        }
+    }
+
+    fn on_link_event(&mut self, event: LinkEvent) {
+        let event = match event {
+            LinkEvent::Up(machine) => {
+                self.stats.links_made += 1;
+                self.dials.end(machine);
+                let membership = self.members.get(machine);
+                Event::LinkUp {
+                    machine,
+                    membership: membership.expect("whoever has a link has shown a membership"),
+                }
+            }
+            LinkEvent::Down(machine) => Event::LinkDown(machine),
+            LinkEvent::Received(machine, frame) => Event::Received(machine, frame),
+            LinkEvent::Drained(machine) => Event::Drained(machine),
+            LinkEvent::RoundTrip(machine, time) => Event::RoundTrip(machine, time),
+        };
+        let count = match event {
+            Event::LinkUp { .. } | Event::LinkDown(_) => Some(self.links().count()),
+            _ => None,
+        };
+        self.events.push_back(event);
+        if let Some(count) = count {
+            self.bootstrap.on_links(count);
+            self.start_dials();
+        }
+    }
+
+    fn on_mdns(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let mut contacts: BTreeMap<MachineId, Vec<Address>> = BTreeMap::new();
+        for (peer, address) in found {
+            let machine = machine_of(&peer).filter(|machine| *machine != self.own);
+            let address = to_ours(&split_peer(address).0);
+            if let (Some(machine), Some(address)) = (machine, address) {
+                let addresses = contacts.entry(machine).or_default();
+                if addresses.len() < Contact::ADDRESSES_MAX {
+                    addresses.push(address);
+                }
+            }
+        }
+        let contacts = contacts
+            .into_iter()
+            .map(|(machine, addresses)| Contact { machine, addresses });
+        self.events.extend(contacts.map(Event::Discovered));
+    }
+
+    fn on_established(&mut self, machine: MachineId, connection: p2p::ConnectionId) {
+        self.dials.on_undecided(machine, connection);
+        let address = self.bootstrap.on_dial_ended(connection);
+        if let Some(address) = address.as_ref().and_then(to_ours) {
+            self.events.push_back(Event::Discovered(Contact {
+                machine,
+                addresses: vec![address],
+            }));
+        }
+    }
+
+    fn on_dial_error(
+        &mut self,
+        connection: p2p::ConnectionId,
+        peer: Option<PeerId>,
+        error: &DialError,
+    ) {
+        tracing::debug!(?peer, %error, "dial failed");
+        if let Some(address) = self.bootstrap.on_dial_ended(connection) {
+            match error {
+                DialError::LocalPeerId { .. } => self.bootstrap.forget(&address),
+                DialError::WrongPeerId { obtained, .. } => tracing::warn!(
+                    %address, expected = ?peer, %obtained,
+                    "another machine answers at a bootstrap address; correct its /p2p/ part"
+                ),
+                _ => {}
+            }
+        }
+        let Some(machine) = peer.as_ref().and_then(machine_of) else {
+            return;
+        };
+        if !self.dials.is_by(machine, connection) {
+            return;
+        }
+        if self.links().is_connected(machine) {
+            self.dials.on_undecided(machine, connection);
+        } else {
+            self.fail_dial(machine);
+        }
+        self.start_dials();
+    }
+
+    fn tell_own_addresses(&mut self) {
+        let addresses = self.own_addresses.iter().filter_map(to_ours);
+        let addresses = addresses.take(Contact::ADDRESSES_MAX).collect();
+        self.events.push_back(Event::OwnAddresses(addresses));
+    }
+}
+
+impl fmt::Debug for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Swarm")
+            .field("own", &self.own)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
+
+fn to_libp2p(key: &Keypair) -> Result<libp2p::identity::Keypair, StartError> {
+    // Wipes the copy of the seed that it is given.
+    libp2p::identity::Keypair::ed25519_from_bytes(key.seed())
+        .map_err(|error| StartError::Keys(error.to_string()))
+}
+
+fn start_mdns(is_wanted: bool, own: PeerId) -> Result<Toggle<mdns::tokio::Behaviour>, StartError> {
+    let config = mdns::Config::default();
+    let mdns = is_wanted.then(|| mdns::tokio::Behaviour::new(config, own));
+    Ok(mdns.transpose().map_err(StartError::Mdns)?.into())
+}
+
+/// All addresses are tried at once; `None` if none can be.
+fn dial_options(contact: &Contact) -> Option<DialOpts> {
+    let peer = peer_of(contact.machine)?;
+    let parsed = contact
+        .addresses
+        .iter()
+        .take(Contact::ADDRESSES_MAX)
+        .filter_map(parse);
+    let addresses: Vec<Multiaddr> = parsed
+        .filter(|(_, named)| named.is_none_or(|named| named == peer))
+        .map(|(address, _)| address)
+        .collect();
+    let options = DialOpts::peer_id(peer)
+        .condition(PeerCondition::Always)
+        .addresses(addresses);
+    Some(options.build())
+}
+
+fn listen_error(address: Address, error: io::Error) -> ListenError {
+    match root_kind(&error) {
+        io::ErrorKind::AddrInUse => ListenError::Taken(address),
+        io::ErrorKind::AddrNotAvailable => ListenError::NoInterface(address),
+        io::ErrorKind::PermissionDenied => ListenError::NotPermitted(address),
+        _ => ListenError::Io {
+            address,
+            source: error,
+        },
+    }
+}
+
+/// The kind of the innermost I/O error, which boxing the transport has wrapped.
+fn root_kind(mut error: &io::Error) -> io::ErrorKind {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        error = inner;
+    }
+    error.kind()
+}
+
+/// Addresses of one machine that are dialled at a time.
+const DIAL_ADDRESSES_MAX: NonZeroU8 = NonZeroU8::new(8).expect("not zero");
+const _: () = assert!(Contact::ADDRESSES_MAX == 8);
+/// Streams of one connection that may be negotiating: ours are two.
+const NEGOTIATING_MAX: usize = 4;
