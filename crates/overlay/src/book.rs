@@ -186,12 +186,10 @@ impl Book {
             .is_some_and(|entry| entry.retry_at > now)
     }
 
-    /// The machine was a neighbour and is gone, or was met once and cannot be reached: it is
-    /// probed until it answers. Beyond [`LOST_MAX`], a random one is given up.
-    pub(crate) fn lose(&mut self, machine: MachineId, rng: &mut Rng) {
-        if !self.entries.get(&machine).is_some_and(|entry| entry.met) {
-            return;
-        }
+    /// Looks for a machine from now on until it is a neighbour: it was one and is gone, or was met
+    /// once and cannot be reached, or is not heard of. Beyond [`LOST_MAX`], a random one is given
+    /// up.
+    pub(crate) fn look_for(&mut self, machine: MachineId, rng: &mut Rng) {
         self.lost.insert(machine);
         if self.lost.len() > LOST_MAX {
             let lost: Vec<MachineId> = self.lost.iter().copied().collect();
@@ -276,13 +274,17 @@ impl Book {
     }
 
     /// A dial led nowhere; returns whether it was for an empty place. A machine that was met is
-    /// lost from now on.
+    /// looked for from now on, and one that was not is not.
     pub(crate) fn dial_failed(&mut self, now: Instant, machine: &MachineId, rng: &mut Rng) -> bool {
         let Some(dial) = self.dials.remove(machine) else {
             return false;
         };
         self.failed(now, machine, rng);
-        self.lose(*machine, rng);
+        if self.entries.get(machine).is_some_and(|entry| entry.met) {
+            self.look_for(*machine, rng);
+        } else {
+            self.lost.remove(machine);
+        }
         !dial.probe
     }
 

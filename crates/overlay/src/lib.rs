@@ -13,6 +13,9 @@
 //!   connected, and whoever came in the last seconds is not dropped.
 //! - Neighbours that were lost are dialled until they answer, also with a full view, and get a place
 //!   above it: halves of a partition find each other without knowing that they are two.
+//! - A machine that hears the walks of few others only, but knows more, suspects that it sits in a
+//!   closed corner and treats one of those as lost. Shuffles are frequent in the first seconds, so
+//!   that this is noticed early.
 //! - The answer to a shuffle goes to whoever handed the walk over, not to where it began, so that it
 //!   needs no further link.
 //! - What others say about a machine neither replaces what it said itself nor fills more than half
@@ -25,6 +28,7 @@
 
 mod book;
 mod config;
+mod heard;
 mod links;
 mod machine;
 mod message;

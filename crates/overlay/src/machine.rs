@@ -8,6 +8,7 @@ use statemachine::{BoundedQueue, Deadline, Instant, Rng, StateMachine, Timers};
 
 use crate::book::{Book, Source};
 use crate::config::ACTIVE_LARGEST;
+use crate::heard::Heard;
 use crate::links::{Link, Neighbour, Question};
 use crate::walks::SHUFFLE_WALK;
 use crate::{Address, Config, Contact, Hops, Message};
@@ -105,13 +106,17 @@ pub struct Overlay {
     pub(crate) book: Book,
     /// Joiners whose walk ended here, to be taken as neighbours as soon as there is a place.
     pub(crate) invited: BoundedQueue<MachineId>,
+    pub(crate) heard: Heard,
     pub(crate) rng: Rng,
     config: Config,
     own_addresses: Vec<Address>,
-    /// There was a neighbour since the start.
-    joined: bool,
+    /// When the first neighbour since the start was won.
+    joined_at: Option<Instant>,
+    shuffles: u32,
     /// Neighbours lost and dials failed since the last neighbour was won.
     setbacks: usize,
+    /// Requests refused since the last neighbour was won.
+    refusals: usize,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     stats: Stats,
@@ -135,11 +140,14 @@ impl Overlay {
             links: BTreeMap::new(),
             book,
             invited: BoundedQueue::new(INVITED_MAX),
+            heard: Heard::default(),
             rng,
             config,
             own_addresses: Vec::new(),
-            joined: false,
+            joined_at: None,
+            shuffles: 0,
             setbacks: 0,
+            refusals: 0,
             timers,
             outputs: VecDeque::new(),
             stats: Stats::default(),
@@ -173,6 +181,10 @@ impl Overlay {
     #[must_use]
     pub const fn stats(&self) -> Stats {
         self.stats
+    }
+
+    fn is_invited(&self, machine: &MachineId) -> bool {
+        self.invited.iter().any(|invited| invited == machine)
     }
 
     pub(crate) fn say(&mut self, output: Output) {
@@ -226,6 +238,8 @@ impl Overlay {
             self.ask(now, machine, false, false);
         } else if self.book.is_lost(&machine) {
             self.reunite(now, machine);
+        } else if self.is_invited(&machine) && self.active.len() < self.config.active_limit() {
+            self.ask(now, machine, true, false);
         } else {
             self.fill(now);
         }
@@ -247,6 +261,7 @@ impl Overlay {
 
     fn on_dial_failed(&mut self, now: Instant, machine: MachineId) {
         self.stats.dials_failed += 1;
+        self.invited.retain(|invited| *invited != machine);
         if self.book.dial_failed(now, &machine, &mut self.rng) {
             self.setbacks = self.setbacks.saturating_add(1);
             self.fill(now);
@@ -281,7 +296,6 @@ impl Overlay {
         }
         let accepted = self.is_neighbour(&from)
             || self.active.len() < self.config.active_max
-            || (self.book.is_lost(&from) && self.active.len() < self.config.active_limit())
             || (urgent && self.make_room(now, from));
         self.answer(now, from, accepted);
     }
@@ -312,7 +326,10 @@ impl Overlay {
                 self.remove(now, from);
                 self.send(from, Message::Disconnect);
             }
-            (false, Some(_)) => self.book.failed(now, &from, &mut self.rng),
+            (false, Some(_)) => {
+                self.refusals = self.refusals.saturating_add(1);
+                self.book.failed(now, &from, &mut self.rng);
+            }
             (false, None) => {}
         }
         if self.active.len() * 2 < self.config.active_max {
@@ -343,8 +360,9 @@ impl Overlay {
         if let Some(link) = self.links.get_mut(&machine) {
             link.idle_since = None;
         }
-        self.joined = true;
+        self.joined_at.get_or_insert(now);
         self.setbacks = 0;
+        self.refusals = 0;
         self.stats.neighbours_up += 1;
         self.book.succeeded(&machine);
         self.say(Output::NeighbourUp(machine));
@@ -367,16 +385,15 @@ impl Overlay {
     /// Takes a neighbour out that is gone, and looks for it from now on.
     fn lose(&mut self, now: Instant, machine: MachineId) {
         self.remove(now, machine);
-        self.book.lose(machine, &mut self.rng);
+        self.book.look_for(machine, &mut self.rng);
         self.stats.neighbours_lost += 1;
         self.setbacks = self.setbacks.saturating_add(1);
     }
 
-    /// Makes a place that cannot be refused: a free one, another's, or one above the view's size.
+    /// Makes a place for a machine that should not be refused: a free one, one above the view's
+    /// size, or another machine's.
     pub(crate) fn make_room(&mut self, now: Instant, newcomer: MachineId) -> bool {
-        self.active.len() < self.config.active_max
-            || self.evict(now, newcomer)
-            || self.active.len() < self.config.active_limit()
+        self.active.len() < self.config.active_limit() || self.evict(now, newcomer)
     }
 
     /// Drops a random neighbour, but none that came in the last seconds, so that places do not
@@ -425,21 +442,17 @@ impl Overlay {
                 return;
             }
             let alone = self.active.is_empty() && self.links.values().all(|l| l.question.is_none());
-            self.ask(now, machine, alone, false);
+            let urgent = alone || self.refusals >= REFUSALS_MAX || self.is_invited(&machine);
+            self.ask(now, machine, urgent, false);
         }
         let count = self.places().saturating_mul(1 + self.setbacks);
         let count = count.min(DIALS_MAX).saturating_sub(self.book.dials());
         if count == 0 {
             return;
         }
-        let mut chosen: Vec<MachineId> = Vec::new();
-        while chosen.len() < count
-            && let Some(invited) = self.invited.pop()
-        {
-            if self.book.can_dial(&invited) && !chosen.contains(&invited) {
-                chosen.push(invited);
-            }
-        }
+        let invited = self.invited.iter().copied();
+        let mut chosen: Vec<MachineId> = invited.filter(|m| self.book.can_dial(m)).collect();
+        chosen.truncate(count);
         for machine in self.book.to_dial(now, count, &mut self.rng) {
             if chosen.len() < count && !chosen.contains(&machine) {
                 chosen.push(machine);
@@ -472,8 +485,9 @@ impl Overlay {
         if !asked {
             return;
         }
+        self.invited.retain(|invited| *invited != machine);
         let contact = self.own_contact();
-        let message = if urgent && !reunion && !self.joined {
+        let message = if urgent && !reunion && self.joined_at.is_none() {
             Message::Join { contact }
         } else {
             Message::Neighbour { contact, urgent }
@@ -583,8 +597,15 @@ impl Overlay {
     }
 
     fn on_shuffle_timer(&mut self, now: Instant) {
-        let next = now + self.rng.jitter(self.config.shuffle_interval);
+        let interval = if self.shuffles < SHUFFLES_EARLY {
+            self.config.shuffle_interval.min(SHUFFLE_INTERVAL_EARLY)
+        } else {
+            self.config.shuffle_interval
+        };
+        self.shuffles = self.shuffles.saturating_add(1);
+        let next = now + self.rng.jitter(interval);
         self.timers.set(Timer::Shuffle, next);
+        self.look_around(now, interval * CORNER_WINDOW);
         self.links.values_mut().for_each(Link::forgive);
         let longest_silent = self.active.iter().min_by_key(|(_, n)| n.confirmed_at);
         if let Some(machine) = longest_silent.map(|(machine, _)| *machine) {
@@ -593,6 +614,31 @@ impl Overlay {
         let neighbours: Vec<MachineId> = self.neighbours().collect();
         if let Some(neighbour) = self.rng.choose(&neighbours) {
             self.shuffle(*neighbour, SHUFFLE_WALK);
+        }
+    }
+
+    /// In a corner, from which few others are heard, looks for a machine that is not heard.
+    fn look_around(&mut self, now: Instant, window: Duration) {
+        self.heard.forget(now, window);
+        if self.joined_at.is_none_or(|joined| now - joined < window) {
+            return;
+        }
+        let around = self
+            .heard
+            .machines()
+            .filter(|m| !self.is_neighbour(m))
+            .count();
+        if self.active.len() + around >= self.config.active_limit() + CORNER_MARGIN {
+            return;
+        }
+        let (heard, active) = (&self.heard, &self.active);
+        let unheard = self.book.sample(
+            1,
+            |machine| !heard.contains(machine) && !active.contains_key(machine),
+            &mut self.rng,
+        );
+        if let Some(contact) = unheard.first() {
+            self.book.look_for(contact.machine, &mut self.rng);
         }
     }
 }
@@ -670,6 +716,25 @@ const INSISTED_MAX: usize = 4;
 
 /// Most links released in one tick. Source: guess.
 const RELEASES_MAX: usize = 16;
+
+/// Shuffles at the early interval. Unit: shuffles. Source: guess, until it is clear to each machine
+/// that starts together with others whether it sits in a corner.
+const SHUFFLES_EARLY: u32 = 10;
+
+/// How often views are refreshed in the beginning. Source: guess.
+const SHUFFLE_INTERVAL_EARLY: Duration = Duration::from_secs(1);
+
+/// For how many shuffle intervals a machine must not have been heard. Source: among twelve machines
+/// a walk of six hops comes by every second one, so one in sixteen is missed wrongly.
+const CORNER_WINDOW: u32 = 4;
+
+/// A corner is at most this much larger than one with all places filled. Unit: machines.
+/// Source: guess.
+const CORNER_MARGIN: usize = 3;
+
+/// Refusals in a row after which a machine with an empty place no longer takes no for an answer:
+/// it may be part of a corner whose every other place is taken. Source: guess.
+const REFUSALS_MAX: usize = 3;
 
 /// Most invitations kept. Source: guess.
 const INVITED_MAX: usize = 8;

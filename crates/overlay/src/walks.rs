@@ -37,6 +37,7 @@ impl Overlay {
         if !self.may_walk(from, ttl) || joiner.machine == self.own {
             return;
         }
+        self.heard.hear(now, joiner.machine);
         if ttl.0 <= PASSIVE_WALK {
             self.learn(joiner.clone(), Source::Hearsay);
         }
@@ -44,6 +45,7 @@ impl Overlay {
             self.send(next, Message::ForwardJoin { joiner, ttl });
             return;
         }
+        self.invited.retain(|invited| *invited != joiner.machine);
         if self.invited.is_full() {
             self.invited.pop();
         }
@@ -78,6 +80,7 @@ impl Overlay {
         if !self.may_walk(from, ttl) || origin.machine == self.own {
             return;
         }
+        self.heard.hear(now, origin.machine);
         sample.truncate(Message::SAMPLE_MAX);
         if let Some((next, ttl)) = self.next_hop(from, origin.machine, ttl) {
             let shuffle = Message::Shuffle {
