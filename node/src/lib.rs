@@ -1,1 +1,22 @@
-//! The binary: configuration, command line, runtime loop.
+//! A Fieldmesh node: configuration, keys, the command line, and the loop that gives the pure
+//! `engine` its clock, sockets and disks.
+//!
+//! Start at [`run::run`]. The one clock is in [`clock`], the one source of entropy in [`keys`].
+//!
+//! # Not here
+//!
+//! Decisions: what a node does when something happens is `engine`'s.
+
+pub mod backend;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod keys;
+pub mod logging;
+pub mod reader;
+pub mod report;
+pub mod run;
+pub mod runtime;
+pub mod sources;
+pub mod uplinks;
+pub mod view;

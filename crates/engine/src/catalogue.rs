@@ -1,6 +1,7 @@
 //! What states say about machines and series, by subject.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use identity::{Membership, Trust};
 use model::{Epoch, LogId, MachineId, SeriesDefinition, SeriesNumber, State, StateKind, Timestamp};
@@ -22,7 +23,7 @@ pub struct Member {
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     members: BTreeMap<MachineId, Member>,
-    series: BTreeMap<LogId, BTreeMap<SeriesNumber, SeriesDefinition>>,
+    series: BTreeMap<LogId, BTreeMap<SeriesNumber, Arc<SeriesDefinition>>>,
 }
 
 impl Catalogue {
@@ -72,7 +73,7 @@ impl Catalogue {
                 self.series
                     .entry(log)
                     .or_default()
-                    .insert(number, definition);
+                    .insert(number, Arc::new(definition));
             }
             StateKind::Watermark | StateKind::Candidacy | StateKind::Progress => {}
         }
@@ -80,12 +81,12 @@ impl Catalogue {
 
     /// What a series number of a log means.
     #[must_use]
-    pub fn definition(&self, log: &LogId, number: SeriesNumber) -> Option<&SeriesDefinition> {
+    pub fn definition(&self, log: &LogId, number: SeriesNumber) -> Option<&Arc<SeriesDefinition>> {
         self.series.get(log)?.get(&number)
     }
 
     /// Every series of every log.
-    pub fn series(&self) -> impl Iterator<Item = (&LogId, SeriesNumber, &SeriesDefinition)> {
+    pub fn series(&self) -> impl Iterator<Item = (&LogId, SeriesNumber, &Arc<SeriesDefinition>)> {
         self.series
             .iter()
             .flat_map(|(log, series)| series.iter().map(move |(n, def)| (log, *n, def)))

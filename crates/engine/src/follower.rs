@@ -197,7 +197,7 @@ impl Follower {
                 defined(reading).is_some_and(|series| config.wants(&names, &series.name))
             });
         }
-        let define = |number| catalogue.definition(&header.log, number);
+        let define = |number| catalogue.definition(&header.log, number).map(AsRef::as_ref);
         let applied = match self.windows.apply(header, &readings, define) {
             Ok(applied) => applied,
             Err(AggregateError::Undefined(_)) => {
@@ -313,6 +313,13 @@ impl Follower {
             }
         }
         true
+    }
+
+    /// The uplink has lost a record: it is given out again.
+    pub(crate) fn on_upload_lost(&mut self, id: UploadId) {
+        if let Some(item) = self.items.iter_mut().find(|item| item.upload == Some(id)) {
+            item.upload = None;
+        }
     }
 
     /// Takes progress that nobody has been told of.

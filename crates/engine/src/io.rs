@@ -79,6 +79,8 @@ pub enum Input {
     UplinkReachable(UplinkId, bool),
     /// An uplink has done with these records: acknowledged by the sink, or set aside for good.
     Uploaded(UplinkId, Vec<UploadId>),
+    /// An uplink has lost these records without delivering them: they are to be uploaded again.
+    UploadLost(UplinkId, Vec<UploadId>),
     /// The store keeps a log from this block on only.
     FloorMoved(LogId, Sequence),
     /// Stop in order: seal what is gathered, resign, then say [`Output::Stopped`].

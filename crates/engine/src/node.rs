@@ -1,6 +1,7 @@
 //! The node: routes what happened to the protocols, and translates what they say.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use aggregate::Progress;
 use election::{Candidacy, Election, UplinkId};
@@ -137,6 +138,12 @@ impl Node {
         self.publisher.epoch()
     }
 
+    /// Whether blocks are sealed already, so that readings become durable.
+    #[must_use]
+    pub fn is_publishing(&self) -> bool {
+        self.publisher.is_open() && self.wall.is_some() && !self.stopping
+    }
+
     /// This machine.
     #[must_use]
     pub const fn machine(&self) -> MachineId {
@@ -207,7 +214,7 @@ impl Node {
         };
         for (log, number, definition) in self.catalogue.series() {
             if *log == own {
-                self.publisher.remember(number, definition.clone());
+                self.publisher.remember(number, Arc::clone(definition));
             }
         }
         for entry in frontier {
@@ -781,6 +788,7 @@ impl StateMachine for Node {
             Input::Uploaded(uplink, ids) => {
                 self.feed.on_uploaded(now, &uplink, &ids, &self.catalogue);
             }
+            Input::UploadLost(uplink, ids) => self.feed.on_upload_lost(now, &uplink, &ids),
             Input::FloorMoved(log, floor) => {
                 self.gossip
                     .handle(now, gossip::Input::FloorMoved(log, floor));

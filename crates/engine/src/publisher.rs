@@ -179,8 +179,8 @@ impl Publisher {
     }
 
     /// Knows what a series number of the running epoch means, from before a stop in order.
-    pub(crate) fn remember(&mut self, number: SeriesNumber, definition: SeriesDefinition) {
-        self.series.insert(Arc::new(definition), number);
+    pub(crate) fn remember(&mut self, number: SeriesNumber, definition: Arc<SeriesDefinition>) {
+        self.series.insert(definition, number);
     }
 
     /// Starts another epoch, because others know a later one of this machine.

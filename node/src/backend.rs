@@ -1,0 +1,214 @@
+//! The services' way into a running node: reads go to the store, everything else to the loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use api::{Backend, Batch, HeldReading, Query, ReadingStream, Refusal, SeriesEntry};
+use engine::{PublishError, Published};
+use futures::future::{self, BoxFuture};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use model::{BlockId, LogId, Pattern, Timestamp};
+use proto::v1 as pb;
+use store::{Cursor, Selection, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::view::{Definitions, View};
+
+/// What the services ask of the loop.
+#[derive(Debug)]
+pub enum Request {
+    /// Publish readings.
+    Publish(Batch, oneshot::Sender<Result<Published, PublishError>>),
+    /// Say how the node is doing.
+    Status(oneshot::Sender<pb::GetStatusResponse>),
+    /// Say which machines and links are known.
+    Topology(oneshot::Sender<pb::GetTopologyResponse>),
+    /// Say who relays.
+    Relays(oneshot::Sender<pb::ListRelaysResponse>),
+}
+
+/// A running node, as the services and the sources see it. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct NodeBackend {
+    requests: mpsc::Sender<Request>,
+    store: Store,
+    view: Arc<View>,
+    feed: Arc<api::Feed>,
+}
+
+impl NodeBackend {
+    /// A backend whose requests the loop takes from the channel's other end.
+    #[must_use]
+    pub fn new(
+        requests: mpsc::Sender<Request>,
+        store: Store,
+        view: Arc<View>,
+        feed: Arc<api::Feed>,
+    ) -> Self {
+        Self { requests, store, view, feed }
+    }
+
+    /// Asks the loop and waits for its answer.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| Refusal::Stopping)?;
+        answered.await.map_err(|_| Refusal::Stopping)
+    }
+
+    /// Publishes a batch and waits for its level.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the node refuses it or stops.
+    pub async fn publish_batch(&self, batch: Batch) -> Result<Published, Refusal> {
+        let result = self.ask(|answer| Request::Publish(batch, answer)).await?;
+        result.map_err(Refusal::from)
+    }
+
+    /// Held readings, page by page, as fast as they are taken.
+    fn pages(&self, definitions: Definitions, from: Timestamp, to: Timestamp) -> ReadingStream {
+        let query = Arc::new(store::Query {
+            selection: selection_of(&definitions),
+            from,
+            to,
+            limit: PAGE_READINGS,
+        });
+        let definitions = Arc::new(definitions);
+        let (store, view) = (self.store.clone(), Arc::clone(&self.view));
+        let start = Some(None::<Cursor>);
+        stream::try_unfold(start, move |place| {
+            let (store, view) = (store.clone(), Arc::clone(&view));
+            let (query, definitions) = (Arc::clone(&query), Arc::clone(&definitions));
+            async move {
+                let Some(after) = place else { return Ok(None) };
+                let read = move || store.query(&query, after);
+                let page = tokio::task::spawn_blocking(read)
+                    .await
+                    .map_err(|error| Refusal::Failed(error.to_string()))?;
+                let next = page.next.map(Some);
+                Ok(Some((view.name(page.found, &definitions), next)))
+            }
+        })
+        .try_filter(|readings| future::ready(!readings.is_empty()))
+        .boxed()
+    }
+}
+
+impl Backend for NodeBackend {
+    fn now(&self) -> Timestamp {
+        clock::wall_time()
+    }
+
+    fn publish(&self, batch: Batch) -> BoxFuture<'static, Result<Published, Refusal>> {
+        let backend = self.clone();
+        async move { backend.publish_batch(batch).await }.boxed()
+    }
+
+    fn latest(&self, pattern: Pattern) -> ReadingStream {
+        let (store, view) = (self.store.clone(), Arc::clone(&self.view));
+        stream::once(async move {
+            let definitions = view.definitions(&pattern);
+            let selection = selection_of(&definitions);
+            let read = move || store.latest(&selection);
+            let found = tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|error| Refusal::Failed(error.to_string()))?;
+            Ok(newest_of_series(view.name(found, &definitions)))
+        })
+        .try_filter(|readings| future::ready(!readings.is_empty()))
+        .boxed()
+    }
+
+    fn query(&self, query: Query) -> ReadingStream {
+        self.pages(self.view.definitions(&query.pattern), query.from, query.to)
+    }
+
+    fn watch(&self, pattern: Pattern, since: Option<Timestamp>) -> ReadingStream {
+        let live = match self.feed.watch(pattern.clone()) {
+            Ok(live) => live,
+            Err(refusal) => return stream::once(future::ready(Err(refusal))).boxed(),
+        };
+        let Some(since) = since else { return live };
+        // Live readings queue up while the held ones are given; what is in both is given once.
+        let given = Arc::new(std::sync::Mutex::new(BTreeSet::<BlockId>::new()));
+        let seen = Arc::clone(&given);
+        let held = self.pages(self.view.definitions(&pattern), since, Timestamp::MAX);
+        let held = held.inspect_ok(move |readings| {
+            if let Ok(mut given) = given.lock() {
+                given.extend(readings.iter().map(block_of));
+                while given.len() > GIVEN_BLOCKS_MAX {
+                    given.pop_first();
+                }
+            }
+        });
+        let live = live.map_ok(move |mut readings| {
+            if let Ok(seen) = seen.lock() {
+                readings.retain(|reading| {
+                    reading.time >= since && !seen.contains(&block_of(reading))
+                });
+            }
+            readings
+        });
+        held.chain(live.try_filter(|readings| future::ready(!readings.is_empty()))).boxed()
+    }
+
+    fn series(
+        &self,
+        pattern: Option<Pattern>,
+    ) -> BoxFuture<'static, Result<Vec<SeriesEntry>, Refusal>> {
+        future::ready(Ok(self.view.series(pattern.as_ref()))).boxed()
+    }
+
+    fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>> {
+        let backend = self.clone();
+        async move { backend.ask(Request::Status).await }.boxed()
+    }
+
+    fn topology(&self) -> BoxFuture<'static, Result<pb::GetTopologyResponse, Refusal>> {
+        let backend = self.clone();
+        async move { backend.ask(Request::Topology).await }.boxed()
+    }
+
+    fn relays(&self) -> BoxFuture<'static, Result<pb::ListRelaysResponse, Refusal>> {
+        let backend = self.clone();
+        async move { backend.ask(Request::Relays).await }.boxed()
+    }
+}
+
+/// A series has a latest reading in each epoch; the newest by time, then by log, is its latest.
+fn newest_of_series(readings: Vec<HeldReading>) -> Vec<HeldReading> {
+    let mut newest = BTreeMap::new();
+    for reading in readings {
+        let key = (reading.origin.machine(), Arc::clone(&reading.series));
+        let order = |reading: &HeldReading| (reading.time, reading.epoch, reading.sequence);
+        match newest.entry(key) {
+            std::collections::btree_map::Entry::Vacant(entry) => _ = entry.insert(reading),
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                if order(&reading) > order(entry.get()) {
+                    entry.insert(reading);
+                }
+            }
+        }
+    }
+    newest.into_values().collect()
+}
+
+fn selection_of(definitions: &Definitions) -> Selection {
+    let numbers = |(log, series): (&LogId, &BTreeMap<_, _>)| (*log, series.keys().copied().collect());
+    definitions.iter().map(numbers).collect()
+}
+
+fn block_of(reading: &HeldReading) -> BlockId {
+    let log = LogId { machine: reading.origin.machine(), epoch: reading.epoch };
+    BlockId { log, sequence: reading.sequence }
+}
+
+/// Most readings in one part of an answer. Source: guess.
+const PAGE_READINGS: usize = 1_024;
+/// Blocks that are remembered while a watcher is given what is held. Source: guess; a block beyond
+/// them may be given twice.
+const GIVEN_BLOCKS_MAX: usize = 262_144;

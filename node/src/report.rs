@@ -1,0 +1,238 @@
+//! What a node says of itself: answers of the service `Mesh`, and metrics.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use engine::Node;
+use identity::{Grant, Role};
+use model::{ClockState, MachineId, Timestamp};
+use proto::v1 as pb;
+
+use crate::uplinks::Uplinks;
+
+/// What the report is made from.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// This machine's grant.
+    pub grant: &'a Grant,
+    /// What is on disk.
+    pub store: store::Stats,
+    /// What the links have counted.
+    pub swarm: swarm::Stats,
+    /// The uplinks.
+    pub uplinks: &'a Uplinks,
+    /// How long the node has been running.
+    pub uptime: Duration,
+    /// How far the wall clock can be trusted.
+    pub clock: ClockState,
+    /// Whether the node takes and answers everything.
+    pub ready: bool,
+    /// The network's name.
+    pub network: String,
+}
+
+impl Sources<'_> {
+    /// The answer to `GetStatus`.
+    #[must_use]
+    pub fn status(&self) -> pb::GetStatusResponse {
+        let machine = self.node.machine();
+        let relays = self.relays_of_all();
+        pb::GetStatusResponse {
+            machine_id: machine.to_string(),
+            name: self.grant.name.clone(),
+            site: self.grant.site.clone(),
+            network_id: self.network.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: prost_types::Duration::try_from(self.uptime).ok(),
+            ready: self.ready,
+            neighbours: count(self.node.neighbours().len()),
+            machines: count(self.node.catalogue().members().count()),
+            is_relay: relays.contains(&machine),
+            relays: relays.iter().map(MachineId::to_string).collect(),
+            time_state: self.clock.to_string(),
+            store: Some(pb::StoreStatus {
+                bytes: self.store.bytes,
+                readings: self.store.readings,
+                blocks: self.store.blocks,
+            }),
+            uplinks: self.uplink_status(),
+            membership: Some(pb::MembershipStatus {
+                roles: role_names(self.grant),
+                not_after: Some(timestamp(self.grant.not_after)),
+            }),
+        }
+    }
+
+    /// The answer to `GetTopology`.
+    #[must_use]
+    pub fn topology(&self) -> pb::GetTopologyResponse {
+        let own = self.node.machine();
+        let neighbours = self.node.neighbours();
+        let mut response = pb::GetTopologyResponse {
+            machine_id: own.to_string(),
+            ..pb::GetTopologyResponse::default()
+        };
+        for (machine, member) in self.node.catalogue().members() {
+            let grant = member.membership.grant();
+            let presence = member.presence.clone().unwrap_or_default();
+            response.machines.push(pb::Machine {
+                machine_id: machine.to_string(),
+                name: grant.name.clone(),
+                site: grant.site.clone(),
+                roles: role_names(grant),
+                addresses: presence.addresses.iter().map(|a| a.as_str().to_owned()).collect(),
+                neighbour: neighbours.iter().any(|neighbour| neighbour.machine == *machine),
+            });
+            let links = if *machine == own { &neighbours } else { &presence.neighbours };
+            response.links.extend(links.iter().map(|link| pb::Link {
+                from: machine.to_string(),
+                to: link.machine.to_string(),
+                round_trip: link.round_trip.and_then(|t| prost_types::Duration::try_from(t).ok()),
+            }));
+        }
+        response
+    }
+
+    /// The answer to `ListRelays`.
+    #[must_use]
+    pub fn relays(&self) -> pb::ListRelaysResponse {
+        let mut response = pb::ListRelaysResponse::default();
+        for (uplink, _) in self.uplinks.status() {
+            for relay in self.node.relays(uplink) {
+                let serves = |origin: &MachineId| self.node.relay_of(uplink, origin) == Some(relay);
+                let origins = self.node.origins().filter(serves);
+                let member = self.node.catalogue().member(&relay);
+                response.relays.push(pb::Relay {
+                    uplink: uplink.to_string(),
+                    machine_id: relay.to_string(),
+                    machine: member.map(|m| m.membership.grant().name.clone()).unwrap_or_default(),
+                    origins: origins.map(|origin| origin.to_string()).collect(),
+                });
+            }
+        }
+        response
+    }
+
+    /// Everything that is counted, in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let gossip = self.node.gossip_stats();
+        let mut text = Exposition::default();
+        text.gauge("uptime_seconds", self.uptime.as_secs());
+        text.gauge("neighbours", self.node.neighbours().len());
+        text.gauge("machines_known", self.node.catalogue().members().count());
+        text.gauge("store_bytes", self.store.bytes);
+        text.gauge("store_segments", self.store.segments);
+        text.gauge("store_blocks", self.store.blocks);
+        text.gauge("store_readings", self.store.readings);
+        text.counter("store_written_bytes_total", self.store.bytes_written);
+        text.counter("store_commits_total", self.store.commits);
+        text.counter("store_writes_failed_total", self.store.writes_failed);
+        text.counter("store_records_damaged_total", self.store.records_damaged);
+        text.counter("gossip_blocks_first_total", gossip.blocks_first);
+        text.counter("gossip_blocks_duplicate_total", gossip.blocks_duplicate);
+        text.counter("gossip_blocks_pushed_total", gossip.blocks_pushed);
+        text.counter("gossip_pushed_bytes_total", gossip.bytes_pushed);
+        text.counter("gossip_blocks_served_total", gossip.blocks_served);
+        text.counter("gossip_served_bytes_total", gossip.bytes_served);
+        text.counter("gossip_wants_total", gossip.wants_sent);
+        text.counter("gossip_grafts_total", gossip.grafts_sent);
+        text.counter("gossip_prunes_total", gossip.prunes_sent);
+        text.counter("gossip_states_first_total", gossip.states_first);
+        text.counter("gossip_states_sent_total", gossip.states_sent);
+        text.counter("gossip_refused_invalid_total", gossip.refused_invalid);
+        text.counter("gossip_refused_unadmitted_total", gossip.refused_unadmitted);
+        text.counter("links_made_total", self.swarm.links_made);
+        text.counter("links_refused_total", self.swarm.refusals);
+        text.counter("dials_failed_total", self.swarm.dials_failed);
+        text.counter("frames_dropped_total", self.swarm.frames_dropped);
+        for (uplink, status) in self.uplinks.status() {
+            let label = format!("{{uplink=\"{uplink}\"}}");
+            let counters = status.counters;
+            text.labelled("uplink_backlog_records", "gauge", &label, status.backlog_items);
+            text.labelled("uplink_backlog_bytes", "gauge", &label, status.backlog_bytes);
+            text.labelled("uplink_delivered_total", "counter", &label, counters.delivered);
+            text.labelled("uplink_set_aside_total", "counter", &label, counters.set_aside);
+            let dropped = counters.dropped_age + counters.dropped_bytes;
+            text.labelled("uplink_dropped_total", "counter", &label, dropped);
+        }
+        text.0
+    }
+
+    fn relays_of_all(&self) -> BTreeSet<MachineId> {
+        self.uplinks.status().flat_map(|(uplink, _)| self.node.relays(uplink)).collect()
+    }
+
+    fn uplink_status(&self) -> Vec<pb::UplinkStatus> {
+        let own = self.node.machine();
+        let status = |(id, status): (&election::UplinkId, uplink::Status)| {
+            let is_relay = self.node.relays(id).contains(&own);
+            let state = match (status.state, is_relay) {
+                (uplink::State::Reachable, true) => pb::uplink_status::State::Up,
+                (uplink::State::Reachable, false) => pb::uplink_status::State::Standby,
+                (uplink::State::Connecting | uplink::State::Unreachable, _) => {
+                    pb::uplink_status::State::Down
+                }
+            };
+            let counters = status.counters;
+            pb::UplinkStatus {
+                id: id.to_string(),
+                state: state.into(),
+                backlog: status.backlog_items,
+                backlog_bytes: status.backlog_bytes,
+                delivered: counters.delivered,
+                lost: counters.set_aside + counters.dropped_age + counters.dropped_bytes,
+                last_error: status.last_error.unwrap_or_default(),
+            }
+        };
+        self.uplinks.status().map(status).collect()
+    }
+}
+
+/// Metrics as text: name, type, value.
+#[derive(Debug, Default)]
+struct Exposition(String);
+
+impl Exposition {
+    fn gauge(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.labelled(name, "gauge", "", value);
+    }
+
+    fn counter(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.labelled(name, "counter", "", value);
+    }
+
+    fn labelled(&mut self, name: &str, kind: &str, label: &str, value: impl std::fmt::Display) {
+        let header = format!("# TYPE fieldmesh_{name} {kind}\n");
+        if !self.0.contains(&header) {
+            self.0.push_str(&header);
+        }
+        let _ = writeln!(self.0, "fieldmesh_{name}{label} {value}");
+    }
+}
+
+fn role_names(grant: &Grant) -> Vec<String> {
+    let name = |role: &Role| match role {
+        Role::Publish => "publish",
+        Role::Relay => "relay",
+        Role::Command => "command",
+        Role::Observe => "observe",
+        Role::Admit => "admit",
+    };
+    grant.roles.iter().map(|role| name(role).to_owned()).collect()
+}
+
+fn timestamp(time: Timestamp) -> prost_types::Timestamp {
+    let nanos = time.as_nanos();
+    prost_types::Timestamp {
+        seconds: nanos.div_euclid(1_000_000_000),
+        nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0),
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,277 @@
+//! Runs a node: puts its parts together, and takes them apart in order.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use engine::{Node, RequestId};
+use identity::NetworkKeyEpoch;
+use model::ClockState;
+use overlay::Address;
+use statemachine::Rng;
+use store::{Completion, Store};
+use swarm::{Credentials, SocketLayer, Swarm, WallClock};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::NodeBackend;
+use crate::clock::{self, Monotonic};
+use crate::config::{self, Configuration};
+use crate::keys::{self, LoadedKeys};
+use crate::reader::Reader;
+use crate::runtime::{Inbox, Runtime};
+use crate::uplinks::Uplinks;
+use crate::view::View;
+use crate::{logging, sources};
+
+/// What whoever embeds a node may put into it. The shipped program puts in nothing.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Stands between the node's TCP connections and everything above.
+    pub socket_layer: Option<Arc<dyn SocketLayer>>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hooks").field("socket_layer", &self.socket_layer.is_some()).finish()
+    }
+}
+
+/// Runs a node until SIGINT or SIGTERM, on a runtime of its own: one thread, because waking another
+/// costs a message more than handling it.
+///
+/// # Errors
+///
+/// What keeps a node from starting, with what to do about it.
+pub fn run(config: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run_until(config, Hooks::default(), std::future::pending()))
+}
+
+/// Runs a node until SIGINT, SIGTERM, or the end of `until`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_until(
+    config: &Path,
+    hooks: Hooks,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    logging::start();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let configuration = config::load(config)?;
+    let stop = CancellationToken::new();
+    let node = run_configured(configuration, hooks, stop.clone());
+    tokio::pin!(node, until);
+    tokio::select! {
+        result = &mut node => return result,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = &mut until => {}
+    }
+    stop.cancel();
+    node.await
+}
+
+/// Runs a node with a configuration that holds, until `stop`.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_configured(
+    configuration: Configuration,
+    hooks: Hooks,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let keys = keys::load(&configuration.network)?;
+    let machine = keys.identity.keypair.machine();
+    let network = keys.identity.trust.network();
+    let grant = keys.identity.membership.grant().clone();
+    keys.identity.trust.judge(&keys.identity.membership, trusted_time())?;
+    let rng = Rng::from_seed(keys::random_bytes()?);
+
+    // Everything that can be refused comes first, so that a wrong setting changes nothing.
+    let swarm = start_swarm(&keys, &configuration, hooks, &rng)?;
+    let listeners =
+        api::Listeners::bind(&[configuration.grpc], configuration.socket.as_deref()).await?;
+    let metrics_listener = bind_metrics(&configuration).await?;
+
+    let (completed, completions) = mpsc::channel::<Vec<Completion>>(COMPLETIONS_MAX);
+    let mut store_config = store::Config::new(configuration.data_dir.clone(), network, machine);
+    store_config.segment_bytes = configuration.segment_bytes;
+    store_config.free_bytes_min = configuration.free_bytes_min;
+    let complete = move |batch| _ = completed.blocking_send(batch);
+    let (store, recovered) = Store::open(store_config, complete)?;
+    let (answers, reads) = mpsc::channel(READS_MAX);
+    let reader = Reader::start(store.clone(), answers)?;
+
+    let view = Arc::new(View::new(keys.identity.trust, &recovered.states));
+    let node = Node::new(keys.identity, configuration.engine, recovered_of(recovered), rng);
+    store.start_epoch(node.epoch().counter).context("the epoch cannot be noted")?;
+    let (uplink_events, uplinks_said) = mpsc::channel(UPLINK_EVENTS_MAX);
+    let uplinks =
+        Uplinks::start(machine, &configuration.uplinks, &configuration.data_dir, &uplink_events)?;
+    let (requests, requested) = mpsc::channel(REQUESTS_MAX);
+    let feed = Arc::new(api::Feed::default());
+    let backend =
+        NodeBackend::new(requests, store.clone(), Arc::clone(&view), Arc::clone(&feed));
+    let (ready, is_ready) = watch::channel(false);
+    let metrics = Arc::new(Mutex::new(String::new()));
+
+    let mut services = Services::default();
+    services.serve_grpc(listeners, backend.clone(), is_ready.clone());
+    services.serve_metrics(metrics_listener, &metrics, is_ready);
+    sources::start(configuration.sources, &backend, &mut services.sources);
+    tracing::info!(%machine, name = grant.name, site = grant.site, %network, "node started");
+
+    let mut runtime = Runtime {
+        node,
+        clock: Monotonic::start(),
+        swarm,
+        store,
+        reader,
+        uplinks,
+        view,
+        feed,
+        grant,
+        network: network.to_string(),
+        metrics,
+        ready,
+        replies: BTreeMap::new(),
+        request: RequestId(0),
+        stopped: None,
+    };
+    let inbox = Inbox { completions, reads, requests: requested, uplinks: uplinks_said };
+    let clean = runtime.run(inbox, stop).await;
+    services.stop().await;
+    let Runtime { store, uplinks, .. } = runtime;
+    uplinks.stop().await;
+    let clean = clean.map(|clean| store::CleanStop {
+        epoch: clean.epoch,
+        last_sequence: clean.last_sequence,
+        state_counter: clean.state_counter,
+    });
+    tokio::task::spawn_blocking(move || store.close(clean)).await??;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_swarm(
+    keys: &LoadedKeys,
+    configuration: &Configuration,
+    hooks: Hooks,
+    rng: &Rng,
+) -> anyhow::Result<Swarm> {
+    let credentials = Credentials {
+        machine_key: &keys.identity.keypair,
+        membership: &keys.identity.membership,
+        trust: keys.identity.trust,
+        network_key: &keys.network_key,
+        network_key_epoch: NetworkKeyEpoch::FIRST,
+    };
+    let mut config = swarm::Config::new(WallClock(Arc::new(trusted_time)));
+    config.bootstrap.clone_from(&configuration.bootstrap);
+    config.mdns = configuration.mdns;
+    config.socket_layer = hooks.socket_layer;
+    let mut swarm = Swarm::new(&credentials, &config, rng.fork("swarm"))?;
+    for address in &configuration.listen {
+        let kind = if address.is_ipv4() { "ip4" } else { "ip6" };
+        let text = format!("/{kind}/{}/tcp/{}", address.ip(), address.port());
+        let address = Address::new(text).context("an address of this length is listenable")?;
+        swarm.listen(&address)?;
+    }
+    Ok(swarm)
+}
+
+async fn bind_metrics(configuration: &Configuration) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = configuration.metrics else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address} for metrics; set api.metrics to another address")
+    })?;
+    Ok(Some(listener))
+}
+
+/// The wall clock, unless it shows a time that cannot be.
+fn trusted_time() -> Option<model::Timestamp> {
+    let now = clock::wall_time();
+    (clock::clock_state(now) != ClockState::Unsynchronised).then_some(now)
+}
+
+fn recovered_of(recovered: store::Recovered) -> engine::Recovered {
+    let clean = recovered.clean.map(|clean| engine::CleanStop {
+        epoch: clean.epoch,
+        last_sequence: clean.last_sequence,
+        state_counter: clean.state_counter,
+    });
+    engine::Recovered {
+        frontier: recovered.frontier,
+        states: recovered.states,
+        contacts: recovered.contacts,
+        clean,
+        epoch_counter_highest: recovered.epoch_counter_highest,
+        last_own: recovered.last_own,
+        publishers: recovered.publishers,
+    }
+}
+
+/// What serves and what feeds the node, with their end.
+#[derive(Default)]
+struct Services {
+    stop: CancellationToken,
+    services: JoinSet<()>,
+    sources: JoinSet<()>,
+}
+
+impl Services {
+    fn serve_grpc(
+        &mut self,
+        listeners: api::Listeners,
+        backend: NodeBackend,
+        ready: watch::Receiver<bool>,
+    ) {
+        let stop = self.stop.clone();
+        self.services.spawn(async move {
+            let serving = api::serve(listeners, Arc::new(backend), ready, stop.cancelled_owned());
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "gRPC is not served any more");
+            }
+        });
+    }
+
+    fn serve_metrics(
+        &mut self,
+        listener: Option<TcpListener>,
+        metrics: &Arc<Mutex<String>>,
+        ready: watch::Receiver<bool>,
+    ) {
+        let Some(listener) = listener else { return };
+        let metrics = Arc::clone(metrics);
+        let render = move || metrics.lock().map(|text| text.clone()).unwrap_or_default();
+        let stop = self.stop.clone();
+        self.services.spawn(async move {
+            api::serve_metrics(listener, Arc::new(render), ready, stop.cancelled_owned()).await;
+        });
+    }
+
+    async fn stop(mut self) {
+        self.sources.shutdown().await;
+        self.stop.cancel();
+        while self.services.join_next().await.is_some() {}
+    }
+}
+
+/// Batches of completions that wait for the loop. Source: guess.
+const COMPLETIONS_MAX: usize = 64;
+/// Answers of the reader that wait for the loop, each up to 1 MiB. Source: guess.
+const READS_MAX: usize = 16;
+/// Requests of services and sources that wait for the loop. Source: guess.
+const REQUESTS_MAX: usize = 256;
+/// What uplinks say that waits for the loop. Source: guess.
+const UPLINK_EVENTS_MAX: usize = 256;

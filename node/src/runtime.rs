@@ -1,0 +1,336 @@
+//! The loop: the same `Node` as in the simulator, between a real clock, sockets and disks.
+//!
+//! Everything that reaches the node comes through here, one input after the other, on one thread;
+//! nothing here waits for a disk or a peer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::Batch;
+use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
+use identity::Grant;
+use model::{Block, ClockState};
+use statemachine::{StateMachine as _, Ticket};
+use store::{Completion, Store};
+use swarm::{Sending, Swarm};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Request;
+use crate::clock::{self, Monotonic};
+use crate::reader::{Read, Reader};
+use crate::report;
+use crate::uplinks::Uplinks;
+use crate::view::View;
+
+/// What the loop hears from its threads and services.
+#[derive(Debug)]
+pub struct Inbox {
+    /// From the store's writer.
+    pub completions: mpsc::Receiver<Vec<Completion>>,
+    /// From the store's reader.
+    pub reads: mpsc::Receiver<(Ticket, Vec<Block>)>,
+    /// From the services and the sources.
+    pub requests: mpsc::Receiver<Request>,
+    /// From the uplinks.
+    pub uplinks: mpsc::Receiver<uplink::Event>,
+}
+
+/// A node and its effects.
+pub struct Runtime {
+    /// The node.
+    pub node: Node,
+    /// The one monotonic clock.
+    pub clock: Monotonic,
+    /// Links to other machines.
+    pub swarm: Swarm,
+    /// The disk.
+    pub store: Store,
+    /// The thread that reads from it.
+    pub reader: Reader,
+    /// The ways to the internet.
+    pub uplinks: Uplinks,
+    /// What the services see.
+    pub view: Arc<View>,
+    /// Who watches readings.
+    pub feed: Arc<api::Feed>,
+    /// This machine's grant.
+    pub grant: Grant,
+    /// The network's name.
+    pub network: String,
+    /// The newest metrics.
+    pub metrics: Arc<Mutex<String>>,
+    /// Whether the node is ready.
+    pub ready: watch::Sender<bool>,
+    /// Publishers that wait.
+    pub replies: BTreeMap<RequestId, oneshot::Sender<Result<Published, PublishError>>>,
+    /// The last request.
+    pub request: RequestId,
+    /// Set by the node's last output.
+    pub stopped: Option<CleanStop>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("machine", &self.node.machine()).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Runs until `stop`, then until everything that was accepted is on disk and neighbours know
+    /// that this machine leaves. Returns what to note for the next start; `None` if the disk took
+    /// too long.
+    pub async fn run(&mut self, mut inbox: Inbox, stop: CancellationToken) -> Option<CleanStop> {
+        let mut second = tokio::time::interval(WALL_CLOCK_INTERVAL);
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.tell_wall_clock();
+        let mut give_up = None;
+        while self.stopped.is_none() {
+            let due = self.node.next_deadline().map(|deadline| self.clock.to_tokio(deadline.at));
+            tokio::select! {
+                biased; // Stop first, then timers, so that a flood of input cannot starve them.
+                () = stop.cancelled(), if give_up.is_none() => {
+                    tracing::info!("stopping");
+                    give_up = Some(Box::pin(tokio::time::sleep(STOP_TIMEOUT)));
+                    self.ready.send_replace(false);
+                    self.handle(Input::Stop);
+                }
+                () = wait(&mut give_up) => {
+                    tracing::warn!("the disk did not finish in time; the next start begins a new epoch");
+                    return None;
+                }
+                () = sleep_until(due) => self.handle_timeout(),
+                Some(completions) = inbox.completions.recv() => self.on_completions(completions),
+                Some((ticket, blocks)) = inbox.reads.recv() => {
+                    self.handle(Input::BlocksRead(ticket, blocks));
+                }
+                event = self.swarm.next() => self.on_swarm(event),
+                Some(request) = inbox.requests.recv() => self.on_request(request),
+                Some(event) = inbox.uplinks.recv() => {
+                    if let Some(input) = self.uplinks.on_event(event) {
+                        self.handle(input);
+                    }
+                }
+                _ = second.tick() => self.tell_wall_clock(),
+            }
+        }
+        self.say_goodbye().await;
+        self.stopped
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.node.handle(self.clock.now(), input);
+        self.perform_all();
+    }
+
+    fn handle_timeout(&mut self) {
+        self.node.handle_timeout(self.clock.now());
+        self.perform_all();
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    fn tell_wall_clock(&mut self) {
+        let time = clock::wall_time();
+        self.handle(Input::WallClock(time, clock::clock_state(time)));
+        self.ready.send_if_modified(|ready| {
+            std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
+        });
+        let metrics = self.report().metrics();
+        if let Ok(mut shared) = self.metrics.lock() {
+            *shared = metrics;
+        }
+    }
+
+    fn report(&self) -> report::Sources<'_> {
+        report::Sources {
+            node: &self.node,
+            grant: &self.grant,
+            store: self.store.stats(),
+            swarm: self.swarm.stats(),
+            uplinks: &self.uplinks,
+            uptime: self.clock.uptime(),
+            clock: self.clock_state(),
+            ready: self.node.is_publishing(),
+            network: self.network.clone(),
+        }
+    }
+
+    fn clock_state(&self) -> ClockState {
+        clock::clock_state(clock::wall_time())
+    }
+
+    /// Does one thing that the node asks for; never waits.
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Dial(contact) => self.swarm.dial(contact),
+            Output::Send(to, frame) => {
+                let sending = self.swarm.send(to, frame.lane(), wire::encode(&frame));
+                if sending == Sending::Full {
+                    tracing::debug!(neighbour = %to.short(), "neighbour is congested, frame dropped");
+                    self.node.handle(self.clock.now(), Input::Congested(to));
+                }
+            }
+            Output::Release(machine) => self.swarm.release(machine),
+            Output::Learned(contact) => {
+                if let Err(error) = self.store.put_contact(&contact) {
+                    tracing::debug!(%error, "the address book was not written");
+                }
+            }
+            Output::Persist(ticket, write) => {
+                if let Err(refused) = self.store.write(ticket, write) {
+                    tracing::warn!(%refused, "the disk takes nothing more");
+                    self.node.handle(self.clock.now(), Input::PersistFailed(ticket));
+                }
+            }
+            Output::Read { ticket, log, span, bytes_max } => {
+                if let Err(ticket) = self.reader.read(Read { ticket, log, span, bytes_max }) {
+                    self.node.handle(self.clock.now(), Input::BlocksRead(ticket, Vec::new()));
+                }
+            }
+            Output::Deliver(block) => {
+                if self.feed.is_watched() {
+                    self.feed.push(&self.view.readings_of(&block));
+                }
+            }
+            Output::StateChanged(state) => self.view.apply(&state),
+            Output::Reply(request, result) => {
+                if let Some(reply) = self.replies.remove(&request) {
+                    let _ = reply.send(result); // Whoever asked may be gone.
+                }
+            }
+            Output::EpochStarted(epoch) => {
+                if let Err(error) = self.store.start_epoch(epoch.counter) {
+                    tracing::warn!(%error, "the new epoch could not be noted");
+                }
+            }
+            Output::Upload { uplink, id, record } => {
+                let name = self.node.catalogue().name(&record.key.machine);
+                self.uplinks.upload(&uplink, id, record, name);
+            }
+            Output::Withdraw(uplink, origin) => self.uplinks.withdraw(&uplink, origin),
+            Output::Event(event) => log(event),
+            Output::Stopped(clean) => self.stopped = Some(clean),
+        }
+    }
+
+    fn on_completions(&mut self, completions: Vec<Completion>) {
+        for Completion { ticket, result } in completions {
+            match result {
+                Ok(()) => self.handle(Input::Persisted(ticket)),
+                Err(error) => {
+                    tracing::warn!(%error, "a write failed");
+                    self.handle(Input::PersistFailed(ticket));
+                }
+            }
+        }
+    }
+
+    fn on_swarm(&mut self, event: swarm::Event) {
+        let input = match event {
+            swarm::Event::LinkUp { machine, .. } => Input::LinkUp(machine),
+            swarm::Event::LinkDown(machine) => Input::LinkDown(machine),
+            swarm::Event::DialFailed(machine) => Input::DialFailed(machine),
+            swarm::Event::Received(from, bytes) => match wire::decode(bytes) {
+                Ok(frame) => Input::Received(from, frame),
+                Err(error) => {
+                    tracing::info!(neighbour = %from.short(), %error, "a frame was refused");
+                    return;
+                }
+            },
+            swarm::Event::Drained(machine) => Input::Drained(machine),
+            swarm::Event::RoundTrip(machine, time) => Input::RoundTrip(machine, time),
+            swarm::Event::Discovered(contact) => Input::Discovered(contact),
+            swarm::Event::OwnAddresses(addresses) => Input::OwnAddresses(addresses),
+            swarm::Event::Refused { .. } => return, // Counted and logged by the swarm.
+        };
+        self.handle(input);
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Publish(Batch { readings, publisher, level }, reply) => {
+                self.request.0 += 1;
+                let request = self.request;
+                self.replies.insert(request, reply);
+                self.handle(Input::Publish { request, readings, publisher, level });
+                if self.replies.len() > REPLIES_SWEEP {
+                    self.replies.retain(|_, reply| !reply.is_closed());
+                }
+            }
+            Request::Status(reply) => _ = reply.send(self.report().status()),
+            Request::Topology(reply) => _ = reply.send(self.report().topology()),
+            Request::Relays(reply) => _ = reply.send(self.report().relays()),
+        }
+    }
+
+    /// Lets what is queued reach the neighbours before the links close.
+    async fn say_goodbye(&mut self) {
+        let mut links = self.node.neighbours().len();
+        for neighbour in self.node.neighbours() {
+            self.swarm.release(neighbour.machine);
+        }
+        let closing = async {
+            while links > 0 {
+                if let swarm::Event::LinkDown(_) = self.swarm.next().await {
+                    links -= 1;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, closing).await;
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait(timer: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log(event: Event) {
+    match event {
+        Event::NeighbourUp(machine) => tracing::info!(neighbour = %machine, "neighbour up"),
+        Event::NeighbourDown(machine) => tracing::info!(neighbour = %machine, "neighbour down"),
+        Event::Relays(uplink, relays) => {
+            let relays: Vec<String> = relays.iter().map(model::MachineId::short).collect();
+            tracing::info!(%uplink, relays = relays.join(" "), "relays changed");
+        }
+        Event::Serving(uplink, origin) => {
+            tracing::info!(%uplink, origin = %origin.short(), "serving an origin");
+        }
+        Event::Yielded(uplink, origin) => {
+            tracing::info!(%uplink, origin = %origin.short(), "no longer serving an origin");
+        }
+        Event::Fenced => tracing::warn!("this machine was paused; uploads wait until it caught up"),
+        Event::Misbehaved(machine, how) => {
+            tracing::warn!(neighbour = %machine, how, "a neighbour broke the protocol");
+        }
+        Event::NotPersisted(what) => tracing::warn!(what, "could not be written to disk"),
+        Event::Rewound(uplink, origin) => {
+            tracing::info!(%uplink, origin = %origin.short(), "aggregation starts over");
+        }
+    }
+}
+
+/// How often the node is told the wall clock, and metrics are made. Source: guess.
+const WALL_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for the disk on a stop in order. Source: guess.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for links to close. Source: guess; the election's word that this machine leaves is
+/// at the front of every queue.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Waiting publishers from which on those that went away are swept out. Source: guess.
+const REPLIES_SWEEP: usize = 4_096;

@@ -1,0 +1,85 @@
+//! The configured sources: each a task that feeds a queue, and a task that publishes from it.
+
+use std::time::Duration;
+
+use api::Batch;
+use engine::{AckLevel, PublishError};
+use model::{Block, NewReading};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::backend::NodeBackend;
+use crate::clock;
+use crate::config::SourceConfig;
+
+/// Starts every source; they end when the set is dropped.
+pub fn start(sources: Vec<SourceConfig>, backend: &NodeBackend, tasks: &mut JoinSet<()>) {
+    for source in sources {
+        let (readings, queue) = mpsc::channel(QUEUE_BATCHES);
+        tasks.spawn(publish(queue, backend.clone()));
+        tasks.spawn(async move {
+            let name = match &source {
+                SourceConfig::Host(host) => host.prefix.clone(),
+                SourceConfig::Csv(csv) => csv.prefix.clone(),
+            };
+            if let Err(error) = run(source, readings).await {
+                tracing::warn!(source = name, %error, "the source has ended");
+            }
+        });
+    }
+}
+
+async fn run(
+    source: SourceConfig,
+    readings: mpsc::Sender<Vec<NewReading>>,
+) -> Result<(), ingest::SourceError> {
+    match source {
+        SourceConfig::Host(host) => {
+            let config = ingest::host::Config { prefix: host.prefix, interval: host.interval };
+            ingest::host::run(config, clock::wall_time, readings).await
+        }
+        SourceConfig::Csv(csv) => {
+            let config = ingest::csv::Config {
+                file: csv.file,
+                machine: csv.machine,
+                speed: csv.speed,
+                repeat: csv.repeat,
+                prefix: csv.prefix,
+                units: csv.units,
+            };
+            ingest::csv::run(config, clock::wall_time, readings).await
+        }
+    }
+}
+
+/// Publishes what a source gives, one batch after the other. While the node is busy the source's
+/// queue fills, and then the source waits.
+async fn publish(mut queue: mpsc::Receiver<Vec<NewReading>>, backend: NodeBackend) {
+    while let Some(readings) = queue.recv().await {
+        for readings in readings.chunks(Block::READINGS_MAX) {
+            publish_batch(readings, &backend).await;
+        }
+    }
+}
+
+async fn publish_batch(readings: &[NewReading], backend: &NodeBackend) {
+    loop {
+        let batch =
+            Batch { readings: readings.to_vec(), publisher: None, level: AckLevel::Durable };
+        match backend.publish_batch(batch).await {
+            Ok(_) => return,
+            Err(api::Refusal::Publish(PublishError::Busy)) => {
+                tokio::time::sleep(BUSY_DELAY).await;
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, lost = readings.len(), "readings were not published");
+                return;
+            }
+        }
+    }
+}
+
+/// Batches of one source that wait to be published. Source: guess.
+const QUEUE_BATCHES: usize = 16;
+/// How long to wait while the node is busy. Source: guess.
+const BUSY_DELAY: Duration = Duration::from_millis(10);

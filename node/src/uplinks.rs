@@ -1,0 +1,127 @@
+//! This machine's uplinks, and what they have not taken yet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use aggregate::Record;
+use election::UplinkId;
+use engine::{Input, UploadId};
+use model::MachineId;
+use tokio::sync::mpsc;
+use uplink::{Config, DropReason, Event, Outgoing, SinkUrl, Status, Uplink};
+
+use crate::config::UplinkTarget;
+use crate::keys;
+
+/// This machine's uplinks.
+#[derive(Debug)]
+pub struct Uplinks {
+    machine: MachineId,
+    uplinks: BTreeMap<UplinkId, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    uplink: Uplink,
+    /// What it had no room for; bounded by what the engine keeps of each origin.
+    waiting: VecDeque<Outgoing>,
+}
+
+impl Uplinks {
+    /// Starts every uplink of the configuration, each with its outbox below `data_dir`.
+    ///
+    /// # Errors
+    ///
+    /// If a URL is wrong or an outbox cannot be opened.
+    pub fn start(
+        machine: MachineId,
+        targets: &[UplinkTarget],
+        data_dir: &Path,
+        events: &mpsc::Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let mut uplinks = BTreeMap::new();
+        for target in targets {
+            let url: SinkUrl = target.url.parse()?;
+            let config = Config::new(target.id.clone(), url, machine);
+            let outbox = data_dir.join("outbox").join(target.id.as_str());
+            let seed = keys::random_bytes()?;
+            let uplink = Uplink::start(config, &outbox, seed, events.clone())?;
+            uplinks.insert(target.id.clone(), Held { uplink, waiting: VecDeque::new() });
+        }
+        Ok(Self { machine, uplinks })
+    }
+
+    /// Hands a record to its uplink, or keeps it until there is room.
+    pub fn upload(&mut self, id: &UplinkId, upload: UploadId, record: Record, name: String) {
+        let Some(held) = self.uplinks.get_mut(id) else { return };
+        let relay = self.machine;
+        held.waiting.push_back(Outgoing { id: upload.0, record, machine_name: name, relay });
+        held.submit();
+    }
+
+    /// Drops what is not delivered of an origin.
+    pub fn withdraw(&mut self, id: &UplinkId, origin: MachineId) {
+        let Some(held) = self.uplinks.get_mut(id) else { return };
+        held.waiting.retain(|outgoing| outgoing.record.key.machine != origin);
+        held.uplink.withdraw(origin);
+    }
+
+    /// Translates what an uplink says for the engine.
+    pub fn on_event(&mut self, event: Event) -> Option<Input> {
+        let uploads = |ids: Vec<u64>| ids.into_iter().map(UploadId).collect::<Vec<_>>();
+        let input = match event {
+            Event::Reachable(uplink, reachable) => {
+                if reachable {
+                    tracing::info!(%uplink, "uplink can be reached");
+                } else {
+                    tracing::warn!(%uplink, "uplink cannot be reached; records wait");
+                }
+                Input::UplinkReachable(uplink, reachable)
+            }
+            Event::Delivered(uplink, ids) => Input::Uploaded(uplink, uploads(ids)),
+            Event::SetAside { uplink, ids, key, reason } => {
+                tracing::warn!(%uplink, key, reason, "the sink refused a record for good");
+                Input::Uploaded(uplink, uploads(ids))
+            }
+            Event::Dropped { uplink, ids, reason: DropReason::Unreadable, .. } => {
+                Input::UploadLost(uplink, uploads(ids))
+            }
+            Event::Dropped { uplink, ids, count, reason } => {
+                tracing::warn!(%uplink, count, ?reason, "records were dropped undelivered");
+                Input::Uploaded(uplink, uploads(ids))
+            }
+            _ => return None,
+        };
+        for held in self.uplinks.values_mut() {
+            held.submit();
+        }
+        Some(input)
+    }
+
+    /// How every uplink stands.
+    pub fn status(&self) -> impl Iterator<Item = (&UplinkId, Status)> {
+        self.uplinks.iter().map(|(id, held)| {
+            let mut status = held.uplink.status();
+            status.backlog_items += u64::try_from(held.waiting.len()).unwrap_or(u64::MAX);
+            (id, status)
+        })
+    }
+
+    /// Ends every uplink; what is not delivered stays in the outboxes.
+    pub async fn stop(self) {
+        for (_, held) in self.uplinks {
+            held.uplink.stop().await;
+        }
+    }
+}
+
+impl Held {
+    fn submit(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if let Err(full) = self.uplink.submit(self.waiting.drain(..).collect()) {
+            self.waiting = full.0.into();
+        }
+    }
+}
