@@ -32,7 +32,6 @@ mod heard;
 mod links;
 mod machine;
 mod message;
-mod walks;
 
 pub use config::Config;
 pub use machine::{Fault, Input, Output, Overlay, Recovered, Stats};

@@ -10,8 +10,10 @@ use crate::book::{Book, Source};
 use crate::config::ACTIVE_LARGEST;
 use crate::heard::Heard;
 use crate::links::{Link, Neighbour, Question};
-use crate::walks::SHUFFLE_WALK;
 use crate::{Address, Config, Contact, Hops, Message};
+
+mod tend;
+mod walks;
 
 /// What the overlay remembers from before the start.
 #[derive(Clone, Debug, Default)]
@@ -99,15 +101,15 @@ enum Timer {
 /// The overlay of one machine.
 #[derive(Debug)]
 pub struct Overlay {
-    pub(crate) own: MachineId,
-    pub(crate) active: BTreeMap<MachineId, Neighbour>,
+    own: MachineId,
+    active: BTreeMap<MachineId, Neighbour>,
     /// As many as the link layer keeps.
-    pub(crate) links: BTreeMap<MachineId, Link>,
-    pub(crate) book: Book,
+    links: BTreeMap<MachineId, Link>,
+    book: Book,
     /// Joiners whose walk ended here, to be taken as neighbours as soon as there is a place.
-    pub(crate) invited: BoundedQueue<MachineId>,
-    pub(crate) heard: Heard,
-    pub(crate) rng: Rng,
+    invited: BoundedQueue<MachineId>,
+    heard: Heard,
+    rng: Rng,
     config: Config,
     own_addresses: Vec<Address>,
     /// When the first neighbour since the start was won.
@@ -187,27 +189,27 @@ impl Overlay {
         self.invited.iter().any(|invited| invited == machine)
     }
 
-    pub(crate) fn say(&mut self, output: Output) {
+    fn say(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
-    pub(crate) fn send(&mut self, to: MachineId, message: Message) {
+    fn send(&mut self, to: MachineId, message: Message) {
         self.say(Output::Send(to, message));
     }
 
-    pub(crate) fn own_contact(&self) -> Contact {
+    fn own_contact(&self) -> Contact {
         Contact {
             machine: self.own,
             addresses: self.own_addresses.clone(),
         }
     }
 
-    pub(crate) fn learn(&mut self, contact: Contact, source: Source) -> bool {
+    fn learn(&mut self, contact: Contact, source: Source) -> bool {
         self.book.learn(contact, source, &mut self.rng)
     }
 
     /// Takes a peer's word on where it may be reached itself; returns whether it is one.
-    pub(crate) fn meet(&mut self, from: MachineId, contact: Contact) -> bool {
+    fn meet(&mut self, from: MachineId, contact: Contact) -> bool {
         if contact.machine != from {
             self.say(Output::Misbehaved(from, Fault::ForeignContact));
             return false;
@@ -301,7 +303,7 @@ impl Overlay {
     }
 
     /// Answers a machine that wants to be a neighbour.
-    pub(crate) fn answer(&mut self, now: Instant, from: MachineId, accepted: bool) {
+    fn answer(&mut self, now: Instant, from: MachineId, accepted: bool) {
         self.send(from, Message::NeighbourReply { accepted });
         if accepted {
             self.admit(now, from);
@@ -392,7 +394,7 @@ impl Overlay {
 
     /// Makes a place for a machine that should not be refused: a free one, one above the view's
     /// size, or another machine's.
-    pub(crate) fn make_room(&mut self, now: Instant, newcomer: MachineId) -> bool {
+    fn make_room(&mut self, now: Instant, newcomer: MachineId) -> bool {
         self.active.len() < self.config.active_limit() || self.evict(now, newcomer)
     }
 
@@ -436,7 +438,7 @@ impl Overlay {
     }
 
     /// Asks and dials for empty places: more at once the more went wrong lately.
-    pub(crate) fn fill(&mut self, now: Instant) {
+    fn fill(&mut self, now: Instant) {
         for machine in self.askable(now) {
             if self.places() == 0 {
                 return;
@@ -508,139 +510,6 @@ impl Overlay {
             self.say(Output::Dial(contact));
         }
     }
-
-    fn on_tend(&mut self, now: Instant) {
-        let next = now + self.rng.jitter(TEND_INTERVAL);
-        self.timers.set(Timer::Tend, next);
-        for machine in self.book.dials_overdue(now) {
-            self.on_dial_failed(now, machine);
-        }
-        self.expire_questions(now);
-        self.release_idle(now);
-        self.probe_lost(now);
-        self.fill(now);
-        if self.active.is_empty() {
-            self.insist(now);
-        }
-    }
-
-    /// A neighbour that does not answer is lost; another machine is left alone for a while.
-    fn expire_questions(&mut self, now: Instant) {
-        let mut silent = Vec::new();
-        for (machine, link) in &mut self.links {
-            if link.is_overdue(now) {
-                link.question = None;
-                silent.push(*machine);
-            }
-        }
-        for machine in silent {
-            if self.is_neighbour(&machine) {
-                self.lose(now, machine);
-                self.send(machine, Message::Disconnect);
-            } else {
-                self.book.failed(now, &machine, &mut self.rng);
-            }
-        }
-    }
-
-    fn release_idle(&mut self, now: Instant) {
-        let idle: Vec<MachineId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.question.is_none())
-            .filter(|(_, link)| {
-                link.idle_since
-                    .is_some_and(|since| now - since >= IDLE_TIMEOUT)
-            })
-            .map(|(machine, _)| *machine)
-            .take(RELEASES_MAX)
-            .collect();
-        for machine in idle {
-            if let Some(link) = self.links.get_mut(&machine) {
-                link.idle_since = None;
-            }
-            self.say(Output::Release(machine));
-        }
-    }
-
-    /// Looks for lost machines, a few at a time, for as long as it takes: they may be the only way
-    /// to the other half of a partition.
-    fn probe_lost(&mut self, now: Instant) {
-        let linked: Vec<MachineId> = self
-            .links
-            .keys()
-            .filter(|machine| self.book.is_lost(machine) && !self.is_neighbour(machine))
-            .copied()
-            .collect();
-        for machine in linked.into_iter().take(PROBES_MAX) {
-            self.reunite(now, machine);
-        }
-        for machine in self.book.lost_by_patience().into_iter().take(PROBES_MAX) {
-            self.dial(now, machine, true);
-        }
-    }
-
-    /// Alone, with everybody to be left alone for now: tries them all the same, in turn.
-    fn insist(&mut self, now: Instant) {
-        if self.links.values().any(|link| link.question.is_some()) || self.book.dials() > 0 {
-            return;
-        }
-        let linked: Vec<MachineId> = self.links.keys().copied().collect();
-        match self.rng.choose(&linked).copied() {
-            Some(machine) => self.ask(now, machine, true, false),
-            None => {
-                for machine in self.book.to_dial_in_turn(INSISTED_MAX) {
-                    self.dial(now, machine, false);
-                }
-            }
-        }
-    }
-
-    fn on_shuffle_timer(&mut self, now: Instant) {
-        let interval = if self.shuffles < SHUFFLES_EARLY {
-            self.config.shuffle_interval.min(SHUFFLE_INTERVAL_EARLY)
-        } else {
-            self.config.shuffle_interval
-        };
-        self.shuffles = self.shuffles.saturating_add(1);
-        let next = now + self.rng.jitter(interval);
-        self.timers.set(Timer::Shuffle, next);
-        self.look_around(now, interval * CORNER_WINDOW);
-        self.links.values_mut().for_each(Link::forgive);
-        let longest_silent = self.active.iter().min_by_key(|(_, n)| n.confirmed_at);
-        if let Some(machine) = longest_silent.map(|(machine, _)| *machine) {
-            self.ask(now, machine, false, false);
-        }
-        let neighbours: Vec<MachineId> = self.neighbours().collect();
-        if let Some(neighbour) = self.rng.choose(&neighbours) {
-            self.shuffle(*neighbour, SHUFFLE_WALK);
-        }
-    }
-
-    /// In a corner, from which few others are heard, looks for a machine that is not heard.
-    fn look_around(&mut self, now: Instant, window: Duration) {
-        self.heard.forget(now, window);
-        if self.joined_at.is_none_or(|joined| now - joined < window) {
-            return;
-        }
-        let around = self
-            .heard
-            .machines()
-            .filter(|m| !self.is_neighbour(m))
-            .count();
-        if self.active.len() + around >= self.config.active_limit() + CORNER_MARGIN {
-            return;
-        }
-        let (heard, active) = (&self.heard, &self.active);
-        let unheard = self.book.sample(
-            1,
-            |machine| !heard.contains(machine) && !active.contains_key(machine),
-            &mut self.rng,
-        );
-        if let Some(contact) = unheard.first() {
-            self.book.look_for(contact.machine, &mut self.rng);
-        }
-    }
 }
 
 impl StateMachine for Overlay {
@@ -692,45 +561,12 @@ impl StateMachine for Overlay {
     }
 }
 
-/// How often dials, questions, links and lost machines are looked after. Source: a partition that
-/// heals must be noticed within a second or two, to leave time to the first block (three seconds).
-const TEND_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How long a new neighbour cannot be dropped. Source: guess, above the time to find others.
 const UNSETTLED: Duration = Duration::from_secs(3);
-
-/// How long a link may be of no use before it is released. Source: guess, above the time for what
-/// was sent last to arrive and for the peer to ask over the same link.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most dials under way for empty places. Source: half of the contacts that are known at least, so
 /// that two rounds try all.
 const DIALS_MAX: usize = 32;
-
-/// Most lost machines dialled, and most asked, in one tick. Source: guess; at least every eighth
-/// second each of the 16 that are looked for.
-const PROBES_MAX: usize = 2;
-
-/// Most machines dialled in one tick without hope. Source: guess.
-const INSISTED_MAX: usize = 4;
-
-/// Most links released in one tick. Source: guess.
-const RELEASES_MAX: usize = 16;
-
-/// Shuffles at the early interval. Unit: shuffles. Source: guess, until it is clear to each machine
-/// that starts together with others whether it sits in a corner.
-const SHUFFLES_EARLY: u32 = 10;
-
-/// How often views are refreshed in the beginning. Source: guess.
-const SHUFFLE_INTERVAL_EARLY: Duration = Duration::from_secs(1);
-
-/// For how many shuffle intervals a machine must not have been heard. Source: among twelve machines
-/// a walk of six hops comes by every second one, so one in sixteen is missed wrongly.
-const CORNER_WINDOW: u32 = 4;
-
-/// A corner is at most this much larger than one with all places filled. Unit: machines.
-/// Source: guess.
-const CORNER_MARGIN: usize = 3;
 
 /// Refusals in a row after which a machine with an empty place no longer takes no for an answer:
 /// it may be part of a corner whose every other place is taken. Source: guess.
@@ -741,7 +577,7 @@ const INVITED_MAX: usize = 8;
 
 // A tick says the most: two outputs for each neighbour that is silent, and all that has a limit.
 const _: () = assert!(
-    2 * (ACTIVE_LARGEST * 2) + ACTIVE_LARGEST + RELEASES_MAX + 2 * PROBES_MAX + 2 * DIALS_MAX
+    2 * (ACTIVE_LARGEST * 2) + ACTIVE_LARGEST + 2 * DIALS_MAX + tend::OUTPUTS_MAX
         <= Overlay::OUTPUTS_PER_CALL_MAX
 );
 

@@ -124,4 +124,4 @@ fn links_of_no_use_are_released() {
 }
 
 /// Unit: runs. Source: some seconds on one core.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 100;

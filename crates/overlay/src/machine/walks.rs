@@ -3,12 +3,13 @@
 use model::MachineId;
 use statemachine::Instant;
 
+use super::{Fault, Output, Overlay};
 use crate::book::Source;
-use crate::{Contact, Fault, Hops, Message, Output, Overlay};
+use crate::{Contact, Hops, Message};
 
 impl Overlay {
     /// A new machine asks for a place: it gets one, and walks on from each neighbour.
-    pub(crate) fn on_join(&mut self, now: Instant, from: MachineId, contact: Contact) {
+    pub(super) fn on_join(&mut self, now: Instant, from: MachineId, contact: Contact) {
         if !self.meet(from, contact) {
             return;
         }
@@ -27,7 +28,7 @@ impl Overlay {
     }
 
     /// A joiner walks by. At the end of its walk it is invited as soon as there is a place.
-    pub(crate) fn on_forward_join(
+    pub(super) fn on_forward_join(
         &mut self,
         now: Instant,
         from: MachineId,
@@ -55,7 +56,7 @@ impl Overlay {
     }
 
     /// Begins a shuffle of `ttl` hops at a neighbour.
-    pub(crate) fn shuffle(&mut self, neighbour: MachineId, ttl: Hops) {
+    pub(super) fn shuffle(&mut self, neighbour: MachineId, ttl: Hops) {
         let origin = self.own_contact();
         let sample = self.sample(neighbour, neighbour);
         self.hand_over(
@@ -69,7 +70,7 @@ impl Overlay {
     }
 
     /// A shuffle walks by. At its end both sides have learned something.
-    pub(crate) fn on_shuffle(
+    pub(super) fn on_shuffle(
         &mut self,
         now: Instant,
         from: MachineId,
@@ -103,7 +104,7 @@ impl Overlay {
     }
 
     /// The answer to a shuffle that was handed over.
-    pub(crate) fn on_shuffle_reply(&mut self, now: Instant, from: MachineId, sample: Vec<Contact>) {
+    pub(super) fn on_shuffle_reply(&mut self, now: Instant, from: MachineId, sample: Vec<Contact>) {
         let due = self
             .links
             .get_mut(&from)
@@ -184,7 +185,7 @@ const ACTIVE_WALK: u8 = 6;
 const PASSIVE_WALK: u8 = 3;
 
 /// How far a shuffle walks. Source: HyParView, section 5.1.
-pub(crate) const SHUFFLE_WALK: Hops = Hops(ACTIVE_WALK);
+pub(super) const SHUFFLE_WALK: Hops = Hops(ACTIVE_WALK);
 
 /// Neighbours in a sample. Unit: machines. Source: HyParView, section 5.1.
 const SAMPLE_ACTIVE: usize = 3;
