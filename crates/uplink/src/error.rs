@@ -1,0 +1,53 @@
+//! What can be wrong with an uplink.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a text is no uplink's URL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// No scheme, or one that is not known.
+    #[error(
+        "unknown uplink {0:?}; known are file:DIR and mqtt://[user:password@]host:port[/topic]"
+    )]
+    Scheme(String),
+    /// `file:` without a directory.
+    #[error("file: needs a directory, as in file:/var/lib/fieldmesh/uplink")]
+    NoDirectory,
+    /// `mqtt://` without a host.
+    #[error("mqtt:// needs a host, as in mqtt://broker.example:1883")]
+    NoHost,
+    /// What follows the host is no port.
+    #[error("{0:?} is no port; write it as in mqtt://broker.example:1883")]
+    Port(String),
+    /// `%` without two hexadecimal digits, or what they make is no UTF-8.
+    #[error("user or password has a malformed %-escape; write % itself as %25")]
+    Escape,
+    /// A topic that brokers refuse.
+    #[error("topic {0:?} is refused: no wildcards, no empty levels, no white space")]
+    Topic(String),
+}
+
+/// Why an uplink could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The directory of the outbox cannot be used.
+    #[error("cannot use {} for records that wait for the uplink", path.display())]
+    Outbox {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The system gives no thread or runtime.
+    #[error("cannot start the uplink's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a sink cannot be reached or does not take records now. Says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkError(pub String);

@@ -1,0 +1,211 @@
+//! A record as JSON, with the names that programs outside rely on.
+//!
+//! Equal keys give equal bytes but for `relay`. Integers beyond 2⁵³ are strings, since many
+//! readers take numbers for doubles; what is not finite is null; bytes are base64.
+
+use std::collections::BTreeMap;
+
+use aggregate::Record;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use model::{Timestamp, Value};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::{Item, Outgoing};
+
+#[derive(Serialize)]
+struct Rendered<'a> {
+    network: String,
+    machine_id: String,
+    machine: &'a str,
+    series: &'a str,
+    unit: &'a str,
+    labels: BTreeMap<&'a str, &'a str>,
+    window_start: String,
+    window_end: String,
+    log_epoch: String,
+    last_sequence: Json,
+    complete: bool,
+    count: Json,
+    min: Option<f64>,
+    max: Option<f64>,
+    mean: Option<f64>,
+    sum: Option<f64>,
+    stddev: Option<f64>,
+    first: Json,
+    last: Json,
+    time_weighted_mean: Option<f64>,
+    good_percent: f64,
+    quantiles: BTreeMap<String, f64>,
+    relay: String,
+    key: &'a str,
+}
+
+/// What a sink takes of a record.
+pub(crate) fn render(outgoing: &Outgoing) -> Item {
+    let Record { key, summary } = &outgoing.record;
+    let name = key.to_string();
+    let numbers = summary.min.is_some();
+    let rendered = Rendered {
+        network: key.network.to_string(),
+        machine_id: key.machine.to_string(),
+        machine: &outgoing.machine_name,
+        series: key.series.name.as_str(),
+        unit: key.series.unit.as_str(),
+        labels: key.series.labels.iter().collect(),
+        window_start: rfc3339(key.window_start),
+        window_end: rfc3339(key.window_start.saturating_add(key.window_length)),
+        log_epoch: key.log_epoch.to_string(),
+        last_sequence: unsigned(key.last_sequence),
+        complete: key.complete,
+        count: unsigned(summary.count),
+        min: summary.min,
+        max: summary.max,
+        mean: summary.mean,
+        sum: numbers.then_some(summary.sum),
+        stddev: summary.stddev,
+        first: summary.first.as_ref().map_or(Json::Null, value),
+        last: summary.last.as_ref().map_or(Json::Null, value),
+        time_weighted_mean: summary.time_weighted_mean,
+        good_percent: summary.good_percent,
+        quantiles: summary
+            .quantiles
+            .iter()
+            .map(|(q, value)| (q.to_string(), *value))
+            .collect(),
+        relay: outgoing.relay.to_string(),
+        key: &name,
+    };
+    let json = serde_json::to_vec(&rendered).expect("maps with text keys always serialise");
+    let topic = format!(
+        "{}/{}/{}",
+        rendered.network, rendered.machine_id, rendered.series
+    );
+    Item {
+        topic,
+        json: Bytes::from(json),
+        key: name,
+    }
+}
+
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::F64(value) => Json::from(*value), // Null unless finite.
+        Value::I64(value) if value.unsigned_abs() <= EXACT_MAX => Json::from(*value),
+        Value::I64(value) => Json::from(value.to_string()),
+        Value::Bool(value) => Json::from(*value),
+        Value::Text(value) => Json::from(value.as_str()),
+        Value::Bytes(value) => Json::from(STANDARD.encode(value)),
+    }
+}
+
+fn unsigned(value: u64) -> Json {
+    if value <= EXACT_MAX {
+        Json::from(value)
+    } else {
+        Json::from(value.to_string())
+    }
+}
+
+/// RFC 3339 in UTC, with as many decimals as it takes.
+fn rfc3339(time: Timestamp) -> String {
+    let time = jiff::Timestamp::from_nanosecond(time.as_nanos().into());
+    time.expect("jiff's range is wider than nanoseconds in 64 bits")
+        .to_string()
+}
+
+/// Greatest integer up to which doubles tell all integers apart. Source: IEEE 754, binary64.
+const EXACT_MAX: u64 = 1 << 53;
+
+#[cfg(test)]
+mod tests {
+    use aggregate::{RecordKey, SeriesKey, Summary};
+    use model::{Labels, MachineId, NetworkId};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn outgoing(summary: Summary) -> Outgoing {
+        let labels = [("line".to_owned(), "3".to_owned())];
+        Outgoing {
+            id: 1,
+            record: Record {
+                key: RecordKey {
+                    network: NetworkId::from_bytes([1; 32]),
+                    machine: MachineId::from_bytes([2; 32]),
+                    series: SeriesKey {
+                        name: "press/oil".parse().expect("a name"),
+                        unit: "Cel".parse().expect("a unit"),
+                        labels: Labels::new(labels.into()).expect("labels"),
+                    },
+                    window_start: Timestamp::from_nanos(1_767_225_600_000_000_000),
+                    window_length: Duration::from_millis(100),
+                    log_epoch: "3-9f2c11aa".parse().expect("an epoch"),
+                    last_sequence: (1 << 53) + 1,
+                    complete: true,
+                },
+                summary,
+            },
+            machine_name: "press-1".to_owned(),
+            relay: MachineId::from_bytes([3; 32]),
+        }
+    }
+
+    fn summary() -> Summary {
+        Summary {
+            count: 2,
+            min: Some(1.5),
+            max: Some(2.5),
+            sum: 4.0,
+            mean: Some(2.0),
+            stddev: Some(0.5),
+            first: Some(Value::F64(1.5)),
+            last: Some(Value::I64(i64::MIN)),
+            time_weighted_mean: Some(2.25),
+            good_percent: 50.0,
+            quantiles: vec![(0.5, 1.5), (0.95, 2.5), (0.99, 2.5)],
+        }
+    }
+
+    #[test]
+    fn a_record_has_the_fields_of_the_contract() {
+        let outgoing = outgoing(summary());
+        let key = outgoing.record.key.to_string();
+        let (network, machine) = (outgoing.record.key.network, outgoing.record.key.machine);
+
+        let item = render(&outgoing);
+
+        let expected =
+            format!(r#"{{"network":"{network}","machine_id":"{machine}","machine":"press-1","#)
+                + r#""series":"press/oil","unit":"Cel","labels":{"line":"3"},"#
+                + r#""window_start":"2026-01-01T00:00:00Z","window_end":"2026-01-01T00:00:00.1Z","#
+                + r#""log_epoch":"3-9f2c11aa","last_sequence":"9007199254740993","complete":true,"#
+                + r#""count":2,"min":1.5,"max":2.5,"mean":2.0,"sum":4.0,"stddev":0.5,"first":1.5,"#
+                + r#""last":"-9223372036854775808","time_weighted_mean":2.25,"good_percent":50.0,"#
+                + r#""quantiles":{"0.5":1.5,"0.95":2.5,"0.99":2.5},"#
+                + &format!(r#""relay":"{}","key":"{key}"}}"#, outgoing.relay);
+        assert_eq!(String::from_utf8(item.json.to_vec()), Ok(expected));
+        assert_eq!(item.topic, format!("{network}/{machine}/press/oil"));
+        assert_eq!(item.key, key);
+    }
+
+    #[test]
+    fn what_is_not_finite_or_missing_is_null_and_bytes_are_base64() {
+        let mut summary = summary();
+        (summary.min, summary.sum) = (None, 0.0);
+        summary.mean = Some(f64::NAN);
+        summary.first = Some(Value::F64(f64::INFINITY));
+        summary.last = Some(Value::Bytes(vec![0, 255]));
+
+        let item = render(&outgoing(summary));
+
+        let json: Json = serde_json::from_slice(&item.json).expect("JSON");
+        for field in ["min", "sum", "mean", "first"] {
+            assert_eq!(json[field], Json::Null, "{field}");
+        }
+        assert_eq!(json["last"], "AP8=");
+    }
+}

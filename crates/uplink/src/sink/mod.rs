@@ -1,0 +1,58 @@
+//! Sinks: what takes records, one file per kind.
+
+mod file;
+mod mqtt;
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use crate::SinkError;
+
+pub(crate) use file::FileSink;
+pub(crate) use mqtt::MqttSink;
+
+/// A record as sinks take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its idempotency key.
+    pub key: String,
+    /// `NETWORK/MACHINE/SERIES`, to which sinks that have topics put theirs in front.
+    pub topic: String,
+    /// The record as one line of JSON.
+    pub json: Bytes,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sink has it for good.
+    Delivered,
+    /// The sink will never take it; why.
+    Refused(String),
+    /// The sink works but does not take this record now; why.
+    PutOff(String),
+    /// The sink does not work: nothing is known of the record; why.
+    Failed(String),
+}
+
+/// What takes records. Every sink passes the suite in `tests/conformance.rs`.
+pub trait Sink {
+    /// Makes the sink ready; called again after a failure.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`], with what an operator can do about it.
+    fn connect(&mut self) -> impl Future<Output = Result<(), SinkError>>;
+
+    /// Returns when the sink is found to be gone; never while it is well. May be dropped and
+    /// called again.
+    fn gone(&mut self) -> impl Future<Output = SinkError>;
+
+    /// Delivers records in their order; one outcome each. If it is dropped before it is done, the
+    /// records are delivered again.
+    fn deliver(&mut self, batch: &[Item]) -> impl Future<Output = Vec<Outcome>>;
+
+    /// Says goodbye.
+    fn close(&mut self) -> impl Future<Output = ()>;
+}

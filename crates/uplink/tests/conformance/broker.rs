@@ -1,0 +1,231 @@
+//! The other side of the MQTT sink: a `mosquitto` of its own, and a subscriber.
+//!
+//! The subscriber's session outlives the broker, which keeps it on disk, so that nothing that was
+//! acknowledged escapes it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v5::Packet;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::suite::Counterpart;
+
+/// A broker on a loopback port of its own; ends with this value.
+pub(crate) struct Broker {
+    dir: TempDir,
+    port: u16,
+    process: Option<Child>,
+    arrived: mpsc::Receiver<Json>,
+    received: Vec<Json>,
+    _subscriber: JoinSet<()>,
+}
+
+impl Broker {
+    /// Starts a broker with more lines in its configuration.
+    pub(crate) async fn start(settings: &str) -> Self {
+        Self::start_with(settings, "allow_anonymous true\n", None).await
+    }
+
+    pub(crate) async fn start_with_acl(acl: &str) -> Self {
+        Self::start_with(
+            "acl_file acl\n",
+            "allow_anonymous true\n",
+            Some(("acl", acl)),
+        )
+        .await
+    }
+
+    /// Starts a broker that nobody else may use; the subscriber stays outside.
+    pub(crate) async fn start_with_password(user: &str, password: &str) -> Self {
+        let login = format!("{user}:{password}\n");
+        let settings = "password_file passwords\n";
+        Self::start_with(
+            settings,
+            "allow_anonymous false\n",
+            Some(("passwords", &login)),
+        )
+        .await
+    }
+
+    async fn start_with(settings: &str, access: &str, file: Option<(&str, &str)>) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let port = free_port();
+        let path = dir.path().display();
+        let mut config = format!("listener {port} 127.0.0.1\nuser root\n{access}");
+        writeln!(config, "persistence true\npersistence_location {path}/").expect("text");
+        writeln!(config, "max_queued_messages 0\n{settings}").expect("text");
+        if let Some((name, content)) = file {
+            let path = dir.path().join(name);
+            fs::write(&path, content).expect("written");
+            config = config.replace(
+                &format!("_file {name}"),
+                &format!("_file {}", path.display()),
+            );
+            if name == "passwords" {
+                run("mosquitto_passwd", &["-U".as_ref(), path.as_ref()]);
+            }
+        }
+        fs::write(dir.path().join("mosquitto.conf"), config).expect("written");
+        let (arrived_tx, arrived) = mpsc::channel(65_536);
+        let mut broker = Self {
+            dir,
+            port,
+            process: None,
+            arrived,
+            received: Vec::new(),
+            _subscriber: JoinSet::new(),
+        };
+        broker.run().await;
+        if access.contains("true") {
+            broker._subscriber = subscribe(port, arrived_tx).await;
+        }
+        broker
+    }
+
+    async fn run(&mut self) {
+        let process = Command::new(program("mosquitto"))
+            .arg("-c")
+            .arg(self.dir.path().join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(process.expect("mosquitto starts"));
+        let answers = async {
+            while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), answers)
+            .await
+            .expect("mosquitto answers");
+    }
+
+    /// Stops the process without ending it.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("it runs");
+        kill_process(Pid::from_child(process), signal).expect("signalled");
+    }
+
+    pub(crate) fn url_with_login(&self, login: &str) -> String {
+        format!("mqtt://{login}@127.0.0.1:{}", self.port)
+    }
+}
+
+impl Counterpart for Broker {
+    fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    async fn fail(&mut self) {
+        // In order, since a killed broker forgets its sessions, the subscriber's among them.
+        self.signal(Signal::TERM);
+        let mut process = self.process.take().expect("it runs");
+        process.wait().expect("it ends");
+    }
+
+    async fn heal(&mut self) {
+        self.run().await;
+    }
+
+    async fn received(&mut self, at_least: usize) -> Vec<Json> {
+        while self.received.len() < at_least {
+            let next = timeout(Duration::from_secs(60), self.arrived.recv()).await;
+            let next = next.unwrap_or_else(|_| panic!("{} have arrived", self.received.len()));
+            self.received.push(next.expect("the subscriber runs"));
+        }
+        while let Ok(next) = self.arrived.try_recv() {
+            self.received.push(next);
+        }
+        self.received.clone()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Subscribes to everything and passes it on, through every outage.
+async fn subscribe(port: u16, arrived: mpsc::Sender<Json>) -> JoinSet<()> {
+    let mut options = MqttOptions::new("subscriber", ("127.0.0.1", port));
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(3_600));
+    options.set_unlimited_incoming_packet_size();
+    let (client, mut events) = AsyncClient::builder(options).capacity(16).build();
+    client
+        .subscribe("fieldmesh/#", QoS::AtLeastOnce)
+        .await
+        .expect("queued");
+    loop {
+        if let Event::Incoming(Packet::SubAck(_)) = events.poll().await.expect("connected") {
+            break;
+        }
+    }
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let _client = client;
+        pass_on(&mut events, arrived).await;
+    });
+    task
+}
+
+async fn pass_on(events: &mut EventLoop, arrived: mpsc::Sender<Json>) {
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                let record = serde_json::from_slice(&publish.payload).expect("JSON");
+                arrived.send(record).await.expect("the test waits for it");
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Where a program of Debian's packages `mosquitto` and `mosquitto-clients` is.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    dirs.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    let found = dirs
+        .iter()
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: apt-get install mosquitto"))
+}
+
+fn run(name: &str, arguments: &[&Path]) {
+    let status = Command::new(program(name)).args(arguments).status();
+    assert!(status.expect("it starts").success(), "{name} failed");
+}
