@@ -1,0 +1,33 @@
+//! End-to-end tests: real processes, real sockets, real disks, judged from outside.
+//!
+//! Nodes are started by the built programs `testnet` and `fieldmesh`, asked over gRPC and the
+//! command line, and judged by what they answer and upload; nothing here reaches into them. Each
+//! test has a loopback network and a temporary directory of its own, which stays behind when the
+//! test fails. Tests that check times take turns ([`gate`]).
+//!
+//! Needed beside the programs: `mosquitto` and `mosquitto_sub`, root (for a full disk), and the
+//! interpreter that `FIELDMESH_PYTHON` names, with the packages of `tests/python`. What is missing
+//! fails the test that needs it; nothing is skipped.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real processes are judged by the real clock"
+)]
+
+mod bad_input;
+mod client;
+mod crash;
+mod failover;
+mod feed;
+mod gate;
+mod judge;
+mod mqtt;
+mod partition;
+mod program;
+mod python;
+mod solo;
+mod spread;
+mod stop;
+mod testnet;
+mod up;
+mod wait;
