@@ -95,7 +95,8 @@ impl Gossip {
     pub(crate) fn has_room_for_log(&self, log: &LogId) -> bool {
         let max = self.config.logs_max;
         self.frontier.get(log).is_some()
-            || (self.frontier.len() < max && self.frontier.logs_of(log) < share_of_origin(max))
+            || (self.frontier.len() < max
+                && self.frontier.logs_of(log.machine) < share_of_origin(max))
     }
 
     /// Forwards a block that is new and right, and has it written.

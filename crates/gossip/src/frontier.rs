@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{BlockId, LogId, Sequence};
+use model::{BlockId, Epoch, LogId, MachineId, Sequence};
 
 /// A run of sequences, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -265,10 +265,13 @@ impl Frontier {
     }
 
     /// How many logs of a machine it knows.
-    pub(crate) fn logs_of(&self, log: &LogId) -> usize {
-        (self.entries.keys())
-            .filter(|known| known.machine == log.machine)
-            .count()
+    pub(crate) fn logs_of(&self, machine: MachineId) -> usize {
+        let log = |counter, tag| LogId {
+            machine,
+            epoch: Epoch { counter, tag },
+        };
+        let all = log(0, 0)..=log(u64::MAX, u32::MAX);
+        self.entries.range(all).count()
     }
 }
 

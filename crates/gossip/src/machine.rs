@@ -221,7 +221,7 @@ impl Gossip {
     /// Both sides start eager for every origin, and say all that they hold and know.
     fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         self.on_neighbour_down(now, machine);
-        if machine == self.own || self.neighbours.len() >= Self::NEIGHBOURS_MAX {
+        if self.neighbours.len() >= Self::NEIGHBOURS_MAX {
             self.stats.neighbours_over_limit += 1;
             return;
         }

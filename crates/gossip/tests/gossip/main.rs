@@ -1,0 +1,7 @@
+//! Gossip from outside: rule by rule, under random input, and as a network.
+
+mod laws;
+mod network;
+mod rules;
+mod site;
+mod spread;
