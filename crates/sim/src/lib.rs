@@ -1,1 +1,30 @@
-//! The deterministic simulator.
+//! Sim: many nodes of the real engine over a simulated network, disk, sink and clock.
+//!
+//! Start at [`run`]. A seed draws the network, the machines' work and the faults; frames pass
+//! through `wire`. Safety is checked after every event (`checker`); then the faults stop, and
+//! everyone must hold everything and the sink every window in bounded time (`world`), judged by an
+//! independent computation (`oracle`). Each seed is run twice, and its traces must be equal.
+//!
+//! # Not here
+//!
+//! Anything that decides: whatever is decided is decided by `engine` and below.
+
+mod checker;
+mod disk;
+mod faults;
+mod io;
+mod machine;
+mod network;
+mod oracle;
+mod report;
+mod run;
+mod scenario;
+mod sink;
+mod trace;
+mod workload;
+mod world;
+
+pub use report::Report;
+pub use run::{find_failure, log, run};
+pub use scenario::{Plant, Scenario};
+pub use trace::TraceHash;

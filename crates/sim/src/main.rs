@@ -1,2 +1,60 @@
-//! Entry point.
-fn main() {}
+//! The simulator's command line.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sim::Scenario;
+
+/// Runs real nodes over a simulated network, each seed twice.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// steady, churn, partition or relay-death.
+    #[arg(long, default_value = "churn")]
+    scenario: Scenario,
+    /// How many machines.
+    #[arg(long, default_value_t = 5)]
+    nodes: usize,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, counted up from the first.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// One JSON object a line instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Print what happened in the first seed, line by line, instead of the outcome.
+    #[arg(long)]
+    log: bool,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    anyhow::ensure!(
+        arguments.nodes > 0,
+        "a network has at least one machine; give --nodes 1 or more"
+    );
+    let mut out = std::io::stdout().lock();
+    if arguments.log {
+        for line in sim::log(arguments.scenario, arguments.nodes, arguments.seed) {
+            writeln!(out, "{line}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut failed = false;
+    for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
+        let report = sim::run(arguments.scenario, arguments.nodes, seed);
+        if arguments.json {
+            writeln!(out, "{}", report.to_json())?;
+        } else {
+            writeln!(out, "{}", report.to_text())?;
+        }
+        failed |= report.failure.is_some();
+    }
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}

@@ -1,0 +1,222 @@
+//! A simulated store: what is written is safe once it was synced, and until then a crash keeps
+//! the beginning of it or nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::{CleanStop, Recovered};
+use gossip::{FrontierEntry, Span, Write};
+use model::{
+    Block, BlockId, LogId, MachineId, NetworkId, PublisherMark, Sequence, State, StateKey,
+};
+use overlay::Contact;
+use statemachine::{Rng, Ticket};
+
+/// Something to be written.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// A block or a state, whose ticket wants an answer.
+    Write(Ticket, Write),
+    /// The counter of an epoch that starts.
+    Epoch(u64),
+    /// A contact for the address book.
+    Contact(Contact),
+}
+
+/// What is safe.
+#[derive(Debug, Default)]
+struct Content {
+    blocks: BTreeMap<LogId, BTreeMap<Sequence, Block>>,
+    states: BTreeMap<StateKey, State>,
+    contacts: BTreeMap<MachineId, Contact>,
+    epoch_counter: u64,
+    clean: Option<CleanStop>,
+}
+
+/// The disk of one machine. It outlives the node.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    rng: Rng,
+    content: Content,
+    /// Written in this order, not yet synced.
+    unsynced: Vec<Op>,
+    /// How many of them the running sync makes safe; zero if none runs.
+    syncing: usize,
+}
+
+impl Disk {
+    /// An empty disk.
+    #[must_use]
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            content: Content::default(),
+            unsynced: Vec::new(),
+            syncing: 0,
+        }
+    }
+
+    /// Writes. Returns how long the sync takes that this starts, if none is running.
+    pub(crate) fn write(&mut self, op: Op) -> Option<Duration> {
+        self.unsynced.push(op);
+        (self.syncing == 0).then(|| self.start_sync())
+    }
+
+    /// A sync has ended. Returns the tickets that it made safe, and how long the next one takes if
+    /// more was written meanwhile.
+    pub(crate) fn synced(&mut self) -> (Vec<Ticket>, Option<Duration>) {
+        let done: Vec<_> = self.unsynced.drain(..self.syncing).collect();
+        self.syncing = 0;
+        let ticket = |op: &Op| match op {
+            Op::Write(ticket, _) => Some(*ticket),
+            Op::Epoch(_) | Op::Contact(_) => None,
+        };
+        let tickets = done.iter().filter_map(ticket).collect();
+        done.into_iter().for_each(|op| self.content.keep(op));
+        let next = (!self.unsynced.is_empty()).then(|| self.start_sync());
+        (tickets, next)
+    }
+
+    /// The machine crashes: of what was not synced, the beginning may be there nevertheless.
+    pub(crate) fn crash(&mut self) {
+        let kept = self.rng.index(self.unsynced.len() + 1).unwrap_or(0);
+        let ops: Vec<_> = self.unsynced.drain(..).take(kept).collect();
+        ops.into_iter().for_each(|op| self.content.keep(op));
+        self.syncing = 0;
+    }
+
+    /// A stop in order leaves a marker.
+    pub(crate) fn stop(&mut self, clean: CleanStop) {
+        self.content.clean = Some(clean);
+    }
+
+    /// Reads blocks of a span in order, and stops before they exceed `bytes_max`, but not before
+    /// the first.
+    #[must_use]
+    pub(crate) fn read(&self, log: LogId, span: Span, bytes_max: usize) -> Vec<Block> {
+        let mut bytes = 0;
+        let synced = self.content.blocks.get(&log);
+        let blocks = synced
+            .into_iter()
+            .flat_map(|b| b.range(span.first..=span.last));
+        blocks
+            .map(|(_, block)| block.clone())
+            .take_while(|block| {
+                let first = bytes == 0;
+                bytes += block.as_bytes().len();
+                first || bytes <= bytes_max
+            })
+            .collect()
+    }
+
+    /// Whether a block is safe.
+    #[must_use]
+    pub(crate) fn holds(&self, id: &BlockId) -> bool {
+        let blocks = self.content.blocks.get(&id.log);
+        blocks.is_some_and(|blocks| blocks.contains_key(&id.sequence))
+    }
+
+    /// The blocks that are safe, log by log.
+    #[must_use]
+    pub(crate) const fn blocks(&self) -> &BTreeMap<LogId, BTreeMap<Sequence, Block>> {
+        &self.content.blocks
+    }
+
+    /// What a node is told at its start; the marker of the stop in order is gone after that.
+    pub(crate) fn recover(&mut self, machine: MachineId, network: &NetworkId) -> Recovered {
+        let mut own = self
+            .content
+            .blocks
+            .iter()
+            .filter(|(log, _)| log.machine == machine);
+        let mut publishers: BTreeMap<String, u64> = BTreeMap::new();
+        for block in own.clone().flat_map(|(_, blocks)| blocks.values()) {
+            for mark in &block.header().publishers {
+                let sequence = publishers.entry(mark.publisher.clone()).or_default();
+                *sequence = mark.sequence.max(*sequence);
+            }
+        }
+        let last_own = own.next_back().and_then(|(log, blocks)| {
+            let end = frontier_of(*log, blocks).end;
+            let block = blocks.get(&end)?;
+            Some((block.id().position(), block.hash(network)))
+        });
+        let marks = publishers.into_iter();
+        Recovered {
+            frontier: self.content.frontier(),
+            states: self.content.states.values().cloned().collect(),
+            contacts: self.content.contacts.values().cloned().collect(),
+            clean: self.content.clean.take(),
+            epoch_counter_highest: self.content.epoch_counter,
+            last_own,
+            publishers: marks
+                .map(|(publisher, sequence)| PublisherMark {
+                    publisher,
+                    sequence,
+                })
+                .collect(),
+        }
+    }
+
+    fn start_sync(&mut self) -> Duration {
+        self.syncing = self.unsynced.len();
+        let slow = self.rng.chance(SLOW_PERMILLE);
+        self.rng.jitter(if slow { SYNC_SLOW } else { SYNC })
+    }
+}
+
+impl Content {
+    fn keep(&mut self, op: Op) {
+        match op {
+            Op::Write(_, Write::Block(block)) => {
+                let BlockId { log, sequence } = block.id();
+                self.blocks.entry(log).or_default().insert(sequence, block);
+            }
+            Op::Write(_, Write::State(state)) => {
+                self.states.insert(state.key().clone(), state);
+            }
+            Op::Epoch(counter) => self.epoch_counter = self.epoch_counter.max(counter),
+            Op::Contact(contact) => {
+                self.contacts.insert(contact.machine, contact);
+            }
+        }
+    }
+
+    fn frontier(&self) -> Vec<FrontierEntry> {
+        self.blocks
+            .iter()
+            .map(|(log, blocks)| frontier_of(*log, blocks))
+            .collect()
+    }
+}
+
+/// What a log's blocks claim: everything from the first on, and runs beyond the first gap as far as
+/// a frontier has room for them.
+fn frontier_of(log: LogId, blocks: &BTreeMap<Sequence, Block>) -> FrontierEntry {
+    let mut entry = FrontierEntry {
+        log,
+        floor: 1,
+        end: 0,
+        beyond: Vec::new(),
+    };
+    for &sequence in blocks.keys() {
+        let has_room = entry.beyond.len() < FrontierEntry::BEYOND_MAX;
+        match entry.beyond.last_mut() {
+            None if sequence == entry.end + 1 => entry.end = sequence,
+            Some(run) if sequence == run.last + 1 => run.last = sequence,
+            _ if has_room => entry.beyond.push(Span {
+                first: sequence,
+                last: sequence,
+            }),
+            _ => break,
+        }
+    }
+    entry
+}
+
+/// Mean time of a sync. Source: guess, an industrial flash card.
+const SYNC: Duration = Duration::from_millis(3);
+/// Mean time of a slow one.
+const SYNC_SLOW: Duration = Duration::from_millis(150);
+/// Slow ones. Unit: per mille.
+const SLOW_PERMILLE: u32 = 20;

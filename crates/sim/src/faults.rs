@@ -1,0 +1,183 @@
+//! What goes wrong, when it is drawn, and how it heals.
+
+use std::time::Duration;
+
+use engine::{CleanStop, Input};
+
+use crate::machine::uplink;
+use crate::network::Weather;
+use crate::scenario::Fault;
+use crate::world::{Cause, Event, World};
+
+impl World {
+    /// Draws a fault, lets it happen and draws when the next one comes.
+    pub(crate) fn draw_fault(&mut self) {
+        let Some(every) = self.plan.fault_every.filter(|_| self.publishing) else {
+            return;
+        };
+        if let Some(fault) = self.faults.choose(self.plan.faults).copied() {
+            self.trace.note(self.now, 0, "fault", &format!("{fault:?}"));
+            self.strike(fault);
+        }
+        let next = self.faults.jitter(every);
+        self.after(next, Event::Fault);
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let machine = self.faults.index(self.site.len()).unwrap_or(0);
+        let candidate = self
+            .faults
+            .index(self.plan.candidates(self.site.len()))
+            .unwrap_or(0);
+        let relay = self.relay().unwrap_or(machine);
+        let pause = self.faults.jitter(OUTAGE);
+        match fault {
+            Fault::Kill => self.crash(machine, true),
+            Fault::PowerCut => self.crash(machine, false),
+            Fault::KillRelay => self.crash(relay, true),
+            Fault::Stop => {
+                if let Some(running) = &mut self.machines[machine].running {
+                    running.stopping = true;
+                    self.input(machine, Input::Stop);
+                }
+            }
+            Fault::Pause => self.pause(machine, pause),
+            Fault::PauseRelay => self.pause(relay, pause),
+            Fault::Partition => {
+                let sides = (0..self.site.len()).map(|_| u8::from(self.faults.chance(500)));
+                let sides = sides.collect();
+                for (delay, link) in self.network.partition(sides) {
+                    self.after(delay, Event::LinkBreaks(link, Cause::Silence));
+                }
+                self.after(pause * 2, Event::HealNetwork);
+            }
+            Fault::SinkOutage => {
+                self.set_sink(false);
+                self.after(pause, Event::SinkUp);
+            }
+            Fault::UplinkCut => {
+                self.set_uplink(candidate, false);
+                self.after(pause, Event::UplinkUp(candidate));
+            }
+        }
+    }
+
+    /// A machine that serves an origin, in its own eyes or those of the first that runs.
+    fn relay(&self) -> Option<usize> {
+        let running = self
+            .machines
+            .iter()
+            .find_map(|machine| machine.running.as_ref())?;
+        let relays = running.node.relays(&uplink());
+        relays.first().and_then(|relay| self.site.number(relay))
+    }
+
+    /// A node is gone at once; its machine starts again after a while.
+    fn crash(&mut self, machine: usize, polite: bool) {
+        let Some(running) = self.machines[machine].running.take() else {
+            return;
+        };
+        if let Some(due) = running.due {
+            self.timers.remove(&(due, machine));
+        }
+        self.trace.note(self.now, machine, "crash", "");
+        let disk = &mut self.machines[machine].disk;
+        disk.crash();
+        self.checker.on_crash(machine, disk);
+        self.leave(machine, polite);
+        let down = self.faults.jitter(DOWN);
+        self.after(down, Event::Start(machine));
+    }
+
+    /// A node has stopped in order; its machine starts again after a while.
+    pub(crate) fn on_stopped(&mut self, machine: usize, clean: CleanStop) {
+        let Some(running) = self.machines[machine].running.take() else {
+            return;
+        };
+        if let Some(due) = running.due {
+            self.timers.remove(&(due, machine));
+        }
+        self.trace
+            .note(self.now, machine, "stopped", &format!("{clean:?}"));
+        self.machines[machine].disk.stop(clean);
+        self.leave(machine, true);
+        let down = self.faults.jitter(DOWN);
+        self.after(down, Event::Start(machine));
+    }
+
+    fn leave(&mut self, machine: usize, polite: bool) {
+        for (delay, link) in self.network.abandon(machine, polite) {
+            self.after(delay, Event::LinkBreaks(link, Cause::Silence));
+        }
+    }
+
+    fn pause(&mut self, machine: usize, duration: Duration) {
+        let life = self.machines[machine].life;
+        if let Some(running) = &mut self.machines[machine].running
+            && running.paused.is_none()
+        {
+            running.paused = Some(Vec::new());
+            self.after(duration, Event::Resume(machine, life));
+        }
+    }
+
+    /// A process goes on: first its timers, then what arrived meanwhile, as in the loop of a real
+    /// node.
+    pub(crate) fn resume(&mut self, machine: usize) {
+        let Some(running) = &mut self.machines[machine].running else {
+            return;
+        };
+        let Some(queue) = running.paused.take() else {
+            return;
+        };
+        self.fire(machine);
+        for input in queue {
+            self.input(machine, input);
+        }
+    }
+
+    pub(crate) fn heal_network(&mut self) {
+        for (at, parcel) in self.network.heal(self.now) {
+            self.at(at, Event::Frame(parcel));
+        }
+    }
+
+    pub(crate) fn set_sink(&mut self, up: bool) {
+        self.sink.set_up(up);
+        for machine in 0..self.site.len() {
+            self.tell_reachable(machine);
+        }
+    }
+
+    pub(crate) fn set_uplink(&mut self, machine: usize, up: bool) {
+        self.machines[machine].reaches_sink = up;
+        self.tell_reachable(machine);
+    }
+
+    fn tell_reachable(&mut self, machine: usize) {
+        if self.site.is_candidate(machine) {
+            let reachable = self.sink.is_up() && self.machines[machine].reaches_sink;
+            self.input(machine, Input::UplinkReachable(uplink(), reachable));
+        }
+    }
+
+    /// Every fault ends. Each machine publishes once more, so that each log ends in its last epoch,
+    /// and then nothing new.
+    pub(crate) fn calm(&mut self) {
+        self.publishing = false;
+        self.network.set_weather(Weather::CALM);
+        self.sink.calm();
+        self.heal_network();
+        self.set_sink(true);
+        for machine in 0..self.site.len() {
+            self.set_uplink(machine, true);
+            self.resume(machine);
+            self.start(machine);
+        }
+    }
+}
+
+/// Mean time that a machine is down. Shorter than the silence that makes windows partial, or not.
+const DOWN: Duration = Duration::from_secs(2);
+/// Mean time of pauses and outages.
+const OUTAGE: Duration = Duration::from_secs(2);

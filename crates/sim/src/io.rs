@@ -1,0 +1,433 @@
+//! What a node asks for, done: the shell of `node`, with simulated effects.
+
+use std::time::Duration;
+
+use engine::{Input, Output, RequestId, UploadId};
+use gossip::{Message, Write};
+use model::{Block, ClockState};
+use statemachine::{Instant, StateMachine as _};
+use wire::Frame;
+
+use crate::disk::Op;
+use crate::machine::uplink;
+use crate::network::{End, Parcel, Sent};
+use crate::scenario::Plant;
+use crate::sink::Attempt;
+use crate::world::{Cause, Event, World};
+
+impl World {
+    /// Starts a machine, unless it runs.
+    pub(crate) fn start(&mut self, machine: usize) {
+        if self.machines[machine].running.is_some() {
+            return;
+        }
+        let now = self.now;
+        self.machines[machine].start(now, &self.site, machine, &self.nodes);
+        self.trace.note(now, machine, "start", "");
+        let Some(running) = &self.machines[machine].running else {
+            return;
+        };
+        let counter = running.node.epoch().counter;
+        self.write(machine, Op::Epoch(counter));
+        self.tell_time(machine);
+        let contact = self.site.contact(machine);
+        self.input(machine, Input::OwnAddresses(contact.addresses));
+        self.discover(machine);
+        if self.site.is_candidate(machine) {
+            let reachable = self.sink.is_up() && self.machines[machine].reaches_sink;
+            self.input(machine, Input::UplinkReachable(uplink(), reachable));
+        }
+    }
+
+    /// Fires the timers of a machine that are due.
+    pub(crate) fn fire(&mut self, machine: usize) {
+        let now = self.now;
+        let Some(running) = &mut self.machines[machine].running else {
+            return;
+        };
+        if let Some(due) = running.due.take() {
+            self.timers.remove(&(due, machine));
+        }
+        if running.paused.is_some() {
+            return; // Its timers are set again when it goes on.
+        }
+        let local = Instant::ZERO + now.since(running.started);
+        let why = running
+            .node
+            .next_deadline()
+            .map_or("", |deadline| deadline.why);
+        self.trace.note(now, machine, why, "");
+        running.node.handle_timeout(local);
+        let next = running.node.next_deadline();
+        self.checker
+            .require(next.is_none_or(|next| next.at > local), || {
+                format!(
+                    "machine {machine} at {now}: timer {next:?} is still due after handle_timeout"
+                )
+            });
+        self.drain(machine);
+    }
+
+    /// Tells a machine that something happened, now or when its process goes on.
+    pub(crate) fn input(&mut self, machine: usize, input: Input) {
+        let now = self.now;
+        let Some(running) = &mut self.machines[machine].running else {
+            return;
+        };
+        if let Some(queue) = &mut running.paused {
+            queue.push(input);
+            return;
+        }
+        let local = Instant::ZERO + now.since(running.started);
+        running.node.handle(local, input);
+        self.drain(machine);
+    }
+
+    /// Does what a node wants done, and notes when it wants to be called again.
+    fn drain(&mut self, machine: usize) {
+        let Some(running) = &mut self.machines[machine].running else {
+            return;
+        };
+        let outputs: Vec<_> = std::iter::from_fn(|| running.node.poll_output()).collect();
+        if let Some(due) = running.due.take() {
+            self.timers.remove(&(due, machine));
+        }
+        if let Some(deadline) = running.node.next_deadline() {
+            let due = running.started + Duration::from_nanos(deadline.at.as_nanos());
+            running.due = Some(due);
+            self.timers.insert((due, machine));
+        }
+        let (count, max) = (outputs.len(), engine::Node::OUTPUTS_PER_CALL_MAX);
+        self.checker
+            .require(count <= max, || format!("{count} outputs of one call"));
+        for output in outputs {
+            self.perform(machine, output);
+        }
+    }
+
+    fn perform(&mut self, machine: usize, output: Output) {
+        match output {
+            Output::Dial(contact) => {
+                let to = self.site.number(&contact.machine);
+                let address = contact.addresses.first().map(overlay::Address::as_str);
+                match to.filter(|to| address == Some(format!("/sim/{to}").as_str())) {
+                    Some(to) => self.dial(machine, to),
+                    None => self
+                        .checker
+                        .fail(format!("machine {machine} dials {contact:?}")),
+                }
+            }
+            Output::Send(to, frame) => self.send(machine, to, &frame),
+            Output::Release(to) => {
+                if let Some(to) = self.site.number(&to) {
+                    let ends = self.network.close(machine, to);
+                    self.tell_link_down(&ends);
+                }
+            }
+            Output::Learned(contact) => self.write(machine, Op::Contact(contact)),
+            Output::Persist(ticket, write) => {
+                self.on_persist(machine, &write);
+                self.write(machine, Op::Write(ticket, write));
+                if self.plant == Some(Plant::AckBeforeSync) {
+                    self.input_after(Duration::ZERO, machine, Input::Persisted(ticket));
+                }
+            }
+            Output::Read {
+                ticket,
+                log,
+                span,
+                bytes_max,
+            } => {
+                let blocks = self.machines[machine].disk.read(log, span, bytes_max);
+                self.input_after(READ, machine, Input::BlocksRead(ticket, blocks));
+            }
+            Output::Deliver(block) => self.on_deliver(machine, &block),
+            Output::StateChanged(state) => self.checker.on_state(&state),
+            Output::Reply(request, result) => {
+                let answer = format!("{request:?} {result:?}");
+                self.trace.note(self.now, machine, "reply", &answer);
+                let stored = self.checker.on_reply(request, &result);
+                self.machines[machine].publisher.stored(stored.as_ref());
+            }
+            Output::EpochStarted(epoch) => self.write(machine, Op::Epoch(epoch.counter)),
+            Output::Upload { id, record, .. } => self.upload(machine, id, record),
+            Output::Withdraw(_, origin) => {
+                if let Some(running) = &mut self.machines[machine].running {
+                    running.outbox.withdraw(origin);
+                }
+            }
+            Output::Event(event) => {
+                let text = format!("{event:?}");
+                self.trace.note(self.now, machine, "event", &text);
+                self.checker.on_event(machine, &event);
+            }
+            Output::Stopped(clean) => self.on_stopped(machine, clean),
+        }
+    }
+
+    fn dial(&mut self, from: usize, to: usize) {
+        self.trace.note(self.now, from, "dial", &to.to_string());
+        let life = self.machines[from].life;
+        let answers = self.network.reaches(from, to);
+        let delay = if answers { DIAL } else { DIAL_TIMEOUT };
+        self.after(delay, Event::Dialled(from, life, to));
+    }
+
+    pub(crate) fn on_dialled(&mut self, from: usize, life: u64, to: usize) {
+        if self.machines[from].life != life || self.machines[from].running.is_none() {
+            return;
+        }
+        if self.network.is_linked(from, to) {
+            return; // The other one was faster; both have been told.
+        }
+        let answers = self.machines[from].answers() && self.machines[to].answers();
+        if !answers || !self.network.reaches(from, to) {
+            let id = self.site.id(to);
+            self.input(from, Input::DialFailed(id));
+            return;
+        }
+        let (stale, round_trip) = self.network.open(self.now, from, to);
+        self.tell_link_down(&stale);
+        for (at, to) in [(from, to), (to, from)] {
+            let id = self.site.id(to);
+            self.trace.note(self.now, at, "link up", &format!("{id:?}"));
+            self.input_after(Duration::ZERO, at, Input::LinkUp(id));
+            self.input_after(round_trip, at, Input::RoundTrip(id, round_trip));
+        }
+    }
+
+    pub(crate) fn tell_link_down(&mut self, ends: &[End]) {
+        for end in ends {
+            let id = self.site.id(end.to);
+            self.trace
+                .note(self.now, end.at, "link down", &format!("{id:?}"));
+            self.input_after(Duration::ZERO, end.at, Input::LinkDown(id));
+        }
+    }
+
+    fn send(&mut self, from: usize, to: model::MachineId, frame: &Frame) {
+        let bytes = wire::encode(frame);
+        let words = || format!("to {to:?} {frame:?}");
+        self.trace.note_bytes(self.now, from, "send", &bytes, words);
+        self.meter.on_frame(bytes.len());
+        let Some(to) = self.site.number(&to) else {
+            self.checker
+                .fail(format!("machine {from} sends to a stranger"));
+            return;
+        };
+        match self.network.send(self.now, from, to, frame.lane(), bytes) {
+            Sent::At(at, parcel) => self.at(at, Event::Frame(parcel)),
+            Sent::Full => {
+                let id = self.site.id(to);
+                self.input_after(Duration::ZERO, from, Input::Congested(id));
+            }
+            Sent::Broken(number) => {
+                self.after(Duration::ZERO, Event::LinkBreaks(number, Cause::Loss));
+            }
+            Sent::Held | Sent::Nowhere => {}
+        }
+    }
+
+    pub(crate) fn on_frame(&mut self, parcel: &Parcel) {
+        let (taken, drained) = self.network.arrive(parcel);
+        if drained {
+            let id = self.site.id(parcel.to);
+            self.input(parcel.from, Input::Drained(id));
+        }
+        if !taken || self.machines[parcel.to].running.is_none() {
+            return;
+        }
+        match wire::decode(parcel.bytes.clone()) {
+            Ok(frame) => {
+                if let Frame::Gossip(Message::Block { block, .. }) = &frame {
+                    self.on_block_copy(parcel, block);
+                }
+                let id = self.site.id(parcel.from);
+                self.input(parcel.to, Input::Received(id, frame));
+            }
+            Err(error) => {
+                let from = parcel.from;
+                self.checker
+                    .fail(format!("machine {from} sent what does not decode: {error}"));
+            }
+        }
+    }
+
+    fn on_block_copy(&mut self, parcel: &Parcel, block: &Block) {
+        self.checker.on_block(block);
+        let hops = self.machines[parcel.from]
+            .hops
+            .get(&block.id())
+            .map_or(1, |hops| hops + 1);
+        let known = &mut self.machines[parcel.to].hops;
+        self.meter.on_copy(known.contains_key(&block.id()));
+        known.entry(block.id()).or_insert(hops);
+    }
+
+    fn on_persist(&mut self, machine: usize, write: &Write) {
+        if let Write::Block(block) = write {
+            self.checker.on_block(block);
+            if block.header().origin() == self.site.id(machine) {
+                self.machines[machine].hops.entry(block.id()).or_insert(0);
+                self.checker.on_own_block(machine, block);
+            }
+        }
+    }
+
+    fn on_deliver(&mut self, machine: usize, block: &Block) {
+        let Some(origin) = self.site.number(&block.header().origin()) else {
+            self.checker
+                .fail(format!("block {} is of a stranger", block.id()));
+            return;
+        };
+        let life = self.machines[machine].life;
+        let published = self.checker.on_deliver(machine, life, origin, block);
+        if origin != machine
+            && let Some(published) = published
+        {
+            let hops = self.machines[machine]
+                .hops
+                .get(&block.id())
+                .copied()
+                .unwrap_or(0);
+            let readings = block.header().count;
+            self.meter
+                .on_deliver(self.now.since(published), hops, readings);
+        }
+    }
+
+    fn write(&mut self, machine: usize, op: Op) {
+        let life = self.machines[machine].life;
+        if let Some(sync) = self.machines[machine].disk.write(op) {
+            self.after(sync, Event::Synced(machine, life));
+        }
+    }
+
+    pub(crate) fn on_synced(&mut self, machine: usize, life: u64) {
+        if self.machines[machine].life != life || self.machines[machine].running.is_none() {
+            return;
+        }
+        let (tickets, next) = self.machines[machine].disk.synced();
+        if let Some(sync) = next {
+            self.after(sync, Event::Synced(machine, life));
+        }
+        if self.plant != Some(Plant::AckBeforeSync) {
+            for ticket in tickets {
+                self.input(machine, Input::Persisted(ticket));
+            }
+        }
+    }
+
+    fn upload(&mut self, machine: usize, id: UploadId, record: aggregate::Record) {
+        self.trace
+            .note(self.now, machine, "upload", &record.key.to_string());
+        let life = self.machines[machine].life;
+        if let Some(running) = &mut self.machines[machine].running {
+            running.outbox.push(id, record);
+        }
+        let way = self.sink.way();
+        self.after(way, Event::Attempt(machine, life, id));
+        if self.plant == Some(Plant::ProgressBeforeAck) {
+            self.input_after(Duration::ZERO, machine, Input::Uploaded(uplink(), vec![id]));
+        }
+    }
+
+    pub(crate) fn on_attempt(&mut self, machine: usize, life: u64, id: UploadId) {
+        let reaches = self.machines[machine].reaches_sink;
+        let of_life = self.machines[machine].life == life;
+        let Some(running) = self.machines[machine].running.as_mut().filter(|_| of_life) else {
+            return;
+        };
+        if running.paused.is_some() {
+            self.after(DIAL_TIMEOUT, Event::Attempt(machine, life, id));
+            return;
+        }
+        match running.outbox.deliver(id, &mut self.sink, reaches) {
+            Ok(Attempt::Committed(way)) => self.after(way, Event::Answered(machine, life, id)),
+            Ok(Attempt::Failed(again)) => self.after(again, Event::Attempt(machine, life, id)),
+            Ok(Attempt::Gone) => {}
+            Err(error) => self.checker.fail(error),
+        }
+    }
+
+    pub(crate) fn on_answered(&mut self, machine: usize, life: u64, id: UploadId) {
+        let of_life = self.machines[machine].life == life;
+        let Some(running) = self.machines[machine].running.as_mut().filter(|_| of_life) else {
+            return;
+        };
+        if running.outbox.acknowledge(id) && self.plant != Some(Plant::ProgressBeforeAck) {
+            self.input(machine, Input::Uploaded(uplink(), vec![id]));
+        }
+    }
+
+    pub(crate) fn tell_time(&mut self, machine: usize) {
+        let wall = self.machines[machine].wall(self.now);
+        let life = self.machines[machine].life;
+        self.input(machine, Input::WallClock(wall, ClockState::Synchronised));
+        self.after(CLOCK_INTERVAL, Event::Clock(machine, life));
+    }
+
+    /// Multicast discovery finds a few machines.
+    pub(crate) fn discover(&mut self, machine: usize) {
+        for _ in 0..DISCOVERED {
+            let found = self.faults.index(self.site.len()).unwrap_or(0);
+            if found != machine && self.network.reaches(machine, found) {
+                let contact = self.site.contact(found);
+                self.input(machine, Input::Discovered(contact));
+            }
+        }
+        let life = self.machines[machine].life;
+        self.after(DISCOVER_INTERVAL, Event::Discover(machine, life));
+    }
+
+    pub(crate) fn publish(&mut self, machine: usize) {
+        let pause = self.machines[machine].publisher.pause();
+        self.after(pause, Event::Publish(machine));
+        let publishes = self.publishing
+            || !self.machines[machine].quiet
+            || self.machines[machine].publisher.is_waiting();
+        let stopping = |running: &crate::machine::Running| running.stopping;
+        if !publishes
+            || !self.machines[machine].answers()
+            || self.machines[machine]
+                .running
+                .as_ref()
+                .is_some_and(stopping)
+        {
+            return;
+        }
+        self.machines[machine].quiet = !self.publishing;
+        let wall = self.machines[machine].wall(self.now);
+        let batch = self.machines[machine].publisher.batch(wall);
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        self.checker.on_publish(self.now, machine, request, &batch);
+        self.trace
+            .note(self.now, machine, "publish", &format!("{batch:?}"));
+        let publish = Input::Publish {
+            request,
+            readings: batch.readings,
+            publisher: batch.mark,
+            level: batch.level,
+        };
+        self.input(machine, publish);
+    }
+
+    fn input_after(&mut self, delay: Duration, machine: usize, input: Input) {
+        let life = self.machines[machine].life;
+        self.after(delay, Event::Input(machine, life, input));
+    }
+}
+
+/// How long a dial and its handshake take. Source: guess, TCP, Noise and Yamux on a LAN.
+const DIAL: Duration = Duration::from_millis(5);
+/// How long a dial into nothing takes.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long reading blocks takes.
+const READ: Duration = Duration::from_millis(1);
+/// How often a node is told the time. Source: the documentation of `Input::WallClock`.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often multicast discovery finds somebody.
+const DISCOVER_INTERVAL: Duration = Duration::from_secs(20);
+/// How many it finds.
+const DISCOVERED: usize = 3;

@@ -1,0 +1,247 @@
+//! One simulated machine: what outlives its node, and the node while it runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aggregate::Config as WindowsConfig;
+use election::UplinkId;
+use engine::{Config, Input, Node, NodeIdentity, UplinkConfig};
+use identity::{Grant, Keypair, Membership, Role, Trust};
+use model::{BlockId, MachineId, Timestamp};
+use overlay::{Address, Contact};
+use statemachine::{Instant, Rng};
+
+use crate::disk::Disk;
+use crate::sink::Outbox;
+use crate::workload::Publisher;
+
+/// Who the machines are: the same for all runs with one number of machines.
+#[derive(Debug)]
+pub(crate) struct Site {
+    operator: Keypair,
+    /// The first so many machines are candidates.
+    candidates: usize,
+    machines: Vec<MachineId>,
+    numbers: BTreeMap<MachineId, usize>,
+}
+
+impl Site {
+    /// A site of so many machines.
+    #[must_use]
+    pub(crate) fn new(machines: usize, candidates: usize) -> Self {
+        let machines: Vec<_> = (0..machines).map(|m| keypair(m).machine()).collect();
+        let numbers = machines
+            .iter()
+            .enumerate()
+            .map(|(number, id)| (*id, number))
+            .collect();
+        Self {
+            operator: keypair(usize::MAX),
+            candidates,
+            machines,
+            numbers,
+        }
+    }
+
+    /// Whom the machines trust.
+    #[must_use]
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::new(self.operator.machine())
+    }
+
+    /// How many machines there are.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// The id of a machine.
+    #[must_use]
+    pub(crate) fn id(&self, machine: usize) -> MachineId {
+        self.machines[machine]
+    }
+
+    /// The machine with an id, if it belongs to the site.
+    #[must_use]
+    pub(crate) fn number(&self, id: &MachineId) -> Option<usize> {
+        self.numbers.get(id).copied()
+    }
+
+    /// Whether a machine can be a relay.
+    #[must_use]
+    pub(crate) const fn is_candidate(&self, machine: usize) -> bool {
+        machine < self.candidates
+    }
+
+    /// Where a machine can be dialled.
+    ///
+    /// # Panics
+    ///
+    /// Never: the address is short.
+    #[must_use]
+    pub(crate) fn contact(&self, machine: usize) -> Contact {
+        let address = Address::new(format!("/sim/{machine}")).expect("a short address");
+        Contact {
+            machine: self.id(machine),
+            addresses: vec![address],
+        }
+    }
+
+    fn identity(&self, machine: usize) -> NodeIdentity {
+        let grant = Grant {
+            machine: self.id(machine),
+            name: format!("machine-{machine}"),
+            site: "plant".to_owned(),
+            roles: [Role::Publish, Role::Relay].into(),
+            commands: Vec::new(),
+            not_before: Timestamp::MIN,
+            not_after: Timestamp::MAX,
+        };
+        let membership = Membership::issue(&self.operator, grant);
+        NodeIdentity {
+            keypair: keypair(machine),
+            membership: membership.expect("the names are good"),
+            trust: self.trust(),
+        }
+    }
+
+    fn config(&self, machine: usize) -> Config {
+        let uplink = UplinkConfig {
+            id: uplink(),
+            windows: WindowsConfig {
+                lengths: vec![WINDOW],
+                allowed_lateness: Duration::from_secs(600),
+                windows_max: 10_000,
+            },
+            patterns: Vec::new(),
+            priority: 10,
+            cost_class: 0,
+            partial_after: PARTIAL_AFTER,
+        };
+        Config {
+            overlay: overlay::Config {
+                active_max: ACTIVE_MAX,
+                ..overlay::Config::default()
+            },
+            uplinks: if self.is_candidate(machine) {
+                vec![uplink]
+            } else {
+                Vec::new()
+            },
+            ..Config::default()
+        }
+    }
+}
+
+/// The one uplink of a site.
+///
+/// # Panics
+///
+/// Never: the name is good.
+#[must_use]
+pub(crate) fn uplink() -> UplinkId {
+    "cloud".parse().expect("an uplink id")
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The node.
+    pub(crate) node: Node,
+    /// When it started: its own zero of time.
+    pub(crate) started: Instant,
+    /// What arrived while the process is paused; `None` while it is not.
+    pub(crate) paused: Option<Vec<Input>>,
+    /// It was told to stop.
+    pub(crate) stopping: bool,
+    /// Records that wait for the sink.
+    pub(crate) outbox: Outbox,
+    /// When it wants to be called, as the world's timers have it.
+    pub(crate) due: Option<Instant>,
+}
+
+/// One machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// Counts its starts: what was asked for in one life is answered in no other.
+    pub(crate) life: u64,
+    /// Its node, while it runs.
+    pub(crate) running: Option<Running>,
+    /// Its disk.
+    pub(crate) disk: Disk,
+    /// What publishes on it.
+    pub(crate) publisher: Publisher,
+    /// How far its clock is ahead of the true time.
+    pub(crate) skew: Duration,
+    /// It has published in this life since everybody was told to come to an end.
+    pub(crate) quiet: bool,
+    /// Whether it reaches the sink, if the sink is up.
+    pub(crate) reaches_sink: bool,
+    /// How many hops each block had come when it got here first.
+    pub(crate) hops: BTreeMap<BlockId, u32>,
+}
+
+impl Machine {
+    /// A machine that never ran.
+    #[must_use]
+    pub(crate) fn new(machine: usize, rng: &Rng) -> Self {
+        let mut skew = rng.fork("skew");
+        Self {
+            life: 0,
+            running: None,
+            disk: Disk::new(rng.fork("disk")),
+            publisher: Publisher::new(machine, rng.fork("publisher")),
+            skew: Duration::from_micros(skew.below(1_000_000)),
+            quiet: false,
+            reaches_sink: true,
+            hops: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the next life on what the disk has kept.
+    pub(crate) fn start(&mut self, now: Instant, site: &Site, machine: usize, rng: &Rng) {
+        self.life += 1;
+        self.quiet = false;
+        let rng = rng.fork(&format!("node {machine} life {}", self.life));
+        let recovered = self.disk.recover(site.id(machine), &site.trust().network());
+        let (identity, config) = (site.identity(machine), site.config(machine));
+        self.running = Some(Running {
+            node: Node::new(identity, config, recovered, rng),
+            started: now,
+            paused: None,
+            stopping: false,
+            outbox: Outbox::default(),
+            due: None,
+        });
+    }
+
+    /// Whether its process runs and is not paused.
+    #[must_use]
+    pub(crate) fn answers(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.paused.is_none())
+    }
+
+    /// What its clock says.
+    #[must_use]
+    pub(crate) fn wall(&self, now: Instant) -> Timestamp {
+        let since_start = Duration::from_nanos(now.as_nanos());
+        Timestamp::from_nanos(EPOCH_NANOS).saturating_add(since_start + self.skew)
+    }
+}
+
+fn keypair(machine: usize) -> Keypair {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&u64::try_from(machine).unwrap_or(u64::MAX).to_le_bytes());
+    Keypair::from_seed(&seed)
+}
+
+/// The one window length of the site.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+/// Silence after which windows are given as they are; below the time that a machine may be down.
+const PARTIAL_AFTER: Duration = Duration::from_secs(3);
+/// Few neighbours, so that most pairs are several hops apart.
+const ACTIVE_MAX: usize = 3;
+/// When every run begins: 2026-01-01. Unit: nanoseconds since the Unix epoch.
+const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;

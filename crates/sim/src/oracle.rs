@@ -1,0 +1,195 @@
+//! What the sink should have, computed anew and naively from the blocks themselves: no watermarks,
+//! no folds that resume, no state between windows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aggregate::{Record, RecordKey};
+use model::{
+    Block, LogId, MachineId, Position, Reading, Sequence, SeriesDefinition, SeriesName, Value,
+};
+
+use crate::workload::{ValueBits, bits};
+
+/// All blocks of a network, log by log.
+pub(crate) type Blocks = BTreeMap<LogId, BTreeMap<Sequence, Block>>;
+
+/// A window: origin, series, start. Unit of the start: nanoseconds since the Unix epoch.
+pub(crate) type WindowName = (MachineId, SeriesName, i64);
+
+/// The readings of one window in log order, with the last block that contributed.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    readings: Vec<Reading>,
+    last: Option<Position>,
+}
+
+/// The blocks of an origin that count: its epochs in order, each cut where the first block of the
+/// next one says that it goes on.
+#[must_use]
+pub(crate) fn canonical(blocks: &Blocks, origin: MachineId) -> Vec<&Block> {
+    let logs: Vec<_> = blocks
+        .iter()
+        .filter(|(log, _)| log.machine == origin)
+        .collect();
+    let mut counted = Vec::new();
+    for (index, (log, blocks)) in logs.iter().enumerate() {
+        let next = logs.get(index + 1).and_then(|(_, blocks)| blocks.get(&1));
+        let cut = next
+            .and_then(|first| first.header().continues)
+            .filter(|position| position.epoch == log.epoch)
+            .map_or(Sequence::MAX, |position| position.sequence);
+        let in_order = (1..).zip(blocks.iter());
+        let gap_free = in_order.take_while(|(n, (sequence, _))| n == *sequence && *n <= cut);
+        counted.extend(gap_free.map(|(_, (_, block))| block));
+    }
+    counted
+}
+
+/// Every value of an origin's blocks that count, with how often it occurs.
+#[must_use]
+pub(crate) fn values(canonical: &[&Block]) -> BTreeMap<ValueBits, usize> {
+    let mut values = BTreeMap::new();
+    for block in canonical {
+        for reading in block.readings().unwrap_or_default() {
+            if let Some(bits) = bits(&reading.value) {
+                *values.entry(bits).or_default() += 1;
+            }
+        }
+    }
+    values
+}
+
+/// The windows of an origin that have a reading.
+#[must_use]
+pub(crate) fn windows<'a>(
+    canonical: &[&Block],
+    define: impl Fn(&LogId, &Reading) -> Option<&'a SeriesDefinition>,
+    length: Duration,
+) -> BTreeMap<WindowName, Expected> {
+    let length = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
+    let mut windows: BTreeMap<WindowName, Expected> = BTreeMap::new();
+    for block in canonical {
+        let log = block.header().log;
+        for reading in block.readings().unwrap_or_default() {
+            let Some(series) = define(&log, &reading) else {
+                continue;
+            };
+            let start = reading.time.as_nanos().div_euclid(length) * length;
+            let window = windows
+                .entry((log.machine, series.name.clone(), start))
+                .or_default();
+            window.readings.push(reading);
+            window.last = Some(block.id().position());
+        }
+    }
+    windows
+}
+
+/// Of the records of each window the one that is valid: the one with the greatest name.
+#[must_use]
+pub(crate) fn valid<'a>(
+    records: impl Iterator<Item = &'a Record>,
+) -> BTreeMap<WindowName, &'a Record> {
+    let mut valid: BTreeMap<WindowName, &Record> = BTreeMap::new();
+    let order = |key: &RecordKey| (key.log_epoch, key.last_sequence, key.complete);
+    for record in records {
+        let key = &record.key;
+        let name = (
+            key.machine,
+            key.series.name.clone(),
+            key.window_start.as_nanos(),
+        );
+        let best = valid.entry(name).or_insert(record);
+        if order(&best.key) < order(key) {
+            *best = record;
+        }
+    }
+    valid
+}
+
+impl Expected {
+    /// Compares a record with the readings; says what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// What differs.
+    pub(crate) fn compare(&self, record: &Record) -> Result<(), String> {
+        let position = Position {
+            epoch: record.key.log_epoch,
+            sequence: record.key.last_sequence,
+        };
+        let numbers: Vec<f64> = self
+            .readings
+            .iter()
+            .filter_map(|r| r.value.as_f64())
+            .collect();
+        let mut sum = 0.0;
+        numbers.iter().for_each(|number| sum += number);
+        let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
+        let earliest = self.readings.iter().min_by_key(|reading| reading.time);
+        let latest = self.readings.iter().max_by_key(|reading| reading.time);
+        let value = |reading: Option<&Reading>| reading.map(|reading| reading.value.clone());
+        let summary = &record.summary;
+        let checks = [
+            ("complete", record.key.complete),
+            ("last block", Some(position) == self.last),
+            ("count", summary.count == count),
+            ("sum", summary.sum.to_bits() == f64::to_bits(sum)),
+            (
+                "min",
+                summary.min == numbers.iter().copied().reduce(f64::min),
+            ),
+            (
+                "max",
+                summary.max == numbers.iter().copied().reduce(f64::max),
+            ),
+            ("first", summary.first == value(earliest)),
+            ("last", summary.last == value(latest)),
+            (
+                "mean",
+                summary
+                    .mean
+                    .is_some_and(|mean| is_near(mean * numbers_f64(count), sum)),
+            ),
+            (
+                "stddev",
+                summary.stddev.is_some_and(|s| is_near(s, stddev(&numbers))),
+            ),
+        ];
+        let wrong: Vec<_> = checks
+            .iter()
+            .filter(|(_, right)| !right)
+            .map(|(what, _)| *what)
+            .collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let values: Vec<&Value> = self.readings.iter().map(|reading| &reading.value).collect();
+        Err(format!(
+            "{} of {record:?} differ from {values:?} up to {:?}",
+            wrong.join(", "),
+            self.last
+        ))
+    }
+}
+
+fn numbers_f64(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn stddev(numbers: &[f64]) -> f64 {
+    let count = numbers_f64(u64::try_from(numbers.len()).unwrap_or(u64::MAX));
+    let mean = numbers.iter().sum::<f64>() / count;
+    (numbers
+        .iter()
+        .map(|number| (number - mean).powi(2))
+        .sum::<f64>()
+        / count)
+        .sqrt()
+}
+
+/// Equal but for what rounding on another way to the same number costs.
+fn is_near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * (1.0 + a.abs().max(b.abs()))
+}

@@ -1,0 +1,191 @@
+//! What a run is worth in numbers.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::scenario::Scenario;
+use crate::trace::TraceHash;
+
+/// Counts while a world runs.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    bytes: u64,
+    copies: u64,
+    copies_repeated: u64,
+    readings: u64,
+    latencies: Vec<Duration>,
+    hops: Vec<u32>,
+}
+
+impl Meter {
+    /// A frame was sent.
+    pub(crate) fn on_frame(&mut self, bytes: usize) {
+        self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+
+    /// A copy of a block arrived at a machine, which had it already or not.
+    pub(crate) const fn on_copy(&mut self, repeated: bool) {
+        self.copies += 1;
+        if repeated {
+            self.copies_repeated += 1;
+        }
+    }
+
+    /// A block of another machine was delivered.
+    pub(crate) fn on_deliver(&mut self, latency: Duration, hops: u32, readings: u32) {
+        self.readings += u64::from(readings);
+        self.latencies.push(latency);
+        self.hops.push(hops);
+    }
+}
+
+/// The outcome of one seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which scenario.
+    pub scenario: Scenario,
+    /// How many machines.
+    pub nodes: usize,
+    /// Which seed.
+    pub seed: u64,
+    /// What went wrong, if anything.
+    pub failure: Option<String>,
+    /// How long it took after healing until everyone held everything.
+    pub healed: Option<Duration>,
+    /// Two runs of the seed had this trace.
+    pub trace: TraceHash,
+    /// Deliveries of blocks to other machines than their origins.
+    pub delivered: usize,
+    /// Copies of a block that a machine received beyond the first.
+    pub redundancy: Option<f64>,
+    /// Bytes of frames for each reading delivered to another machine.
+    pub bytes_per_reading: Option<f64>,
+    /// From the call that published the first reading of a block to its delivery elsewhere.
+    pub latency_p50: Option<Duration>,
+    /// As `latency_p50`.
+    pub latency_p99: Option<Duration>,
+    /// Hops on the way of the first copy of a block.
+    pub hops_p99: Option<u32>,
+}
+
+impl Report {
+    /// The outcome of a run with these numbers.
+    #[must_use]
+    pub(crate) fn new(
+        (scenario, nodes, seed): (Scenario, usize, u64),
+        failure: Option<String>,
+        healed: Option<Duration>,
+        trace: TraceHash,
+        meter: &Meter,
+    ) -> Self {
+        let first_copies = meter.copies - meter.copies_repeated;
+        Self {
+            scenario,
+            nodes,
+            seed,
+            failure,
+            healed,
+            trace,
+            delivered: meter.latencies.len(),
+            redundancy: ratio(meter.copies_repeated, first_copies),
+            bytes_per_reading: ratio(meter.bytes, meter.readings),
+            latency_p50: quantile(&meter.latencies, 500),
+            latency_p99: quantile(&meter.latencies, 990),
+            hops_p99: quantile(&meter.hops, 990),
+        }
+    }
+
+    /// The command that repeats this run.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let Self {
+            scenario,
+            nodes,
+            seed,
+            ..
+        } = self;
+        format!("cargo run --release -p sim -- --scenario {scenario} --nodes {nodes} --seed {seed}")
+    }
+
+    /// As one JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let millis = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1e3);
+        json!({
+            "scenario": self.scenario.name(),
+            "nodes": self.nodes,
+            "seed": self.seed,
+            "ok": self.failure.is_none(),
+            "failure": self.failure,
+            "delivered": self.delivered,
+            "healed_s": self.healed.map(|time| time.as_secs_f64()),
+            "redundancy": self.redundancy,
+            "bytes_per_reading": self.bytes_per_reading,
+            "latency_p50_ms": millis(self.latency_p50),
+            "latency_p99_ms": millis(self.latency_p99),
+            "hops_p99": self.hops_p99,
+            "trace": self.trace.to_string(),
+        })
+    }
+
+    /// As lines for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!(
+            "{} {} nodes seed {}: trace {}, {} deliveries",
+            self.scenario, self.nodes, self.seed, self.trace, self.delivered
+        );
+        let mut add = |what: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let _ = write!(text, ", {what} {value}");
+            }
+        };
+        add(
+            "healed in",
+            self.healed
+                .map(|time| format!("{:.2} s", time.as_secs_f64())),
+        );
+        add("redundancy", self.redundancy.map(|r| format!("{r:.3}")));
+        add(
+            "bytes per reading",
+            self.bytes_per_reading.map(|b| format!("{b:.1}")),
+        );
+        let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        add("latency p50", self.latency_p50.map(millis));
+        add("p99", self.latency_p99.map(millis));
+        if let Some(failure) = &self.failure {
+            let _ = write!(text, "\nFAILED: {failure}\nreplay: {}", self.replay());
+        }
+        text
+    }
+}
+
+fn ratio(a: u64, b: u64) -> Option<f64> {
+    let f64_of = |n: u64| Duration::from_nanos(n).as_secs_f64();
+    (b > 0).then(|| f64_of(a) / f64_of(b))
+}
+
+/// The smallest value that so many of a thousand do not exceed.
+fn quantile<T: Copy + Ord>(values: &[T], permille: usize) -> Option<T> {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    let rank = (values.len() * permille).div_ceil(1_000);
+    values.get(rank.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_the_smallest_value_that_enough_do_not_exceed() {
+        let hundred: Vec<u32> = (1..=100).rev().collect();
+
+        assert_eq!(quantile(&hundred, 500), Some(50));
+        assert_eq!(quantile(&hundred, 990), Some(99));
+        assert_eq!(quantile(&[7], 990), Some(7));
+        assert_eq!(quantile::<u32>(&[], 500), None);
+    }
+}

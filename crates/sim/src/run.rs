@@ -1,0 +1,56 @@
+//! One seed, twice.
+
+use std::time::Duration;
+
+use crate::report::Report;
+use crate::scenario::{Plant, Scenario};
+use crate::world::World;
+
+/// Runs one seed twice and reports on it; traces that differ are a failure.
+#[must_use]
+pub fn run(scenario: Scenario, nodes: usize, seed: u64) -> Report {
+    let (mut report, _) = run_once(scenario, nodes, seed, None, false);
+    let (again, _) = run_once(scenario, nodes, seed, None, false);
+    if report.trace != again.trace && report.failure.is_none() {
+        let (first, second) = (report.trace, again.trace);
+        report.failure = Some(format!("two runs differ: traces {first} and {second}"));
+    }
+    report
+}
+
+/// Runs one seed once and returns the end of its trace in words, for whoever looks for a cause.
+#[must_use]
+pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
+    run_once(scenario, nodes, seed, None, true).1
+}
+
+/// Runs seeds from 0 on with a mistake switched in, until one finds it.
+#[must_use]
+pub fn find_failure(scenario: Scenario, nodes: usize, plant: Plant, seeds: u64) -> Option<Report> {
+    let mut runs = (0..seeds).map(|seed| run_once(scenario, nodes, seed, Some(plant), false).0);
+    runs.find(|report| report.failure.is_some())
+}
+
+fn run_once(
+    scenario: Scenario,
+    nodes: usize,
+    seed: u64,
+    plant: Option<Plant>,
+    readable: bool,
+) -> (Report, Vec<String>) {
+    let plan = scenario.plan();
+    let mut world = World::draw(plan, plant, nodes, seed, readable);
+    world.run_for(plan.duration);
+    let healed = world.settle(SETTLE_MAX);
+    if healed.is_some() {
+        world.finish();
+    }
+    let failure = world.failure().map(str::to_owned);
+    let name = (scenario, nodes, seed);
+    let report = Report::new(name, failure, healed, world.trace(), world.meter());
+    (report, world.into_lines())
+}
+
+/// How long everything may take to be whole again. Source: guess, above what the longest backoff of
+/// a dial and the timeouts of dead links add up to.
+const SETTLE_MAX: Duration = Duration::from_secs(60);

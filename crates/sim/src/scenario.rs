@@ -1,0 +1,160 @@
+//! Scenarios: which faults a run has. What exactly happens when, the seed draws.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::network::Weather;
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A process is killed and started again; its system closes its links.
+    Kill,
+    /// A machine loses power and comes back; its peers hear nothing.
+    PowerCut,
+    /// A node is told to stop, and started again when it has.
+    Stop,
+    /// A process is halted for a while.
+    Pause,
+    /// The relay of some origin is killed.
+    KillRelay,
+    /// The relay of some origin is halted for a while.
+    PauseRelay,
+    /// The network falls into two parts for a while.
+    Partition,
+    /// The sink does not answer for a while.
+    SinkOutage,
+    /// One candidate does not reach the sink for a while.
+    UplinkCut,
+}
+
+/// Mistakes that a shell could make, switched in to show that the simulator finds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// The store says that something is safe before it was synced.
+    AckBeforeSync,
+    /// The uplink says that a record was uploaded before the sink has it.
+    ProgressBeforeAck,
+}
+
+/// What a scenario is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// How good the network is.
+    pub(crate) weather: Weather,
+    /// Mean time between faults; no fault without it.
+    pub(crate) fault_every: Option<Duration>,
+    /// From which one is drawn each time.
+    pub(crate) faults: &'static [Fault],
+    /// Answers of the sink that get lost. Unit: per mille.
+    pub(crate) lost_answers_permille: u32,
+    /// How long it goes on before everything heals.
+    pub(crate) duration: Duration,
+}
+
+impl Plan {
+    /// How many of the machines can be relays: a third, and two at least.
+    #[must_use]
+    pub(crate) fn candidates(&self, machines: usize) -> usize {
+        (machines / 3).max(2).min(machines)
+    }
+}
+
+/// A named plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Nothing goes wrong.
+    Steady,
+    /// Machines come and go, links break, the sink has outages.
+    Churn,
+    /// The network falls apart and heals.
+    Partition,
+    /// Relays die.
+    RelayDeath,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Self; 4] = [Self::Steady, Self::Churn, Self::Partition, Self::RelayDeath];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Churn => "churn",
+            Self::Partition => "partition",
+            Self::RelayDeath => "relay-death",
+        }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub(crate) const fn plan(self) -> Plan {
+        let steady = Plan {
+            weather: Weather::CALM,
+            fault_every: None,
+            faults: &[],
+            lost_answers_permille: 0,
+            duration: Duration::from_secs(20),
+        };
+        match self {
+            Self::Steady => steady,
+            Self::Churn => Plan {
+                weather: Weather::ROUGH,
+                fault_every: Some(Duration::from_millis(1_500)),
+                faults: &[
+                    Fault::Kill,
+                    Fault::PowerCut,
+                    Fault::Stop,
+                    Fault::Pause,
+                    Fault::SinkOutage,
+                    Fault::UplinkCut,
+                ],
+                lost_answers_permille: 50,
+                ..steady
+            },
+            Self::Partition => Plan {
+                weather: Weather::ROUGH,
+                fault_every: Some(Duration::from_secs(3)),
+                faults: &[
+                    Fault::Partition,
+                    Fault::Partition,
+                    Fault::Kill,
+                    Fault::UplinkCut,
+                ],
+                ..steady
+            },
+            Self::RelayDeath => Plan {
+                fault_every: Some(Duration::from_secs(2)),
+                faults: &[
+                    Fault::KillRelay,
+                    Fault::KillRelay,
+                    Fault::PauseRelay,
+                    Fault::SinkOutage,
+                ],
+                lost_answers_permille: 50,
+                ..steady
+            },
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL
+            .into_iter()
+            .find(|scenario| scenario.name() == text);
+        found.ok_or_else(|| format!("no scenario {text:?}; there are {names}"))
+    }
+}

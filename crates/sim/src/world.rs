@@ -1,0 +1,318 @@
+//! The world: machines, network, disks and sink under one clock, with one event at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use engine::{Input, UploadId};
+use model::MachineId;
+use statemachine::{Instant, Rng};
+
+use crate::checker::Checker;
+use crate::machine::{Machine, Site, WINDOW};
+use crate::network::{LinkNumber, Network, Parcel};
+use crate::oracle::{self, Blocks};
+use crate::report::Meter;
+use crate::scenario::{Plan, Plant};
+use crate::sink::Sink;
+use crate::trace::{Trace, TraceHash};
+
+/// Something that happens at its time. What belongs to one life of a machine carries its number.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Frame(Parcel),
+    LinkBreaks(LinkNumber, Cause),
+    Dialled(usize, u64, usize),
+    Input(usize, u64, Input),
+    Synced(usize, u64),
+    Attempt(usize, u64, UploadId),
+    Answered(usize, u64, UploadId),
+    Clock(usize, u64),
+    Discover(usize, u64),
+    Resume(usize, u64),
+    Start(usize),
+    Publish(usize),
+    Fault,
+    HealNetwork,
+    SinkUp,
+    UplinkUp(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// What was sent is lost: the link is gone.
+    Loss,
+    /// Nothing was heard for long; if the link was only cut off, it may have come back.
+    Silence,
+}
+
+/// A simulated site.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) site: Site,
+    pub(crate) plan: Plan,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) faults: Rng,
+    pub(crate) nodes: Rng,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) network: Network,
+    pub(crate) sink: Sink,
+    pub(crate) checker: Checker,
+    pub(crate) meter: Meter,
+    pub(crate) trace: Trace,
+    pub(crate) publishing: bool,
+    pub(crate) requests: u64,
+    pub(crate) events: BTreeMap<(Instant, u64), Event>,
+    pub(crate) scheduled: u64,
+    pub(crate) timers: BTreeSet<(Instant, usize)>,
+}
+
+impl World {
+    /// Draws a site and its fate from a seed; every machine starts at once. The trace is kept in
+    /// words, too, if it shall be `readable`.
+    #[must_use]
+    pub(crate) fn draw(
+        plan: Plan,
+        plant: Option<Plant>,
+        nodes: usize,
+        seed: u64,
+        readable: bool,
+    ) -> Self {
+        let rng = Rng::from_u64(seed);
+        let site = Site::new(nodes, plan.candidates(nodes));
+        let machine = |m| Machine::new(m, &rng.fork(&format!("machine {m}")));
+        let mut world = Self {
+            now: Instant::ZERO,
+            machines: (0..nodes).map(machine).collect(),
+            network: Network::new(nodes, plan.weather, rng.fork("network")),
+            sink: Sink::new(plan.lost_answers_permille, rng.fork("sink")),
+            checker: Checker::new(site.trust().network()),
+            meter: Meter::default(),
+            trace: Trace::new(readable),
+            faults: rng.fork("faults"),
+            nodes: rng.fork("nodes"),
+            site,
+            plan,
+            plant,
+            publishing: true,
+            requests: 0,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            timers: BTreeSet::new(),
+        };
+        for machine in 0..nodes {
+            world.start(machine);
+            world.after(WARM_UP, Event::Publish(machine));
+        }
+        if let Some(every) = world.plan.fault_every {
+            world.after(WARM_UP + every, Event::Fault);
+        }
+        world
+    }
+
+    /// Lets time pass, as long as nothing is wrong.
+    pub(crate) fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.checker.failure().is_none() && self.step(end) {}
+        self.now = self.now.max(end);
+    }
+
+    /// Ends all faults and all publishing, and waits until everyone holds everything and the sink
+    /// has every window. Returns how long that took.
+    pub(crate) fn settle(&mut self, limit: Duration) -> Option<Duration> {
+        let start = self.now;
+        self.calm();
+        while self.checker.failure().is_none() {
+            let lacking = match self.lacking() {
+                None => return Some(self.now.since(start)),
+                Some(lacking) => lacking,
+            };
+            if self.now.since(start) >= limit {
+                self.checker
+                    .fail(format!("{limit:?} after healing, {lacking}"));
+            }
+            self.run_for(SETTLE_STEP);
+        }
+        None
+    }
+
+    /// The checks that need the whole.
+    pub(crate) fn finish(&mut self) {
+        let blocks = self.all_blocks();
+        for machine in 0..self.site.len() {
+            self.checker.on_crash(machine, &self.machines[machine].disk);
+            let canonical = oracle::canonical(&blocks, self.site.id(machine));
+            self.checker.on_end(machine, &oracle::values(&canonical));
+        }
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.checker.failure()
+    }
+
+    /// What was measured.
+    #[must_use]
+    pub(crate) const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The run as one number.
+    #[must_use]
+    pub(crate) fn trace(&self) -> TraceHash {
+        self.trace.hash()
+    }
+
+    /// The trace in words, if it was asked for.
+    pub(crate) fn into_lines(self) -> Vec<String> {
+        self.trace.into_lines()
+    }
+
+    /// One event, if one happens before `end`. Timers go first, as in the loop of a real node.
+    fn step(&mut self, end: Instant) -> bool {
+        let timer = self.timers.first().copied();
+        let event = self.events.first_key_value().map(|((at, _), _)| *at);
+        match timer {
+            Some((at, machine)) if at <= end && event.is_none_or(|event| at <= event) => {
+                self.now = self.now.max(at);
+                self.fire(machine);
+                true
+            }
+            _ if event.is_some_and(|at| at <= end) => {
+                let Some(((at, _), event)) = self.events.pop_first() else {
+                    return false;
+                };
+                self.now = self.now.max(at);
+                self.happen(event);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    pub(crate) fn at(&mut self, at: Instant, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((at, self.scheduled), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Frame(parcel) => self.on_frame(&parcel),
+            Event::LinkBreaks(number, cause) => {
+                if cause == Cause::Loss || self.network.is_cut(number) {
+                    let ends = self.network.break_link(number);
+                    self.tell_link_down(&ends);
+                }
+            }
+            Event::Dialled(from, life, to) => self.on_dialled(from, life, to),
+            Event::Input(machine, life, input) => {
+                if self.machines[machine].life == life {
+                    self.input(machine, input);
+                }
+            }
+            Event::Synced(machine, life) => self.on_synced(machine, life),
+            Event::Attempt(machine, life, id) => self.on_attempt(machine, life, id),
+            Event::Answered(machine, life, id) => self.on_answered(machine, life, id),
+            Event::Clock(machine, life) => {
+                if self.machines[machine].life == life {
+                    self.tell_time(machine);
+                }
+            }
+            Event::Discover(machine, life) => {
+                if self.machines[machine].life == life {
+                    self.discover(machine);
+                }
+            }
+            Event::Resume(machine, life) => {
+                if self.machines[machine].life == life {
+                    self.resume(machine);
+                }
+            }
+            Event::Start(machine) => self.start(machine),
+            Event::Publish(machine) => self.publish(machine),
+            Event::Fault => self.draw_fault(),
+            Event::HealNetwork => self.heal_network(),
+            Event::SinkUp => self.set_sink(true),
+            Event::UplinkUp(machine) => self.set_uplink(machine, true),
+        }
+    }
+}
+
+impl World {
+    /// All blocks that are safe anywhere.
+    fn all_blocks(&self) -> Blocks {
+        let mut all = Blocks::new();
+        for machine in &self.machines {
+            for (log, blocks) in machine.disk.blocks() {
+                let blocks = blocks
+                    .iter()
+                    .map(|(sequence, block)| (*sequence, block.clone()));
+                all.entry(*log).or_default().extend(blocks);
+            }
+        }
+        all
+    }
+
+    /// What is lacking until everyone holds everything and the sink has every window right.
+    fn lacking(&self) -> Option<String> {
+        for (number, machine) in self.machines.iter().enumerate() {
+            if !machine.answers() {
+                return Some(format!("machine {number} does not run"));
+            }
+            if machine.publisher.is_waiting() || !machine.quiet {
+                return Some(format!("machine {number} has a batch that is not answered"));
+            }
+        }
+        let all = self.all_blocks();
+        for (log, blocks) in &all {
+            for (number, machine) in self.machines.iter().enumerate() {
+                let held = machine.disk.blocks().get(log).map_or(0, BTreeMap::len);
+                if held < blocks.len() {
+                    let all = blocks.len();
+                    return Some(format!(
+                        "machine {number} holds {held} of {all} blocks of {log}"
+                    ));
+                }
+            }
+        }
+        let origins: BTreeSet<_> = all.keys().map(|log| log.machine).collect();
+        let catalogue = self.machines.first()?.running.as_ref()?.node.catalogue();
+        let valid = oracle::valid(self.sink.records().values());
+        let mut expected = 0;
+        for origin in origins {
+            let canonical = oracle::canonical(&all, origin);
+            let define = |log: &_, reading: &model::Reading| {
+                catalogue
+                    .definition(log, reading.series)
+                    .map(std::sync::Arc::as_ref)
+            };
+            for (name, window) in oracle::windows(&canonical, define, WINDOW) {
+                expected += 1;
+                let lacking = match valid.get(&name) {
+                    None => Some(format!("the sink lacks the window {}", self.show(&name))),
+                    Some(record) => window.compare(record).err(),
+                };
+                if lacking.is_some() {
+                    return lacking;
+                }
+            }
+        }
+        let stray = valid.len() != expected;
+        stray.then(|| format!("the sink has {} windows instead of {expected}", valid.len()))
+    }
+
+    fn show(&self, (origin, series, start): &(MachineId, model::SeriesName, i64)) -> String {
+        let machine = self.site.number(origin);
+        format!("{series} of machine {machine:?} at {start}")
+    }
+}
+
+/// How long machines have to find each other before anything is published.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How often is looked whether everything is there.
+const SETTLE_STEP: Duration = Duration::from_millis(250);
