@@ -1,6 +1,6 @@
 //! What the caller has given to an uplink and its thread has not taken yet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::MachineId;
@@ -19,8 +19,9 @@ pub(crate) struct Inbox {
 /// What waits, the withdrawals being older than every record of the same origin.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Origins whose records are not to be delivered. Bounded by the number of machines.
-    pub(crate) withdrawn: BTreeSet<MachineId>,
+    /// Origins whose records are not to be delivered, with how many of them were dropped here.
+    /// Bounded by the number of machines.
+    pub(crate) withdrawn: BTreeMap<MachineId, u64>,
     /// Records, oldest first. At most [`SUBMITTED_MAX`].
     pub(crate) submitted: VecDeque<Outgoing>,
 }
@@ -44,10 +45,12 @@ impl Inbox {
     /// Drops an origin's records.
     pub(crate) fn withdraw(&self, origin: MachineId) {
         let mut waiting = self.lock();
+        let before = waiting.submitted.len();
         waiting
             .submitted
             .retain(|outgoing| outgoing.record.key.machine != origin);
-        waiting.withdrawn.insert(origin);
+        let dropped = before - waiting.submitted.len();
+        *waiting.withdrawn.entry(origin).or_default() += dropped as u64;
         drop(waiting);
         self.arrived.notify_one();
     }

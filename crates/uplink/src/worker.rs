@@ -79,6 +79,7 @@ impl Worker {
                 break;
             }
         }
+        self.take_in().await;
         self.outbox.demote_live();
         self.flush();
         self.report();
@@ -164,8 +165,8 @@ impl Worker {
     /// Takes over what was submitted and withdrawn.
     async fn take_in(&mut self) {
         let waiting = self.shared.inbox.take();
-        for origin in waiting.withdrawn {
-            self.status.counters.withdrawn += self.outbox.withdraw(origin);
+        for (origin, dropped) in waiting.withdrawn {
+            self.status.counters.withdrawn += dropped + self.outbox.withdraw(origin);
         }
         let now = clock::wall();
         for outgoing in waiting.submitted {
@@ -277,7 +278,8 @@ impl Worker {
                     put_off = Some(reason);
                 }
                 Outcome::Failed(reason) => {
-                    self.outbox.put_back(number, false);
+                    // The first may be what the sink has failed at: let the others go before it.
+                    self.outbox.put_back(number, failed.is_none());
                     failed = Some(SinkError(reason));
                 }
             }

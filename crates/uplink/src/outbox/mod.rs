@@ -11,7 +11,7 @@
 
 mod segments;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) struct Outbox {
     /// Those that the sink has put off least come first, then the oldest.
     backlog: BTreeSet<(u32, u64)>,
     /// Turned into backlog since the last [`Outbox::flush`], and in memory alone.
-    unsaved: Vec<u64>,
+    unsaved: VecDeque<u64>,
     /// Done since the last [`Outbox::flush`], and on disk.
     done: Vec<(u64, Location)>,
     bytes: u64,
@@ -84,7 +84,7 @@ impl Outbox {
             keys: BTreeMap::new(),
             live: BTreeSet::new(),
             backlog: BTreeSet::new(),
-            unsaved: Vec::new(),
+            unsaved: VecDeque::new(),
             done: Vec::new(),
             bytes: 0,
             next: 1,
@@ -198,7 +198,7 @@ impl Outbox {
             entry.put_off = entry.put_off.saturating_add(u32::from(put_off));
             self.backlog.insert((entry.put_off, number));
             if matches!(entry.body, Body::Memory(_)) {
-                self.unsaved.push(number);
+                self.unsaved.push_back(number);
             }
         }
     }
@@ -257,14 +257,14 @@ impl Outbox {
         }
         let done = std::mem::take(&mut self.done);
         self.disk.done(&done)?;
-        while let Some(&number) = self.unsaved.last() {
+        while let Some(&number) = self.unsaved.front() {
             if let Some(entry) = self.entries.get_mut(&number)
                 && let Body::Memory(item) = &entry.body
             {
                 let stored = stored_of(number, entry, item);
                 entry.body = Body::Disk(self.disk.append(&stored)?);
             }
-            self.unsaved.pop();
+            self.unsaved.pop_front();
         }
         while self.disk.bytes() > 2 * self.limits.bytes_max + SEGMENT_BYTES_MAX {
             self.compact()?;

@@ -65,7 +65,7 @@ impl Broker {
         let path = dir.path().display();
         let mut config = format!("listener {port} 127.0.0.1\nuser root\n{access}");
         writeln!(config, "persistence true\npersistence_location {path}/").expect("text");
-        writeln!(config, "max_queued_messages 0\n{settings}").expect("text");
+        writeln!(config, "max_queued_messages 100000\n{settings}").expect("text");
         if let Some((name, content)) = file {
             let path = dir.path().join(name);
             fs::write(&path, content).expect("written");
