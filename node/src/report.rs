@@ -1,6 +1,6 @@
 //! What a node says of itself: answers of the service `Mesh`, and metrics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Sources<'a> {
     pub swarm: swarm::Stats,
     /// The uplinks.
     pub uplinks: &'a Uplinks,
+    /// When each machine was last heard of.
+    pub heard: &'a BTreeMap<MachineId, Timestamp>,
     /// How long the node has been running.
     pub uptime: Duration,
     /// How far the wall clock can be trusted.
@@ -83,14 +85,29 @@ impl Sources<'_> {
                 name: grant.name.clone(),
                 site: grant.site.clone(),
                 roles: role_names(grant),
-                addresses: presence.addresses.iter().map(|a| a.as_str().to_owned()).collect(),
-                neighbour: neighbours.iter().any(|neighbour| neighbour.machine == *machine),
+                addresses: presence
+                    .addresses
+                    .iter()
+                    .map(|a| a.as_str().to_owned())
+                    .collect(),
+                neighbour: neighbours
+                    .iter()
+                    .any(|neighbour| neighbour.machine == *machine),
+                last_seen: self.heard.get(machine).copied().map(timestamp),
             });
-            let links = if *machine == own { &neighbours } else { &presence.neighbours };
-            response.links.extend(links.iter().map(|link| pb::Link {
-                from: machine.to_string(),
-                to: link.machine.to_string(),
-                round_trip: link.round_trip.and_then(|t| prost_types::Duration::try_from(t).ok()),
+            let links = if *machine == own {
+                &neighbours
+            } else {
+                &presence.neighbours
+            };
+            response.links.extend(links.iter().map(|link| {
+                pb::Link {
+                    from: machine.to_string(),
+                    to: link.machine.to_string(),
+                    round_trip: link
+                        .round_trip
+                        .and_then(|t| prost_types::Duration::try_from(t).ok()),
+                }
             }));
         }
         response
@@ -108,7 +125,9 @@ impl Sources<'_> {
                 response.relays.push(pb::Relay {
                     uplink: uplink.to_string(),
                     machine_id: relay.to_string(),
-                    machine: member.map(|m| m.membership.grant().name.clone()).unwrap_or_default(),
+                    machine: member
+                        .map(|m| m.membership.grant().name.clone())
+                        .unwrap_or_default(),
                     origins: origins.map(|origin| origin.to_string()).collect(),
                 });
             }
@@ -152,10 +171,30 @@ impl Sources<'_> {
         for (uplink, status) in self.uplinks.status() {
             let label = format!("{{uplink=\"{uplink}\"}}");
             let counters = status.counters;
-            text.labelled("uplink_backlog_records", "gauge", &label, status.backlog_items);
-            text.labelled("uplink_backlog_bytes", "gauge", &label, status.backlog_bytes);
-            text.labelled("uplink_delivered_total", "counter", &label, counters.delivered);
-            text.labelled("uplink_set_aside_total", "counter", &label, counters.set_aside);
+            text.labelled(
+                "uplink_backlog_records",
+                "gauge",
+                &label,
+                status.backlog_items,
+            );
+            text.labelled(
+                "uplink_backlog_bytes",
+                "gauge",
+                &label,
+                status.backlog_bytes,
+            );
+            text.labelled(
+                "uplink_delivered_total",
+                "counter",
+                &label,
+                counters.delivered,
+            );
+            text.labelled(
+                "uplink_set_aside_total",
+                "counter",
+                &label,
+                counters.set_aside,
+            );
             let dropped = counters.dropped_age + counters.dropped_bytes;
             text.labelled("uplink_dropped_total", "counter", &label, dropped);
         }
@@ -163,7 +202,10 @@ impl Sources<'_> {
     }
 
     fn relays_of_all(&self) -> BTreeSet<MachineId> {
-        self.uplinks.status().flat_map(|(uplink, _)| self.node.relays(uplink)).collect()
+        self.uplinks
+            .status()
+            .flat_map(|(uplink, _)| self.node.relays(uplink))
+            .collect()
     }
 
     fn uplink_status(&self) -> Vec<pb::UplinkStatus> {
@@ -222,7 +264,11 @@ fn role_names(grant: &Grant) -> Vec<String> {
         Role::Observe => "observe",
         Role::Admit => "admit",
     };
-    grant.roles.iter().map(|role| name(role).to_owned()).collect()
+    grant
+        .roles
+        .iter()
+        .map(|role| name(role).to_owned())
+        .collect()
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {

@@ -38,7 +38,9 @@ pub struct Hooks {
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hooks").field("socket_layer", &self.socket_layer.is_some()).finish()
+        f.debug_struct("Hooks")
+            .field("socket_layer", &self.socket_layer.is_some())
+            .finish()
     }
 }
 
@@ -49,7 +51,9 @@ impl std::fmt::Debug for Hooks {
 ///
 /// What keeps a node from starting, with what to do about it.
 pub fn run(config: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run_until(config, Hooks::default(), std::future::pending()))
 }
 
@@ -94,7 +98,9 @@ pub async fn run_configured(
     let machine = keys.identity.keypair.machine();
     let network = keys.identity.trust.network();
     let grant = keys.identity.membership.grant().clone();
-    keys.identity.trust.judge(&keys.identity.membership, trusted_time())?;
+    keys.identity
+        .trust
+        .judge(&keys.identity.membership, trusted_time())?;
     let rng = Rng::from_seed(keys::random_bytes()?);
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
@@ -113,15 +119,30 @@ pub async fn run_configured(
     let reader = Reader::start(store.clone(), answers)?;
 
     let view = Arc::new(View::new(keys.identity.trust, &recovered.states));
-    let node = Node::new(keys.identity, configuration.engine, recovered_of(recovered), rng);
-    store.start_epoch(node.epoch().counter).context("the epoch cannot be noted")?;
+    let node = Node::new(
+        keys.identity,
+        configuration.engine,
+        recovered_of(recovered),
+        rng,
+    );
+    store
+        .start_epoch(node.epoch().counter)
+        .context("the epoch cannot be noted")?;
     let (uplink_events, uplinks_said) = mpsc::channel(UPLINK_EVENTS_MAX);
-    let uplinks =
-        Uplinks::start(machine, &configuration.uplinks, &configuration.data_dir, &uplink_events)?;
+    let uplinks = Uplinks::start(
+        machine,
+        &configuration.uplinks,
+        &configuration.data_dir,
+        &uplink_events,
+    )?;
     let (requests, requested) = mpsc::channel(REQUESTS_MAX);
     let feed = Arc::new(api::Feed::default());
-    let backend =
-        NodeBackend::new(requests, store.clone(), Arc::clone(&view), Arc::clone(&feed));
+    let backend = NodeBackend::new(
+        requests,
+        store.clone(),
+        Arc::clone(&view),
+        Arc::clone(&feed),
+    );
     let (ready, is_ready) = watch::channel(false);
     let metrics = Arc::new(Mutex::new(String::new()));
 
@@ -144,11 +165,17 @@ pub async fn run_configured(
         network: network.to_string(),
         metrics,
         ready,
+        heard: BTreeMap::new(),
         replies: BTreeMap::new(),
         request: RequestId(0),
         stopped: None,
     };
-    let inbox = Inbox { completions, reads, requests: requested, uplinks: uplinks_said };
+    let inbox = Inbox {
+        completions,
+        reads,
+        requests: requested,
+        uplinks: uplinks_said,
+    };
     let clean = runtime.run(inbox, stop).await;
     services.stop().await;
     let Runtime { store, uplinks, .. } = runtime;
@@ -191,7 +218,9 @@ fn start_swarm(
 }
 
 async fn bind_metrics(configuration: &Configuration) -> anyhow::Result<Option<TcpListener>> {
-    let Some(address) = configuration.metrics else { return Ok(None) };
+    let Some(address) = configuration.metrics else {
+        return Ok(None);
+    };
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address} for metrics; set api.metrics to another address")
     })?;

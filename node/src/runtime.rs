@@ -10,12 +10,13 @@ use std::time::Duration;
 use api::Batch;
 use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
 use identity::Grant;
-use model::{Block, ClockState};
+use model::{Block, ClockState, MachineId, Timestamp};
 use statemachine::{StateMachine as _, Ticket};
 use store::{Completion, Store};
 use swarm::{Sending, Swarm};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use wire::Frame;
 
 use crate::backend::Request;
 use crate::clock::{self, Monotonic};
@@ -63,6 +64,8 @@ pub struct Runtime {
     pub metrics: Arc<Mutex<String>>,
     /// Whether the node is ready.
     pub ready: watch::Sender<bool>,
+    /// When each machine was last heard of, through whichever neighbours.
+    pub heard: BTreeMap<MachineId, Timestamp>,
     /// Publishers that wait.
     pub replies: BTreeMap<RequestId, oneshot::Sender<Result<Published, PublishError>>>,
     /// The last request.
@@ -73,7 +76,9 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("machine", &self.node.machine()).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("machine", &self.node.machine())
+            .finish_non_exhaustive()
     }
 }
 
@@ -87,7 +92,10 @@ impl Runtime {
         self.tell_wall_clock();
         let mut give_up = None;
         while self.stopped.is_none() {
-            let due = self.node.next_deadline().map(|deadline| self.clock.to_tokio(deadline.at));
+            let due = self
+                .node
+                .next_deadline()
+                .map(|deadline| self.clock.to_tokio(deadline.at));
             tokio::select! {
                 biased; // Stop first, then timers, so that a flood of input cannot starve them.
                 () = stop.cancelled(), if give_up.is_none() => {
@@ -154,6 +162,7 @@ impl Runtime {
             store: self.store.stats(),
             swarm: self.swarm.stats(),
             uplinks: &self.uplinks,
+            heard: &self.heard,
             uptime: self.clock.uptime(),
             clock: self.clock_state(),
             ready: self.node.is_publishing(),
@@ -169,13 +178,7 @@ impl Runtime {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Dial(contact) => self.swarm.dial(contact),
-            Output::Send(to, frame) => {
-                let sending = self.swarm.send(to, frame.lane(), wire::encode(&frame));
-                if sending == Sending::Full {
-                    tracing::debug!(neighbour = %to.short(), "neighbour is congested, frame dropped");
-                    self.node.handle(self.clock.now(), Input::Congested(to));
-                }
-            }
+            Output::Send(to, frame) => self.send(to, &frame),
             Output::Release(machine) => self.swarm.release(machine),
             Output::Learned(contact) => {
                 if let Err(error) = self.store.put_contact(&contact) {
@@ -185,12 +188,24 @@ impl Runtime {
             Output::Persist(ticket, write) => {
                 if let Err(refused) = self.store.write(ticket, write) {
                     tracing::warn!(%refused, "the disk takes nothing more");
-                    self.node.handle(self.clock.now(), Input::PersistFailed(ticket));
+                    self.node
+                        .handle(self.clock.now(), Input::PersistFailed(ticket));
                 }
             }
-            Output::Read { ticket, log, span, bytes_max } => {
-                if let Err(ticket) = self.reader.read(Read { ticket, log, span, bytes_max }) {
-                    self.node.handle(self.clock.now(), Input::BlocksRead(ticket, Vec::new()));
+            Output::Read {
+                ticket,
+                log,
+                span,
+                bytes_max,
+            } => {
+                if let Err(ticket) = self.reader.read(Read {
+                    ticket,
+                    log,
+                    span,
+                    bytes_max,
+                }) {
+                    self.node
+                        .handle(self.clock.now(), Input::BlocksRead(ticket, Vec::new()));
                 }
             }
             Output::Deliver(block) => {
@@ -198,7 +213,10 @@ impl Runtime {
                     self.feed.push(&self.view.readings_of(&block));
                 }
             }
-            Output::StateChanged(state) => self.view.apply(&state),
+            Output::StateChanged(state) => {
+                self.heard.insert(state.key().origin, clock::wall_time());
+                self.view.apply(&state);
+            }
             Output::Reply(request, result) => {
                 if let Some(reply) = self.replies.remove(&request) {
                     let _ = reply.send(result); // Whoever asked may be gone.
@@ -216,6 +234,21 @@ impl Runtime {
             Output::Withdraw(uplink, origin) => self.uplinks.withdraw(&uplink, origin),
             Output::Event(event) => log(event),
             Output::Stopped(clean) => self.stopped = Some(clean),
+        }
+    }
+
+    /// Queues a frame. What is dropped because there is no room must be of a kind that comes again;
+    /// for everything else the link is made anew, which starts with a full comparison.
+    fn send(&mut self, to: MachineId, frame: &Frame) {
+        if self.swarm.send(to, frame.lane(), wire::encode(frame)) != Sending::Full {
+            return;
+        }
+        if comes_again(frame) {
+            tracing::debug!(neighbour = %to.short(), "neighbour is congested, frame dropped");
+            self.node.handle(self.clock.now(), Input::Congested(to));
+        } else {
+            tracing::info!(neighbour = %to.short(), "neighbour is congested, link closed");
+            self.swarm.release(to);
         }
     }
 
@@ -254,11 +287,23 @@ impl Runtime {
 
     fn on_request(&mut self, request: Request) {
         match request {
-            Request::Publish(Batch { readings, publisher, level }, reply) => {
+            Request::Publish(
+                Batch {
+                    readings,
+                    publisher,
+                    level,
+                },
+                reply,
+            ) => {
                 self.request.0 += 1;
                 let request = self.request;
                 self.replies.insert(request, reply);
-                self.handle(Input::Publish { request, readings, publisher, level });
+                self.handle(Input::Publish {
+                    request,
+                    readings,
+                    publisher,
+                    level,
+                });
                 if self.replies.len() > REPLIES_SWEEP {
                     self.replies.retain(|_, reply| !reply.is_closed());
                 }
@@ -286,6 +331,21 @@ impl Runtime {
     }
 }
 
+fn comes_again(frame: &Frame) -> bool {
+    use gossip::Message;
+    match frame {
+        Frame::Election(_) => true,
+        Frame::Overlay(_) => false,
+        Frame::Gossip(message) => match message {
+            Message::Block { .. }
+            | Message::Want { .. }
+            | Message::Graft { .. }
+            | Message::Prune { .. } => true,
+            Message::Frontier { .. } | Message::StateSummary { .. } | Message::States(_) => false,
+        },
+    }
+}
+
 async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -305,7 +365,7 @@ fn log(event: Event) {
         Event::NeighbourUp(machine) => tracing::info!(neighbour = %machine, "neighbour up"),
         Event::NeighbourDown(machine) => tracing::info!(neighbour = %machine, "neighbour down"),
         Event::Relays(uplink, relays) => {
-            let relays: Vec<String> = relays.iter().map(model::MachineId::short).collect();
+            let relays: Vec<String> = relays.iter().map(MachineId::short).collect();
             tracing::info!(%uplink, relays = relays.join(" "), "relays changed");
         }
         Event::Serving(uplink, origin) => {

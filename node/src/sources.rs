@@ -1,5 +1,6 @@
 //! The configured sources: each a task that feeds a queue, and a task that publishes from it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Batch;
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::backend::NodeBackend;
 use crate::clock;
-use crate::config::SourceConfig;
+use crate::config::{CsvSource, HostSource, SourceConfig};
 
 /// Starts every source; they end when the set is dropped.
 pub fn start(sources: Vec<SourceConfig>, backend: &NodeBackend, tasks: &mut JoinSet<()>) {
@@ -18,36 +19,42 @@ pub fn start(sources: Vec<SourceConfig>, backend: &NodeBackend, tasks: &mut Join
         let (readings, queue) = mpsc::channel(QUEUE_BATCHES);
         tasks.spawn(publish(queue, backend.clone()));
         tasks.spawn(async move {
-            let name = match &source {
-                SourceConfig::Host(host) => host.prefix.clone(),
-                SourceConfig::Csv(csv) => csv.prefix.clone(),
-            };
+            let (SourceConfig::Host(HostSource { prefix, .. })
+            | SourceConfig::Csv(CsvSource { prefix, .. })) = &source;
+            let name = prefix.clone();
             if let Err(error) = run(source, readings).await {
-                tracing::warn!(source = name, %error, "the source has ended");
+                tracing::warn!(source = %name, %error, "the source has ended");
             }
         });
     }
 }
 
-async fn run(
-    source: SourceConfig,
-    readings: mpsc::Sender<Vec<NewReading>>,
-) -> Result<(), ingest::SourceError> {
+async fn run(source: SourceConfig, readings: ingest::Readings) -> Result<(), ingest::SourceError> {
+    let clock: ingest::Clock = Arc::new(clock::wall_time);
     match source {
-        SourceConfig::Host(host) => {
-            let config = ingest::host::Config { prefix: host.prefix, interval: host.interval };
-            ingest::host::run(config, clock::wall_time, readings).await
+        SourceConfig::Host(HostSource { prefix, interval }) => {
+            ingest::host::run(ingest::host::Config { prefix, interval }, clock, readings).await
         }
-        SourceConfig::Csv(csv) => {
-            let config = ingest::csv::Config {
-                file: csv.file,
-                machine: csv.machine,
-                speed: csv.speed,
-                repeat: csv.repeat,
-                prefix: csv.prefix,
-                units: csv.units,
+        SourceConfig::Csv(CsvSource {
+            file,
+            machine,
+            speed,
+            repeat,
+            prefix,
+            units,
+        }) => {
+            let prefix = Some(prefix);
+            let config = ingest::replay::Config {
+                file,
+                machine,
+                speed,
+                repeat,
+                prefix,
+                units,
             };
-            ingest::csv::run(config, clock::wall_time, readings).await
+            let summary = ingest::replay::run(config, clock, readings).await?;
+            tracing::info!(?summary, "a replay has come to its end");
+            Ok(())
         }
     }
 }
@@ -64,8 +71,11 @@ async fn publish(mut queue: mpsc::Receiver<Vec<NewReading>>, backend: NodeBacken
 
 async fn publish_batch(readings: &[NewReading], backend: &NodeBackend) {
     loop {
-        let batch =
-            Batch { readings: readings.to_vec(), publisher: None, level: AckLevel::Durable };
+        let batch = Batch {
+            readings: readings.to_vec(),
+            publisher: None,
+            level: AckLevel::Durable,
+        };
         match backend.publish_batch(batch).await {
             Ok(_) => return,
             Err(api::Refusal::Publish(PublishError::Busy)) => {

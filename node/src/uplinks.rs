@@ -43,26 +43,42 @@ impl Uplinks {
         for target in targets {
             let url: SinkUrl = target.url.parse()?;
             let config = Config::new(target.id.clone(), url, machine);
-            let outbox = data_dir.join("outbox").join(target.id.as_str());
+            let home = data_dir.join("uplinks").join(target.id.as_str());
             let seed = keys::random_bytes()?;
-            let uplink = Uplink::start(config, &outbox, seed, events.clone())?;
-            uplinks.insert(target.id.clone(), Held { uplink, waiting: VecDeque::new() });
+            let uplink = Uplink::start(config, &home, seed, events.clone())?;
+            uplinks.insert(
+                target.id.clone(),
+                Held {
+                    uplink,
+                    waiting: VecDeque::new(),
+                },
+            );
         }
         Ok(Self { machine, uplinks })
     }
 
     /// Hands a record to its uplink, or keeps it until there is room.
     pub fn upload(&mut self, id: &UplinkId, upload: UploadId, record: Record, name: String) {
-        let Some(held) = self.uplinks.get_mut(id) else { return };
+        let Some(held) = self.uplinks.get_mut(id) else {
+            return;
+        };
         let relay = self.machine;
-        held.waiting.push_back(Outgoing { id: upload.0, record, machine_name: name, relay });
+        held.waiting.push_back(Outgoing {
+            id: upload.0,
+            record,
+            machine_name: name,
+            relay,
+        });
         held.submit();
     }
 
     /// Drops what is not delivered of an origin.
     pub fn withdraw(&mut self, id: &UplinkId, origin: MachineId) {
-        let Some(held) = self.uplinks.get_mut(id) else { return };
-        held.waiting.retain(|outgoing| outgoing.record.key.machine != origin);
+        let Some(held) = self.uplinks.get_mut(id) else {
+            return;
+        };
+        held.waiting
+            .retain(|outgoing| outgoing.record.key.machine != origin);
         held.uplink.withdraw(origin);
     }
 
@@ -79,14 +95,27 @@ impl Uplinks {
                 Input::UplinkReachable(uplink, reachable)
             }
             Event::Delivered(uplink, ids) => Input::Uploaded(uplink, uploads(ids)),
-            Event::SetAside { uplink, ids, key, reason } => {
+            Event::SetAside {
+                uplink,
+                ids,
+                key,
+                reason,
+            } => {
                 tracing::warn!(%uplink, key, reason, "the sink refused a record for good");
                 Input::Uploaded(uplink, uploads(ids))
             }
-            Event::Dropped { uplink, ids, reason: DropReason::Unreadable, .. } => {
-                Input::UploadLost(uplink, uploads(ids))
-            }
-            Event::Dropped { uplink, ids, count, reason } => {
+            Event::Dropped {
+                uplink,
+                ids,
+                reason: DropReason::Unreadable,
+                ..
+            } => Input::UploadLost(uplink, uploads(ids)),
+            Event::Dropped {
+                uplink,
+                ids,
+                count,
+                reason,
+            } => {
                 tracing::warn!(%uplink, count, ?reason, "records were dropped undelivered");
                 Input::Uploaded(uplink, uploads(ids))
             }

@@ -56,7 +56,9 @@ pub fn ask(dir: &Path, request: &Request) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     writeln!(stream, "{}", serde_json::to_string(request)?)?;
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).context("the testnet did not answer")?;
+    BufReader::new(stream)
+        .read_line(&mut line)
+        .context("the testnet did not answer")?;
     match serde_json::from_str(&line).context("the testnet ended before it answered")? {
         Reply::Done => Ok(()),
         Reply::Failed(why) => anyhow::bail!(why),

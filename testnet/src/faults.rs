@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use swarm::{BoxedStream, SocketLayer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -64,7 +64,11 @@ impl SocketLayer for FaultLayer {
 
 /// Resolves when the link to `remote` is not cut (any more).
 async fn mended(mut table: watch::Receiver<FaultTable>, remote: IpAddr) {
-    if table.wait_for(|table| !table.cut.contains(&remote)).await.is_err() {
+    if table
+        .wait_for(|table| !table.cut.contains(&remote))
+        .await
+        .is_err()
+    {
         std::future::pending::<()>().await; // The testnet has gone: stay as it was.
     }
 }
@@ -90,7 +94,9 @@ impl FaultyStream {
             return Poll::Ready(());
         }
         let (table, remote) = (self.table.clone(), self.remote);
-        let waiting = self.mended.get_or_insert_with(|| mended(table, remote).boxed());
+        let waiting = self
+            .mended
+            .get_or_insert_with(|| mended(table, remote).boxed());
         waiting.as_mut().poll(cx).map(|()| self.mended = None)
     }
 
@@ -131,7 +137,9 @@ impl AsyncRead for FaultyStream {
             return Pin::new(&mut self.inner).poll_read(cx, buffer);
         }
         self.hold(cx, delay)?;
-        let Some((at, _)) = self.held.front() else { return Poll::Pending };
+        let Some((at, _)) = self.held.front() else {
+            return Poll::Pending;
+        };
         let at = *at;
         if at > now() {
             self.due.as_mut().reset(at);
@@ -178,7 +186,10 @@ impl AsyncWrite for FaultyStream {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "delays of real sockets need the real time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "delays of real sockets need the real time"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -194,18 +205,29 @@ mod tests {
 
     const REMOTE: &str = "127.0.1.2";
 
-    fn layered() -> (watch::Sender<FaultTable>, BoxedStream, tokio::io::DuplexStream) {
+    fn layered() -> (
+        watch::Sender<FaultTable>,
+        BoxedStream,
+        tokio::io::DuplexStream,
+    ) {
         let (tables, table) = watch::channel(FaultTable::default());
         let (near, far) = tokio::io::duplex(1024);
         let remote = REMOTE.parse().expect("an address");
-        (tables, FaultLayer::new(table).wrap(remote, Box::new(near)), far)
+        (
+            tables,
+            FaultLayer::new(table).wrap(remote, Box::new(near)),
+            far,
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_passes_a_cut_link_and_everything_after_it_is_mended() {
         let (tables, mut near, mut far) = layered();
         let remote = REMOTE.parse().expect("an address");
-        tables.send_replace(FaultTable { cut: [remote].into(), ..FaultTable::default() });
+        tables.send_replace(FaultTable {
+            cut: [remote].into(),
+            ..FaultTable::default()
+        });
         far.write_all(b"hello").await.expect("the far end takes it");
         let mut bytes = [0; 5];
 

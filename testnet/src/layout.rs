@@ -28,7 +28,9 @@ pub fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Description> {
     let network = keys::network_create(&operator)
         .context("a testnet was here before: give another --dir, or remove this one")?;
     let replay = match &args.replay {
-        Some(path) => path.canonicalize().with_context(|| format!("no {}", path.display()))?,
+        Some(path) => path
+            .canonicalize()
+            .with_context(|| format!("no {}", path.display()))?,
         None => {
             let path = dir.join("turbines.csv.gz");
             data::write_turbines(&path)?;
@@ -42,10 +44,20 @@ pub fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Description> {
     };
     let mut nodes = Vec::new();
     for number in 1..=args.nodes {
-        let layout = Layout { args, dir: &dir, operator: &operator, replay: &replay };
+        let layout = Layout {
+            args,
+            dir: &dir,
+            operator: &operator,
+            replay: &replay,
+        };
         nodes.push(layout.lay_out_machine(number, &uplinks)?);
     }
-    Ok(Description { network: network.to_string(), dir, nodes, uplinks })
+    Ok(Description {
+        network: network.to_string(),
+        dir,
+        nodes,
+        uplinks,
+    })
 }
 
 struct Layout<'a> {
@@ -102,11 +114,12 @@ impl Layout<'_> {
         [grpc, metrics, tcp]: [&String; 3],
     ) -> Settings {
         let others = (1..=BOOTSTRAP_MACHINES.min(self.args.nodes)).filter(|other| *other != number);
-        let bootstrap = others.map(|other| {
-            format!("/ip4/{}.{other}/tcp/{LINK_PORT}", self.args.subnet)
-        });
+        let bootstrap =
+            others.map(|other| format!("/ip4/{}.{other}/tcp/{LINK_PORT}", self.args.subnet));
         Settings {
-            node: NodeSettings { data_dir: home.join("data") },
+            node: NodeSettings {
+                data_dir: home.join("data"),
+            },
             network: NetworkSettings {
                 machine_key_file: home.join(keys::MACHINE_KEY_FILE),
                 network_key_file: self.operator.join(keys::NETWORK_KEY_FILE),
@@ -114,7 +127,10 @@ impl Layout<'_> {
                 membership_file: home.join(keys::MEMBERSHIP_FILE),
                 bootstrap: bootstrap.collect(),
             },
-            listen: ListenSettings { tcp: vec![tcp.clone()], mdns: false },
+            listen: ListenSettings {
+                tcp: vec![tcp.clone()],
+                mdns: false,
+            },
             api: ApiSettings {
                 grpc: grpc.clone(),
                 socket: PathBuf::new(),
@@ -126,7 +142,11 @@ impl Layout<'_> {
             },
             relays: RelaysSettings::default(),
             source: self.sources(number),
-            uplink: uplinks.iter().enumerate().map(|(n, url)| self.uplink(n, url)).collect(),
+            uplink: uplinks
+                .iter()
+                .enumerate()
+                .map(|(n, url)| self.uplink(n, url))
+                .collect(),
             ..Settings::default()
         }
     }
@@ -139,7 +159,11 @@ impl Layout<'_> {
         let machine = data::TURBINE_MACHINES.get(usize::from(number) - 1).copied();
         if number == 1 || (is_turbine && machine.is_some()) {
             let units = data::TURBINE_UNITS.map(|(column, unit)| (column.into(), unit.into()));
-            let units = if is_turbine { BTreeMap::from(units) } else { BTreeMap::new() };
+            let units = if is_turbine {
+                BTreeMap::from(units)
+            } else {
+                BTreeMap::new()
+            };
             return vec![SourceSettings::Csv {
                 name: "turbine".to_owned(),
                 file: self.replay.to_owned(),
@@ -150,12 +174,19 @@ impl Layout<'_> {
                 units,
             }];
         }
-        vec![SourceSettings::Host { name: "host".to_owned(), interval: "1s".to_owned() }]
+        vec![SourceSettings::Host {
+            name: "host".to_owned(),
+            interval: "1s".to_owned(),
+        }]
     }
 
     fn uplink(&self, index: usize, url: &str) -> UplinkSettings {
         UplinkSettings {
-            id: if index == 0 { "site".to_owned() } else { format!("site-{}", index + 1) },
+            id: if index == 0 {
+                "site".to_owned()
+            } else {
+                format!("site-{}", index + 1)
+            },
             url: url.to_owned(),
             windows: vec![self.args.window.clone()],
             patterns: Vec::new(),

@@ -47,7 +47,10 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", node.name))?;
-        let orders = child.stdin.take().context("a piped standard input is there")?;
+        let orders = child
+            .stdin
+            .take()
+            .context("a piped standard input is there")?;
         let mut process = Self { child, orders };
         process.set_faults(faults).await?;
         Ok(process)
@@ -67,7 +70,9 @@ impl Process {
     pub async fn set_faults(&mut self, faults: &FaultTable) -> anyhow::Result<()> {
         let line = format!("{}\n", serde_json::to_string(faults)?);
         let sent = tokio::time::timeout(ORDER_TIMEOUT, self.orders.write_all(line.as_bytes()));
-        sent.await.context("the machine does not read its orders")?.context("the machine ended")
+        sent.await
+            .context("the machine does not read its orders")?
+            .context("the machine ended")
     }
 
     /// Sends a signal.
@@ -76,7 +81,9 @@ impl Process {
     ///
     /// If it does not run any more.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = self
+            .pid()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         kill_process(pid.context("it does not run")?, signal).context("cannot signal it")
     }
 
@@ -109,8 +116,14 @@ impl Process {
 
 /// How many machines a machine knows of; `None` while it is not ready.
 pub async fn machines_known(node: &NodeDescription) -> Option<u32> {
-    let mut client = MeshClient::connect(format!("http://{}", node.grpc)).await.ok()?;
-    let status = client.get_status(GetStatusRequest {}).await.ok()?.into_inner();
+    let mut client = MeshClient::connect(format!("http://{}", node.grpc))
+        .await
+        .ok()?;
+    let status = client
+        .get_status(GetStatusRequest {})
+        .await
+        .ok()?
+        .into_inner();
     status.ready.then_some(status.machines)
 }
 
@@ -122,7 +135,9 @@ pub async fn machines_known(node: &NodeDescription) -> Option<u32> {
 /// What ends a node with an error.
 pub async fn run(config: &Path) -> anyhow::Result<()> {
     let (tables, table) = watch::channel(FaultTable::default());
-    let hooks = fieldmesh::run::Hooks { socket_layer: Some(Arc::new(FaultLayer::new(table))) };
+    let hooks = fieldmesh::run::Hooks {
+        socket_layer: Some(Arc::new(FaultLayer::new(table))),
+    };
     let orders = async move {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
         while let Ok(Some(line)) = lines.next_line().await {

@@ -10,7 +10,9 @@ use testnet::{machine, up};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(error.into()),
@@ -33,9 +35,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Restart(args) => ask(&args.dir, &Request::Restart(args.names)),
         Command::Partition(args) => ask(&args.dir, &Request::Partition(args.names)),
         Command::Heal(args) => ask(&args.dir, &Request::Heal),
-        Command::Slow(args) => {
-            ask(&args.fault.dir, &Request::Slow(args.fault.names, args.delay))
-        }
+        Command::Slow(args) => ask(
+            &args.fault.dir,
+            &Request::Slow(args.fault.names, args.delay),
+        ),
         Command::Machine(args) => machine::run(&args.config).await,
     }
 }

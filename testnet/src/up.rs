@@ -41,10 +41,17 @@ pub async fn up(args: &UpArgs) -> anyhow::Result<()> {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("fieldmesh-").tempdir()?),
     };
-    let dir = args.dir.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned()));
+    let dir = args
+        .dir
+        .clone()
+        .or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned()));
     let description = layout::lay_out(args, &dir.unwrap_or_else(|| PathBuf::from(".")))?;
     let faults = vec![FaultTable::default(); description.nodes.len()];
-    let mut testnet = Testnet { description, processes: Vec::new(), faults };
+    let mut testnet = Testnet {
+        description,
+        processes: Vec::new(),
+        faults,
+    };
     let stop = async {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -71,9 +78,13 @@ impl Testnet {
         for (node, faults) in self.description.nodes.iter().zip(&self.faults) {
             let process = Process::start(node, faults).await?;
             self.processes.push(Some(process));
-            progress(&format!("started {} of {count} machines", self.processes.len()));
+            progress(&format!(
+                "started {} of {count} machines",
+                self.processes.len()
+            ));
         }
-        self.wait_until_ready(&(0..count).collect::<Vec<_>>(), START_TIMEOUT).await?;
+        self.wait_until_ready(&(0..count).collect::<Vec<_>>(), START_TIMEOUT)
+            .await?;
         progress_done(&format!("{count} machines are ready and know each other"));
         self.write_description()?;
         print_line(&serde_json::to_string(&self.description)?);
@@ -98,7 +109,10 @@ impl Testnet {
                 if ready == which.len() {
                     return Ok(());
                 }
-                progress(&format!("{ready} of {} machines know all others", which.len()));
+                progress(&format!(
+                    "{ready} of {} machines know all others",
+                    which.len()
+                ));
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
@@ -136,7 +150,9 @@ impl Testnet {
     async fn answer(&mut self, mut stream: UnixStream) {
         let mut line = String::new();
         let read = BufReader::new(&mut stream).read_line(&mut line).await;
-        let request = read.ok().and_then(|_| serde_json::from_str::<Request>(&line).ok());
+        let request = read
+            .ok()
+            .and_then(|_| serde_json::from_str::<Request>(&line).ok());
         let result = match request {
             Some(request) => self.carry_out(request).await,
             None => Err(anyhow::anyhow!("the request is damaged")),
@@ -182,7 +198,9 @@ impl Testnet {
         for index in self.find(names)? {
             let name = &self.description.nodes[index].name;
             let process = self.processes[index].as_ref();
-            process.with_context(|| format!("{name} does not run"))?.signal(signal)?;
+            process
+                .with_context(|| format!("{name} does not run"))?
+                .signal(signal)?;
         }
         Ok(())
     }
@@ -214,7 +232,9 @@ impl Testnet {
             }
             Ok(())
         };
-        tokio::time::timeout(START_TIMEOUT, waiting).await.context("it did not get ready")?
+        tokio::time::timeout(START_TIMEOUT, waiting)
+            .await
+            .context("it did not get ready")?
     }
 
     fn partition(&mut self, names: &[String]) -> anyhow::Result<()> {
@@ -261,7 +281,12 @@ impl Testnet {
         anyhow::ensure!(!names.is_empty(), "name machines, like {}", nodes[0].name);
         let find = |name: &String| {
             let found = nodes.iter().position(|node| node.name == *name);
-            found.with_context(|| format!("no machine {name}; there are machine-1 to machine-{}", nodes.len()))
+            found.with_context(|| {
+                format!(
+                    "no machine {name}; there are machine-1 to machine-{}",
+                    nodes.len()
+                )
+            })
         };
         names.iter().map(find).collect()
     }
@@ -278,12 +303,20 @@ impl Testnet {
         let mut any = false;
         for (node, process) in self.description.nodes.iter().zip(&mut self.processes) {
             if let Some(how) = process.as_mut().and_then(Process::ended) {
-                eprint_text(&format!("{} ended ({how}); see {}\n", node.name, node.log.display()));
+                eprint_text(&format!(
+                    "{} ended ({how}); see {}\n",
+                    node.name,
+                    node.log.display()
+                ));
                 *process = None;
                 any = true;
             }
         }
-        if any { self.write_description() } else { Ok(()) }
+        if any {
+            self.write_description()
+        } else {
+            Ok(())
+        }
     }
 
     /// Ends every machine at the same time, in order.
@@ -306,7 +339,11 @@ impl Testnet {
         let _ = std::fs::remove_file(socket_path(&self.description.dir));
         self.write_description()?;
         progress_done("all machines have ended");
-        anyhow::ensure!(forced.is_empty(), "{} did not end in order", forced.join(", "));
+        anyhow::ensure!(
+            forced.is_empty(),
+            "{} did not end in order",
+            forced.join(", ")
+        );
         Ok(())
     }
 

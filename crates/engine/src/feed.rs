@@ -238,7 +238,9 @@ impl Feed {
     /// An uplink has lost records: they are uploaded again.
     pub(crate) fn on_upload_lost(&mut self, now: Instant, uplink: &UplinkId, ids: &[UploadId]) {
         let served = self.served.iter().copied();
-        let keys = served.filter(|key| self.uplinks[key.0].id == *uplink).collect::<Vec<_>>();
+        let keys = served
+            .filter(|key| self.uplinks[key.0].id == *uplink)
+            .collect::<Vec<_>>();
         for key in keys {
             if let Some(follower) = self.followers.get_mut(&key) {
                 ids.iter().for_each(|id| follower.on_upload_lost(*id));

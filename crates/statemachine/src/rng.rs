@@ -49,10 +49,7 @@ impl Rng {
     /// By multiplication (Lemire 2019) without rejection: biased by less than `bound` / 2⁶⁴.
     pub fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.next_u64()) * u128::from(bound);
-        #[expect(clippy::cast_possible_truncation, reason = "the upper 64 of 128 bits")]
-        {
-            (product >> 64) as u64
-        }
+        u64::try_from(product >> 64).unwrap_or(u64::MAX)
     }
 
     /// Draws an index into a slice of `len` elements; `None` if there are none.

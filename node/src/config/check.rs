@@ -10,10 +10,10 @@ use election::UplinkId;
 use model::{Pattern, SeriesName, Unit};
 use overlay::Address;
 
+use super::ConfigError;
 use super::settings::{
     CostClass, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
 };
-use super::ConfigError;
 
 /// A configuration that holds: every value is typed and in its range, every path is absolute or
 /// starts at the working directory.
@@ -60,7 +60,7 @@ pub enum SourceConfig {
 #[derive(Clone, Debug)]
 pub struct HostSource {
     /// What its series start with.
-    pub prefix: String,
+    pub prefix: SeriesName,
     /// How often.
     pub interval: Duration,
 }
@@ -77,7 +77,7 @@ pub struct CsvSource {
     /// Start over at the end.
     pub repeat: bool,
     /// What its series start with.
-    pub prefix: String,
+    pub prefix: SeriesName,
     /// Units by column.
     pub units: BTreeMap<String, Unit>,
 }
@@ -111,13 +111,22 @@ impl Settings {
         let mut targets = Vec::new();
         for uplink in &self.uplink {
             let (config, target) = check_uplink(uplink, base)?;
-            if targets.iter().any(|other: &UplinkTarget| other.id == target.id) {
-                return Err(ConfigError::value("uplink.id", format!("{} stands twice", target.id)));
+            if targets
+                .iter()
+                .any(|other: &UplinkTarget| other.id == target.id)
+            {
+                return Err(ConfigError::value(
+                    "uplink.id",
+                    format!("{} stands twice", target.id),
+                ));
             }
             uplinks.push(config);
             targets.push(target);
         }
-        let mut engine = engine::Config { uplinks, ..engine::Config::default() };
+        let mut engine = engine::Config {
+            uplinks,
+            ..engine::Config::default()
+        };
         engine.watermark_delay =
             duration("readings.watermark_delay", &self.readings.watermark_delay)?;
         engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;
@@ -138,7 +147,8 @@ impl Settings {
                 text => Some(loopback("api.metrics", text)?),
             },
             segment_bytes: within("store.segment_mib", self.store.segment_mib, 1, 1024)? << 20,
-            free_bytes_min: within("store.free_mib_min", self.store.free_mib_min, 0, 1 << 20)? << 20,
+            free_bytes_min: within("store.free_mib_min", self.store.free_mib_min, 0, 1 << 20)?
+                << 20,
             engine,
             sources: self.check_sources(base)?,
             uplinks: targets,
@@ -150,9 +160,12 @@ impl Settings {
         let mut sources = Vec::new();
         for source in &self.source {
             let (SourceSettings::Host { name, .. } | SourceSettings::Csv { name, .. }) = source;
-            check_prefix("source.name", name)?;
+            parse::<SeriesName>("source.name", name)?; // Series may start with it.
             if !names.insert(name) {
-                return Err(ConfigError::value("source.name", format!("{name} stands twice")));
+                return Err(ConfigError::value(
+                    "source.name",
+                    format!("{name} stands twice"),
+                ));
             }
             sources.push(check_source(source, base)?);
         }
@@ -168,18 +181,31 @@ fn check_source(source: &SourceSettings, base: &Path) -> Result<SourceConfig, Co
                 let problem = format!("must be at least {HOST_INTERVAL_MIN:?}");
                 return Err(ConfigError::value("source.interval", problem));
             }
-            Ok(SourceConfig::Host(HostSource { prefix: name.clone(), interval }))
+            let prefix = parse("source.name", name)?;
+            Ok(SourceConfig::Host(HostSource { prefix, interval }))
         }
-        SourceSettings::Csv { name, file, machine, speed, repeat, prefix, units } => {
+        SourceSettings::Csv {
+            name,
+            file,
+            machine,
+            speed,
+            repeat,
+            prefix,
+            units,
+        } => {
             if !(speed.is_finite() && *speed > 0.0) {
-                return Err(ConfigError::value("source.speed", "must be greater than zero"));
+                return Err(ConfigError::value(
+                    "source.speed",
+                    "must be greater than zero",
+                ));
             }
-            let prefix = prefix.as_ref().unwrap_or(name).clone();
-            check_prefix("source.prefix", &prefix)?;
+            let prefix = parse("source.prefix", prefix.as_ref().unwrap_or(name))?;
             let mut checked = BTreeMap::new();
             for (column, unit) in units {
                 let key = format!("source.units.{column}");
-                let unit = unit.parse().map_err(|error| ConfigError::value(key, error))?;
+                let unit = unit
+                    .parse()
+                    .map_err(|error| ConfigError::value(key, error))?;
                 checked.insert(column.clone(), unit);
             }
             Ok(SourceConfig::Csv(CsvSource {
@@ -210,7 +236,10 @@ fn check_uplink(
         lengths.push(length);
     }
     if lengths.is_empty() {
-        return Err(ConfigError::value(key("windows"), "at least one length, like \"10s\""));
+        return Err(ConfigError::value(
+            key("windows"),
+            "at least one length, like \"10s\"",
+        ));
     }
     let mut patterns = Vec::new();
     for text in &settings.patterns {
@@ -225,7 +254,7 @@ fn check_uplink(
         windows: aggregate::Config {
             lengths,
             allowed_lateness: duration(&key("allowed_lateness"), &settings.allowed_lateness)?,
-            ..aggregate::Config::default()
+            windows_max: WINDOWS_MAX,
         },
         patterns,
         priority: settings.priority,
@@ -252,9 +281,15 @@ fn check_bootstrap(texts: &[String]) -> Result<Vec<Address>, ConfigError> {
 
 fn check_listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
     if texts.is_empty() {
-        return Err(ConfigError::value("listen.tcp", "at least one IP:PORT, like \"0.0.0.0:4001\""));
+        return Err(ConfigError::value(
+            "listen.tcp",
+            "at least one IP:PORT, like \"0.0.0.0:4001\"",
+        ));
     }
-    texts.iter().map(|text| socket_address("listen.tcp", text)).collect()
+    texts
+        .iter()
+        .map(|text| socket_address("listen.tcp", text))
+        .collect()
 }
 
 fn election_of(profile: Profile) -> election::Config {
@@ -278,7 +313,10 @@ fn election_of(profile: Profile) -> election::Config {
 
 fn socket_address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| {
-        ConfigError::value(key, format!("{text:?} is no IP:PORT; write \"127.0.0.1:4001\""))
+        ConfigError::value(
+            key,
+            format!("{text:?} is no IP:PORT; write \"127.0.0.1:4001\""),
+        )
     })
 }
 
@@ -300,7 +338,10 @@ fn loopback(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
 
 fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
     humantime::parse_duration(text).map_err(|error| {
-        ConfigError::value(key, format!("{text:?}: {error}; write \"250ms\", \"10s\" or \"5m\""))
+        ConfigError::value(
+            key,
+            format!("{text:?}: {error}; write \"250ms\", \"10s\" or \"5m\""),
+        )
     })
 }
 
@@ -311,24 +352,25 @@ fn within<T: PartialOrd + std::fmt::Display>(
     max: T,
 ) -> Result<T, ConfigError> {
     if value < min || value > max {
-        return Err(ConfigError::value(key, format!("{value} is not in {min} to {max}")));
+        return Err(ConfigError::value(
+            key,
+            format!("{value} is not in {min} to {max}"),
+        ));
     }
     Ok(value)
 }
 
 fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigError> {
-    text.parse().map_err(|error: T::Err| ConfigError::value(key, error))
-}
-
-/// A source's series start with its name, so it must be one itself.
-fn check_prefix(key: &str, text: &str) -> Result<(), ConfigError> {
-    parse::<SeriesName>(key, text).map(|_| ())
+    text.parse()
+        .map_err(|error: T::Err| ConfigError::value(key, error))
 }
 
 /// Least time between two samples of the host: sysinfo needs 200 ms for a CPU figure.
 const HOST_INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// Shortest window: the failover benchmark's.
 const WINDOW_MIN: Duration = Duration::from_millis(100);
+/// Open windows of one origin; beyond it the oldest are closed as they are. Source: guess.
+const WINDOWS_MAX: usize = 65_536;
 /// How much slower the profile `wan` is than `lan`. Source: guess, 2 s until suspicion.
 const WAN_FACTOR: u32 = 7;
 /// How much slower the profile `thin` is than `lan`. Source: guess, 30 s until suspicion.

@@ -43,7 +43,10 @@ impl ConfigError {
 
     /// A value that is refused.
     pub(super) fn value(key: impl Into<String>, problem: impl ToString) -> Self {
-        Self::Value { key: key.into(), problem: problem.to_string() }
+        Self::Value {
+            key: key.into(),
+            problem: problem.to_string(),
+        }
     }
 }
 

@@ -23,8 +23,10 @@ pub const DEFAULT: &str = include_str!("default.toml");
 ///
 /// [`ConfigError`], which names the key and what to do.
 pub fn load(path: &Path) -> Result<Configuration, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
     let base = path.parent().unwrap_or_else(|| Path::new("."));
     parse(&text)?.check(base)
 }

@@ -206,7 +206,9 @@ pub enum CostClass {
 
 impl Default for NodeSettings {
     fn default() -> Self {
-        Self { data_dir: "data".into() }
+        Self {
+            data_dir: "data".into(),
+        }
     }
 }
 
@@ -224,7 +226,10 @@ impl Default for NetworkSettings {
 
 impl Default for ListenSettings {
     fn default() -> Self {
-        Self { tcp: vec!["0.0.0.0:4001".to_owned()], mdns: true }
+        Self {
+            tcp: vec!["0.0.0.0:4001".to_owned()],
+            mdns: true,
+        }
     }
 }
 
@@ -240,25 +245,36 @@ impl Default for ApiSettings {
 
 impl Default for OverlaySettings {
     fn default() -> Self {
-        Self { active_max: 5, passive_max: 64 }
+        Self {
+            active_max: 5,
+            passive_max: 64,
+        }
     }
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { segment_mib: 64, free_mib_min: 64 }
+        Self {
+            segment_mib: 64,
+            free_mib_min: 64,
+        }
     }
 }
 
 impl Default for ReadingsSettings {
     fn default() -> Self {
-        Self { watermark_delay: "200ms".to_owned() }
+        Self {
+            watermark_delay: "200ms".to_owned(),
+        }
     }
 }
 
 impl Default for RelaysSettings {
     fn default() -> Self {
-        Self { count: 1, profile: Profile::Lan }
+        Self {
+            count: 1,
+            profile: Profile::Lan,
+        }
     }
 }
 

@@ -25,9 +25,11 @@ fn the_documented_defaults_are_the_defaults() {
 fn the_documented_examples_hold_and_name_every_key() {
     let is_prose = |line: &str| {
         let text = line.trim_start_matches("# ");
-        line.starts_with('#') && !(text.starts_with("[[") || text.split_once(" = ").is_some_and(
-            |(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
-        ))
+        line.starts_with('#')
+            && !(text.starts_with("[[")
+                || text.split_once(" = ").is_some_and(|(key, _)| {
+                    key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                }))
     };
     let examples = DEFAULT
         .lines()
@@ -37,17 +39,26 @@ fn the_documented_examples_hold_and_name_every_key() {
         .join("\n");
 
     let settings = parse(&examples).expect("the examples are TOML");
-    settings.check(Path::new("/etc/fieldmesh")).expect("the examples hold");
+    settings
+        .check(Path::new("/etc/fieldmesh"))
+        .expect("the examples hold");
 
     assert_eq!((settings.source.len(), settings.uplink.len()), (2, 1));
     let written = toml::Table::try_from(&settings).expect("settings serialise");
     let keys = |table: &toml::Value| -> BTreeSet<String> {
-        table.as_table().into_iter().flat_map(|table| table.keys().cloned()).collect()
+        table
+            .as_table()
+            .into_iter()
+            .flat_map(|table| table.keys().cloned())
+            .collect()
     };
     for name in ["source", "uplink"] {
         for table in written[name].as_array().expect("an array") {
             for key in keys(table) {
-                assert!(examples.contains(&format!("{key} = ")), "{key} is not documented");
+                assert!(
+                    examples.contains(&format!("{key} = ")),
+                    "{key} is not documented"
+                );
             }
         }
     }
@@ -69,12 +80,24 @@ fn values_out_of_range_name_their_key() {
         ("[api]\ngrpc = \"0.0.0.0:50051\"", "api.grpc"),
         ("[api]\nmetrics = \"nowhere\"", "api.metrics"),
         ("[listen]\ntcp = []", "listen.tcp"),
-        ("[network]\nbootstrap = [\"192.0.2.1:4001\"]", "network.bootstrap"),
-        ("[readings]\nwatermark_delay = \"soon\"", "readings.watermark_delay"),
+        (
+            "[network]\nbootstrap = [\"192.0.2.1:4001\"]",
+            "network.bootstrap",
+        ),
+        (
+            "[readings]\nwatermark_delay = \"soon\"",
+            "readings.watermark_delay",
+        ),
         ("[[source]]\nkind = \"host\"\nname = \"a b\"", "source.name"),
-        ("[[source]]\nkind = \"host\"\nname = \"h\"\ninterval = \"1ms\"", "source.interval"),
+        (
+            "[[source]]\nkind = \"host\"\nname = \"h\"\ninterval = \"1ms\"",
+            "source.interval",
+        ),
         ("[[uplink]]\nid = \"a/b\"\nurl = \"file:x\"", "uplink.id"),
-        ("[[uplink]]\nid = \"a\"\nurl = \"file:x\"\nwindows = [\"1ms\"]", "uplink.windows"),
+        (
+            "[[uplink]]\nid = \"a\"\nurl = \"file:x\"\nwindows = [\"1ms\"]",
+            "uplink.windows",
+        ),
     ] {
         let refused = refusal(text);
         assert!(refused.starts_with(key), "{text}: {refused}");
@@ -89,5 +112,8 @@ fn relative_paths_start_at_the_file() {
 
     assert_eq!(configuration.data_dir, Path::new("/etc/fieldmesh/d"));
     assert_eq!(configuration.uplinks[0].url, "file:/etc/fieldmesh/out");
-    assert_eq!(configuration.network.machine_key_file, Path::new("/etc/fieldmesh/machine.key"));
+    assert_eq!(
+        configuration.network.machine_key_file,
+        Path::new("/etc/fieldmesh/machine.key")
+    );
 }
