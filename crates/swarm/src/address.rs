@@ -39,10 +39,10 @@ pub(crate) fn to_ours(address: &Multiaddr) -> Option<Address> {
 /// The socket that `/ip4/…/tcp/…` or `/ip6/…/tcp/…` names, and nothing else.
 pub(crate) fn to_socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut protocols = address.iter();
-    let ip: IpAddr = match protocols.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
+    let ip: IpAddr = match protocols.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        Some(_) | None => return None,
     };
     let Some(Protocol::Tcp(port)) = protocols.next() else {
         return None;

@@ -140,10 +140,7 @@ impl Admission {
         } else {
             noise.upgrade_inbound(stream, protocol).await
         }
-        .map_err(|error| match error {
-            noise::Error::Io(error) => io_failed(&error),
-            other => failed(other),
-        })?;
+        .map_err(noise_failed)?;
         let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
         *machine = Some(proved);
         let shown = exchange(&mut stream, &self.membership).await?;
@@ -204,6 +201,13 @@ fn is_refusal(endpoint: &ConnectedPoint, reason: &RefusalReason) -> bool {
 
 fn failed(error: impl ToString) -> RefusalReason {
     RefusalReason::Handshake(error.to_string())
+}
+
+fn noise_failed(error: noise::Error) -> RefusalReason {
+    if let noise::Error::Io(error) = &error {
+        return io_failed(error);
+    }
+    failed(error)
 }
 
 fn io_failed(error: &io::Error) -> RefusalReason {

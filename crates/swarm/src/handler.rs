@@ -390,6 +390,10 @@ impl ConnectionHandler for Handler {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "neither addresses nor protocols change, and inbound streams cannot fail"
+    )]
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Lanes, Lanes>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
@@ -404,7 +408,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::DialUpgradeError(error) => {
                 self.fail(Failure::Opening(error.error.to_string()));
             }
-            _ => {} // Neither addresses nor protocols change, and inbound streams cannot fail.
+            _ => {}
         }
     }
 }

@@ -91,6 +91,16 @@ impl Links {
         self.peers.contains_key(&machine)
     }
 
+    pub(crate) fn is_alone(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// The machines that there is a link to.
+    pub(crate) fn linked(&self) -> Vec<MachineId> {
+        let linked = self.peers.iter().filter(|(_, peer)| peer.link.is_some());
+        linked.map(|(machine, _)| *machine).collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.peers
             .values()

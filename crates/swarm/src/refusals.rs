@@ -1,9 +1,10 @@
 //! Who was refused and why: reported, counted, and logged without letting strangers fill the log.
 
-use std::future::{Future as _, pending, poll_fn};
+use std::future::pending;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use libp2p::Multiaddr;
 use model::MachineId;
 use tokio::sync::mpsc;
@@ -47,17 +48,16 @@ impl Refusals {
         let Some(refusal) = self.received.recv().await else {
             return pending().await;
         };
-        self.log(&refusal).await;
+        self.log(&refusal);
         refusal
     }
 
-    async fn log(&mut self, refusal: &Refusal) {
-        if let Some(quiet) = &mut self.quiet {
-            let is_over = poll_fn(|cx| std::task::Poll::Ready(quiet.as_mut().poll(cx).is_ready()));
-            if !is_over.await {
-                self.unlogged += 1;
-                return;
-            }
+    fn log(&mut self, refusal: &Refusal) {
+        if let Some(quiet) = &mut self.quiet
+            && quiet.as_mut().now_or_never().is_none()
+        {
+            self.unlogged += 1;
+            return;
         }
         let machine = refusal.machine.map(|machine| machine.to_string());
         tracing::info!(

@@ -215,6 +215,26 @@ impl Swarm {
         self.inner.behaviour_mut().links.release(machine);
     }
 
+    /// Releases every link, waits until what was queued is on its way, and stops.
+    ///
+    /// Takes three seconds at most, and that long only if a peer does not read.
+    pub async fn close(mut self) {
+        for machine in self.links().linked() {
+            self.release(machine);
+        }
+        let closing = async {
+            while !self.links().is_alone() {
+                self.inner.select_next_some().await;
+            }
+        };
+        if tokio::time::timeout(STOPPING_TIME_MAX, closing)
+            .await
+            .is_err()
+        {
+            tracing::debug!("a peer did not let its connection close in time");
+        }
+    }
+
     /// What was counted.
     #[must_use]
     pub const fn stats(&self) -> Stats {
@@ -291,6 +311,10 @@ impl Swarm {
         });
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the other events, and those to come, are of interest to libp2p only"
+    )]
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Links(event)) => self.on_link_event(event),
@@ -334,7 +358,7 @@ impl Swarm {
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "cannot accept connections for a moment");
             }
-            _ => {} // Of interest to libp2p only.
+            _ => {}
         }
     }
 
@@ -354,13 +378,11 @@ impl Swarm {
             LinkEvent::Drained(machine) => Event::Drained(machine),
             LinkEvent::RoundTrip(machine, time) => Event::RoundTrip(machine, time),
         };
-        let count = match event {
-            Event::LinkUp { .. } | Event::LinkDown(_) => Some(self.links().count()),
-            _ => None,
-        };
+        let is_change = matches!(event, Event::LinkUp { .. } | Event::LinkDown(_));
         self.events.push_back(event);
-        if let Some(count) = count {
-            self.bootstrap.on_links(count);
+        if is_change {
+            self.bootstrap
+                .on_links(self.inner.behaviour().links.count());
             self.start_dials();
         }
     }
@@ -402,13 +424,13 @@ impl Swarm {
     ) {
         tracing::debug!(?peer, %error, "dial failed");
         if let Some(address) = self.bootstrap.on_dial_ended(connection) {
-            match error {
-                DialError::LocalPeerId { .. } => self.bootstrap.forget(&address),
-                DialError::WrongPeerId { obtained, .. } => tracing::warn!(
+            if let DialError::LocalPeerId { .. } = error {
+                self.bootstrap.forget(&address);
+            } else if let DialError::WrongPeerId { obtained, .. } = error {
+                tracing::warn!(
                     %address, expected = ?peer, %obtained,
                     "another machine answers at a bootstrap address; correct its /p2p/ part"
-                ),
-                _ => {}
+                );
             }
         }
         let Some(machine) = peer.as_ref().and_then(machine_of) else {
@@ -471,15 +493,16 @@ fn dial_options(contact: &Contact) -> Option<DialOpts> {
     Some(options.build())
 }
 
-fn listen_error(address: Address, error: io::Error) -> ListenError {
-    match root_kind(&error) {
-        io::ErrorKind::AddrInUse => ListenError::Taken(address),
-        io::ErrorKind::AddrNotAvailable => ListenError::NoInterface(address),
-        io::ErrorKind::PermissionDenied => ListenError::NotPermitted(address),
-        _ => ListenError::Io {
-            address,
-            source: error,
-        },
+fn listen_error(address: Address, source: io::Error) -> ListenError {
+    let kind = root_kind(&source);
+    if kind == io::ErrorKind::AddrInUse {
+        ListenError::Taken(address)
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        ListenError::NoInterface(address)
+    } else if kind == io::ErrorKind::PermissionDenied {
+        ListenError::NotPermitted(address)
+    } else {
+        ListenError::Io { address, source }
     }
 }
 
@@ -494,5 +517,7 @@ fn root_kind(mut error: &io::Error) -> io::ErrorKind {
 /// Addresses of one machine that are dialled at a time.
 const DIAL_ADDRESSES_MAX: NonZeroU8 = NonZeroU8::new(8).expect("not zero");
 const _: () = assert!(Contact::ADDRESSES_MAX == 8);
+/// Source: what releasing and closing may take each.
+const STOPPING_TIME_MAX: Duration = Duration::from_secs(3);
 /// Streams of one connection that may be negotiating: ours are two.
 const NEGOTIATING_MAX: usize = 4;
