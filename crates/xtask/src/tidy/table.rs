@@ -1,0 +1,229 @@
+//! Which crate may import which: the table of the style guide, section 1, as data.
+
+/// What a crate is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No socket, file, clock, entropy or runtime: it can be simulated.
+    Pure,
+    /// One side effect.
+    Effect,
+    /// Composes the others, or helps developers.
+    Shell,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// The package.
+    pub(crate) name: &'static str,
+    /// What it is allowed.
+    pub(crate) kind: Kind,
+    /// Packages of ours that it may import.
+    pub(crate) may: &'static [&'static str],
+}
+
+/// The row of a package.
+pub(crate) fn row(name: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.name == name)
+}
+
+const fn pure(name: &'static str, may: &'static [&'static str]) -> Row {
+    Row {
+        name,
+        kind: Kind::Pure,
+        may,
+    }
+}
+
+const fn effect(name: &'static str, may: &'static [&'static str]) -> Row {
+    Row {
+        name,
+        kind: Kind::Effect,
+        may,
+    }
+}
+
+const fn shell(name: &'static str, may: &'static [&'static str]) -> Row {
+    Row {
+        name,
+        kind: Kind::Shell,
+        may,
+    }
+}
+
+const VOCABULARY: &[&str] = &["identity", "model", "statemachine"];
+
+/// Engine, handshake and below.
+const BELOW_EFFECTS: &[&str] = &[
+    "aggregate",
+    "command",
+    "election",
+    "engine",
+    "gossip",
+    "handshake",
+    "identity",
+    "model",
+    "overlay",
+    "proto",
+    "statemachine",
+    "wire",
+];
+
+const TABLE: &[Row] = &[
+    pure("proto", &[]),
+    pure("model", &[]),
+    pure("statemachine", &[]),
+    pure("identity", &["model"]),
+    pure("overlay", VOCABULARY),
+    pure("gossip", VOCABULARY),
+    pure("election", VOCABULARY),
+    pure("aggregate", VOCABULARY),
+    pure("command", VOCABULARY),
+    pure("handshake", &["identity"]),
+    pure(
+        "wire",
+        &[
+            "aggregate",
+            "command",
+            "election",
+            "gossip",
+            "identity",
+            "model",
+            "overlay",
+            "proto",
+            "statemachine",
+        ],
+    ),
+    pure(
+        "engine",
+        &[
+            "aggregate",
+            "command",
+            "election",
+            "gossip",
+            "handshake",
+            "identity",
+            "model",
+            "overlay",
+            "proto",
+            "statemachine",
+            "wire",
+        ],
+    ),
+    effect("transport", BELOW_EFFECTS),
+    effect("store", BELOW_EFFECTS),
+    effect("ingest", BELOW_EFFECTS),
+    effect("uplink", BELOW_EFFECTS),
+    effect("api", BELOW_EFFECTS),
+    effect(
+        "swarm",
+        &[
+            "aggregate",
+            "command",
+            "election",
+            "engine",
+            "gossip",
+            "handshake",
+            "identity",
+            "model",
+            "overlay",
+            "proto",
+            "statemachine",
+            "transport",
+            "wire",
+        ],
+    ),
+    pure("testkit", &["statemachine"]),
+    shell("sim", BELOW_EFFECTS),
+    shell(
+        "fieldmesh",
+        &[
+            "aggregate",
+            "api",
+            "command",
+            "election",
+            "engine",
+            "gossip",
+            "handshake",
+            "identity",
+            "ingest",
+            "model",
+            "overlay",
+            "proto",
+            "statemachine",
+            "store",
+            "swarm",
+            "transport",
+            "uplink",
+            "wire",
+        ],
+    ),
+    shell("testnet", &["fieldmesh", "proto"]),
+    shell(
+        "bench",
+        &[
+            "aggregate",
+            "api",
+            "command",
+            "election",
+            "engine",
+            "fieldmesh",
+            "gossip",
+            "handshake",
+            "identity",
+            "ingest",
+            "model",
+            "overlay",
+            "proto",
+            "sim",
+            "statemachine",
+            "store",
+            "swarm",
+            "testnet",
+            "transport",
+            "uplink",
+            "wire",
+        ],
+    ),
+    shell("xtask", &[]),
+];
+
+/// Crates by others that pure crates must not import, with what begins with these names and a
+/// hyphen: runtimes, sockets, files, entropy.
+pub(crate) const IMPURE: &[&str] = &[
+    "async",
+    "fjall",
+    "fs2",
+    "futures",
+    "getrandom",
+    "hyper",
+    "if-watch",
+    "libp2p",
+    "mio",
+    "notify",
+    "quinn",
+    "rand",
+    "redb",
+    "reqwest",
+    "rumqttc",
+    "rustix",
+    "sled",
+    "smol",
+    "snow",
+    "socket2",
+    "sysinfo",
+    "tempfile",
+    "tokio",
+    "tonic",
+];
+
+/// Exceptions: a pure crate, and what it may import all the same.
+pub(crate) const EXCEPTIONS: &[(&str, &str)] = &[
+    // The stubs, behind a feature that no pure crate enables.
+    ("proto", "tonic"),
+    ("proto", "tonic-prost"),
+    // A generator of numbers from a seed that is handed in; it has no entropy of its own.
+    ("statemachine", "rand_chacha"),
+    // The Noise protocol itself; entropy is handed in.
+    ("handshake", "snow"),
+];
