@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use engine::AckLevel;
 use model::{
-    Labels, Pattern, Quality, QualityLevel, QualityReason, SeriesDefinition, Timestamp, Value,
-    ValueType,
+    Labels, NewReading, Pattern, Quality, QualityLevel, QualityReason, SeriesDefinition, Timestamp,
+    Value, ValueType,
 };
 use proto::v1 as pb;
 use tonic::Status;
@@ -34,8 +34,13 @@ pub(crate) fn timestamp(
     }
 }
 
-/// Writes a time.
-pub(crate) fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
+/// Writes a time as the services take it.
+///
+/// # Panics
+///
+/// Never: the nanoseconds of a second fit.
+#[must_use]
+pub fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
     let nanos = time.as_nanos().rem_euclid(1_000_000_000);
     prost_types::Timestamp {
         seconds: time.as_nanos().div_euclid(1_000_000_000),
@@ -75,7 +80,7 @@ fn to_value(value: Value) -> Option<pb::Value> {
     Some(pb::Value { kind: Some(kind) })
 }
 
-/// The type of a value as the schema numbers it, the same numbers as in blocks.
+/// Reads a type; `None` for none.
 pub(crate) fn value_type(raw: pb::ValueType) -> Option<ValueType> {
     match raw {
         pb::ValueType::Unspecified => None,
@@ -106,6 +111,13 @@ pub(crate) fn quality(raw: pb::Quality) -> Option<Quality> {
         .into_iter()
         .find(|reason| to_reason(*reason) as i32 == raw.reason)?;
     Some(Quality { level, reason })
+}
+
+fn to_quality(quality: Quality) -> pb::Quality {
+    pb::Quality {
+        level: to_level(quality.level).into(),
+        reason: to_reason(quality.reason).into(),
+    }
 }
 
 const fn to_level(level: QualityLevel) -> pb::quality::Level {
@@ -165,6 +177,26 @@ pub(crate) fn to_acknowledge(level: AckLevel) -> pb::Acknowledge {
     }
 }
 
+/// Writes a reading as `Publish` takes it.
+#[must_use]
+pub fn to_new_reading(reading: NewReading) -> pb::NewReading {
+    let SeriesDefinition {
+        name,
+        unit,
+        value_type,
+        labels,
+    } = &*reading.series;
+    pb::NewReading {
+        series: name.as_str().to_owned(),
+        unit: unit.as_str().to_owned(),
+        labels: to_labels(labels),
+        time: Some(to_timestamp(reading.time)),
+        value: to_value(reading.value),
+        quality: Some(to_quality(reading.quality)),
+        value_type: to_value_type(*value_type).into(),
+    }
+}
+
 /// Writes a held reading.
 pub(crate) fn to_reading(held: HeldReading) -> pb::Reading {
     let SeriesDefinition {
@@ -179,10 +211,7 @@ pub(crate) fn to_reading(held: HeldReading) -> pb::Reading {
         time: Some(to_timestamp(held.time)),
         received_time: Some(to_timestamp(held.received)),
         value: to_value(held.value),
-        quality: Some(pb::Quality {
-            level: to_level(held.quality.level).into(),
-            reason: to_reason(held.quality.reason).into(),
-        }),
+        quality: Some(to_quality(held.quality)),
         log_epoch: held.epoch.to_string(),
         sequence: held.sequence,
         index: held.index,

@@ -48,20 +48,16 @@ impl From<Refusal> for Status {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the enum is non-exhaustive: an error of a newer engine is internal"
-)]
 const fn publish_code(error: &PublishError) -> Code {
     match error {
         PublishError::NotPermitted => Code::PermissionDenied,
-        PublishError::TooLarge { .. } => Code::InvalidArgument,
+        PublishError::TooLarge { .. } | PublishError::WrongType { .. } => Code::InvalidArgument,
         PublishError::TooManySeries { .. } | PublishError::Busy | PublishError::NotPersisted => {
             Code::ResourceExhausted
         }
         PublishError::TooManyReplicas { .. } => Code::FailedPrecondition,
         PublishError::Stopping => Code::Unavailable,
-        _ => Code::Internal,
+        _ => Code::Internal, // What a newer engine refuses.
     }
 }
 

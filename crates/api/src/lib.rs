@@ -21,6 +21,7 @@ mod readings;
 mod server;
 
 pub use backend::{Backend, Batch, HeldReading, Origin, Query, ReadingStream, SeriesEntry};
+pub use convert::{to_new_reading, to_timestamp};
 pub use error::{ListenError, Refusal, ServeError};
 pub use feed::Feed;
 pub use listen::Listeners;

@@ -71,12 +71,13 @@ impl Listeners {
 
 /// Binds an address; the error says whether it is taken.
 async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            ErrorKind::AddrInUse => ListenError::Taken(address),
-            _ => ListenError::Address { address, source },
-        })
+    TcpListener::bind(address).await.map_err(|source| {
+        if source.kind() == ErrorKind::AddrInUse {
+            ListenError::Taken(address)
+        } else {
+            ListenError::Address { address, source }
+        }
+    })
 }
 
 /// Binds beside the path, restricts the file, then moves it into place, so that there is no moment

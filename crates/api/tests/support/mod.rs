@@ -1,0 +1,364 @@
+//! A node in memory, and a server in front of it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::{
+    Backend, Batch, Feed, HeldReading, Listeners, Origin, Query, ReadingStream, Refusal,
+    SeriesEntry,
+};
+use engine::Published;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use model::{
+    Epoch, MachineId, Pattern, Quality, SeriesDefinition, Timestamp, Unit, Value, ValueType,
+};
+use proto::v1::mesh_client::MeshClient;
+use proto::v1::readings_client::ReadingsClient;
+use proto::v1::{self as pb};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+
+/// What the clock of [`Memory`] says.
+pub(crate) const NOW: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+
+pub(crate) fn machine() -> MachineId {
+    MachineId::from_bytes([7; 32])
+}
+
+/// Readings of one series, one a second from the epoch on, each with the second as its value.
+pub(crate) fn series(name: &str, count: u32) -> Vec<HeldReading> {
+    let origin = Arc::new(Origin::new(machine(), "machine-1".to_owned()));
+    let series = Arc::new(SeriesDefinition {
+        name: name.parse().expect("a name"),
+        unit: "Cel".parse::<Unit>().expect("a unit"),
+        value_type: ValueType::I64,
+        labels: model::Labels::default(),
+    });
+    let each = (0..count).map(|second| HeldReading {
+        origin: Arc::clone(&origin),
+        series: Arc::clone(&series),
+        time: Timestamp::from_nanos(i64::from(second) * 1_000_000_000),
+        received: Timestamp::from_nanos((i64::from(second) + 100) * 1_000_000_000),
+        value: Value::I64(second.into()),
+        quality: Quality::GOOD,
+        epoch: Epoch {
+            counter: 2,
+            tag: 0xabcd,
+        },
+        sequence: 7,
+        index: second,
+    });
+    each.collect()
+}
+
+pub(crate) fn reading(series: &str, kind: Option<pb::value::Kind>) -> pb::NewReading {
+    pb::NewReading {
+        series: series.to_owned(),
+        value: kind.map(|kind| pb::Value { kind: Some(kind) }),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn request(readings: Vec<pb::NewReading>) -> pb::PublishRequest {
+    pb::PublishRequest {
+        readings,
+        ..Default::default()
+    }
+}
+
+/// A node in memory.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) feed: Feed,
+    /// Publishing takes a while.
+    pub(crate) slow: AtomicBool,
+    /// Most batches that were being published at once.
+    pub(crate) in_flight_most: AtomicUsize,
+    in_flight: AtomicUsize,
+    batches: Mutex<Vec<Batch>>,
+    held: Mutex<Vec<Vec<HeldReading>>>,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn batches(&self) -> Vec<Batch> {
+        self.batches.lock().expect("unpoisoned").clone()
+    }
+
+    /// Holds the readings of one series.
+    pub(crate) fn hold(&self, readings: Vec<HeldReading>) {
+        self.held.lock().expect("unpoisoned").push(readings);
+    }
+
+    /// Refuses what is asked from now on.
+    pub(crate) fn refuse(&self, refusal: Option<Refusal>) {
+        *self.refusal.lock().expect("unpoisoned") = refusal;
+    }
+
+    fn store(&self, batch: Batch) -> Result<Published, Refusal> {
+        if let Some(refusal) = self.refusal.lock().expect("unpoisoned").clone() {
+            return Err(refusal);
+        }
+        let mut batches = self.batches.lock().expect("unpoisoned");
+        let repeated = batch.publisher.is_some()
+            && batches
+                .iter()
+                .any(|stored| stored.publisher == batch.publisher);
+        let readings = if repeated { 0 } else { batch.readings.len() };
+        if !repeated {
+            batches.push(batch);
+        }
+        Ok(Published { readings, repeated })
+    }
+
+    fn found(&self, pattern: &Pattern) -> Vec<Vec<HeldReading>> {
+        let held = self.held.lock().expect("unpoisoned");
+        let fits = |of: &&Vec<HeldReading>| of[0].origin.fits(pattern, &of[0].series);
+        held.iter().filter(fits).cloned().collect()
+    }
+}
+
+/// The memory as a backend.
+struct Face(Arc<Memory>);
+
+impl Backend for Face {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn publish(&self, batch: Batch) -> BoxFuture<'static, Result<Published, Refusal>> {
+        let memory = Arc::clone(&self.0);
+        async move {
+            let now = memory.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+            memory.in_flight_most.fetch_max(now, Ordering::Relaxed);
+            if memory.slow.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            memory.in_flight.fetch_sub(1, Ordering::Relaxed);
+            memory.store(batch)
+        }
+        .boxed()
+    }
+
+    fn latest(&self, pattern: Pattern) -> ReadingStream {
+        let found = self.0.found(&pattern);
+        let latest = found
+            .into_iter()
+            .map(|mut of| Ok(vec![of.pop().expect("readings")]));
+        stream::iter(latest.collect::<Vec<_>>()).boxed()
+    }
+
+    fn query(&self, query: Query) -> ReadingStream {
+        let found = self.0.found(&query.pattern).into_iter().map(|of| {
+            let covered = of.into_iter().filter(|held| query.covers(held.time));
+            Ok(covered.collect())
+        });
+        let refusal = self.0.refusal.lock().expect("unpoisoned").clone().map(Err);
+        stream::iter(found.chain(refusal).collect::<Vec<_>>()).boxed()
+    }
+
+    fn watch(&self, pattern: Pattern, since: Option<Timestamp>) -> ReadingStream {
+        let live = match self.0.feed.watch(pattern.clone()) {
+            Ok(live) => live,
+            Err(refusal) => return stream::iter([Err(refusal)]).boxed(),
+        };
+        let Some(from) = since else { return live };
+        let to = Timestamp::MAX;
+        self.query(Query { pattern, from, to }).chain(live).boxed()
+    }
+
+    fn series(
+        &self,
+        pattern: Option<Pattern>,
+    ) -> BoxFuture<'static, Result<Vec<SeriesEntry>, Refusal>> {
+        let pattern = pattern.unwrap_or_else(|| "**".parse().expect("a pattern"));
+        let entries = self.0.found(&pattern).into_iter().map(|of| SeriesEntry {
+            origin: Arc::clone(&of[0].origin),
+            series: Arc::clone(&of[0].series),
+            epoch: of[0].epoch,
+        });
+        futures::future::ready(Ok(entries.collect())).boxed()
+    }
+
+    fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>> {
+        let status = pb::GetStatusResponse {
+            name: "machine-1".to_owned(),
+            ..Default::default()
+        };
+        futures::future::ready(Ok(status)).boxed()
+    }
+
+    fn topology(&self) -> BoxFuture<'static, Result<pb::GetTopologyResponse, Refusal>> {
+        let topology = pb::GetTopologyResponse {
+            links: vec![pb::Link::default()],
+            ..Default::default()
+        };
+        futures::future::ready(Ok(topology)).boxed()
+    }
+
+    fn relays(&self) -> BoxFuture<'static, Result<pb::ListRelaysResponse, Refusal>> {
+        let relay = pb::Relay {
+            uplink: "cloud".to_owned(),
+            ..Default::default()
+        };
+        let relays = pb::ListRelaysResponse {
+            relays: vec![relay],
+        };
+        futures::future::ready(Ok(relays)).boxed()
+    }
+}
+
+/// The names of the services, by one version of reflection.
+macro_rules! reflected {
+    ($channel:expr, $version:ident) => {{
+        use reflection::server_reflection_request::MessageRequest;
+        use reflection::server_reflection_response::MessageResponse;
+        use tonic_reflection::pb::$version as reflection;
+        let request = reflection::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let answer = reflection::server_reflection_client::ServerReflectionClient::new($channel)
+            .server_reflection_info(stream::iter([request]))
+            .await;
+        let answer = first(answer.expect("answered")).await;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+            panic!("no list: {answer:?}");
+        };
+        list.service
+            .into_iter()
+            .map(|service| service.name)
+            .collect()
+    }};
+}
+
+/// A server in front of a [`Memory`], ended when dropped.
+pub(crate) struct Running {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) ready: watch::Sender<bool>,
+    channel: Option<Channel>,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinSet<Result<(), api::ServeError>>,
+}
+
+impl Running {
+    pub(crate) async fn start() -> Self {
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = Listeners::bind(&[loopback], None).await.expect("bound");
+        let address = listeners.addresses()[0];
+        let mut running = Self::serve(listeners, Memory::new());
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        running.channel = Some(endpoint.connect().await.expect("connected"));
+        running
+    }
+
+    pub(crate) fn serve(listeners: Listeners, memory: Arc<Memory>) -> Self {
+        let (ready, readiness) = watch::channel(false);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let backend: Arc<dyn Backend> = Arc::new(Face(Arc::clone(&memory)));
+        let mut server = JoinSet::new();
+        server.spawn(api::serve(listeners, backend, readiness, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            memory,
+            ready,
+            channel: None,
+            stop: Some(stop),
+            server,
+        }
+    }
+
+    /// Tells the server to stop; the future is ready when it has.
+    pub(crate) fn stop(&mut self) -> impl Future<Output = Result<(), api::ServeError>> {
+        drop(self.stop.take());
+        self.channel = None; // An idle connection would use up the grace.
+        async {
+            self.server
+                .join_next()
+                .await
+                .expect("a server")
+                .expect("no panic")
+        }
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel.clone().expect("connected")
+    }
+
+    pub(crate) fn readings(&self) -> ReadingsClient<Channel> {
+        ReadingsClient::new(self.channel())
+    }
+
+    pub(crate) fn mesh(&self) -> MeshClient<Channel> {
+        MeshClient::new(self.channel())
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        requests: impl IntoIterator<Item = pb::PublishRequest>,
+    ) -> Result<Vec<pb::PublishResponse>, Status> {
+        let requests: Vec<_> = requests.into_iter().collect();
+        let answer = self.readings().publish(stream::iter(requests)).await?;
+        answer.into_inner().try_collect().await
+    }
+
+    pub(crate) async fn query(
+        &self,
+        request: pb::QueryRequest,
+    ) -> Result<Vec<pb::Reading>, Status> {
+        let answer = self.readings().query(request).await?;
+        let parts: Vec<_> = answer.into_inner().try_collect().await?;
+        Ok(parts.into_iter().flat_map(|part| part.readings).collect())
+    }
+
+    pub(crate) async fn latest(&self, pattern: &str) -> Result<Vec<pb::Reading>, Status> {
+        let pattern = pattern.to_owned();
+        let answer = self
+            .readings()
+            .latest(pb::LatestRequest { pattern })
+            .await?;
+        let parts: Vec<_> = answer.into_inner().try_collect().await?;
+        Ok(parts.into_iter().flat_map(|part| part.readings).collect())
+    }
+
+    /// Waits until the health of a service is this.
+    pub(crate) async fn health_becomes(&self, service: &str, expected: ServingStatus) {
+        use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+        let service = service.to_owned();
+        let answer = HealthClient::new(self.channel())
+            .watch(HealthCheckRequest { service })
+            .await;
+        let mut statuses = answer.expect("a known service").into_inner();
+        while let Some(status) = statuses.message().await.expect("open") {
+            if status.status() == expected {
+                return;
+            }
+        }
+        panic!("the server stopped before");
+    }
+
+    pub(crate) async fn reflected_v1(&self) -> Vec<String> {
+        reflected!(self.channel(), v1)
+    }
+
+    pub(crate) async fn reflected_v1alpha(&self) -> Vec<String> {
+        reflected!(self.channel(), v1alpha)
+    }
+}
+
+async fn first<T>(answer: tonic::Response<tonic::Streaming<T>>) -> T {
+    let mut answers = answer.into_inner();
+    answers.message().await.expect("open").expect("an answer")
+}

@@ -1,0 +1,87 @@
+//! The command line: `fieldmesh SUBCOMMAND`.
+//!
+//! [`main`] reads the arguments, does what they say and returns the exit code: 0 done, 1 failed,
+//! 2 usage, 3 unreachable, 4 refused. Commands that ask a node go over gRPC like any program;
+//! those that make or check files never do.
+//!
+//! # Not here
+//!
+//! Running a node (`run`), key files (`keys`), configuration (`config`).
+
+mod args;
+mod client;
+mod failure;
+mod local;
+mod mesh;
+mod publish;
+mod readings;
+mod render;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::{
+    Ack, AdmitArgs, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, InitArgs,
+    LatestArgs, NetworkCommand, NodeArgs, OperatorArgs, Output, PublishArgs, QueryArgs, RunArgs,
+    SeriesArgs, Time, ValueKind, WatchArgs,
+};
+use failure::{Failure, Kind};
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // Nowhere is left to complain.
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage as u8));
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if failure.code() != 0 {
+                let _ = writeln!(io::stderr(), "fieldmesh: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let (output, out) = (cli.output, &mut io::stdout());
+    match cli.command {
+        Command::Network(NetworkCommand::Create(args)) => local::create(&args, output, out),
+        Command::Network(NetworkCommand::Admit(args)) => local::admit(args, output, out),
+        Command::Network(NetworkCommand::Show(args)) => local::show(&args, output, out),
+        Command::Init(args) => local::init(&args, output, out),
+        Command::Run(args) => Ok(crate::run::run(&args.config)?),
+        Command::Status(args) => ask(mesh::status(args, output, out)),
+        Command::Peers(args) => ask(mesh::peers(args, output, out)),
+        Command::Topology(args) => ask(mesh::topology(args, output, out)),
+        Command::Relays(args) => ask(mesh::relays(args, output, out)),
+        Command::Uplink(args) => ask(mesh::uplink(args, output, out)),
+        Command::Series(args) => ask(readings::series(args, output, out)),
+        Command::Publish(args) => ask(publish::publish(args, output, out)),
+        Command::Latest(args) => ask(readings::latest(args, output, out)),
+        Command::Query(args) => ask(readings::query(args, output, out)),
+        Command::Watch(args) => ask(readings::watch(args, output, out)),
+        Command::Config(ConfigCommand::Default) => local::print_default(out),
+        Command::Config(ConfigCommand::Check(args)) => local::check(&args, out),
+        Command::Completions(args) => local::completions(&args, out),
+    }
+}
+
+/// Runs a command that asks a node.
+fn ask(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(command)
+}
