@@ -14,7 +14,11 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            runtime.shutdown_background(); // A machine's read of its orders never ends by itself.
+            result
+        }
         Err(error) => Err(error.into()),
     };
     match result {
