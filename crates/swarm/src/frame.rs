@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Pong = 2,
     /// This connection is the link (see `links`); no bytes follow.
     Accept = 3,
+    /// Nothing more comes on this stream; no bytes follow.
+    End = 4,
 }
 
 /// Why a stream is of no use any more.
@@ -94,6 +96,7 @@ fn parse_header(header: [u8; HEADER_BYTES]) -> Result<(Kind, BytesMut, usize), S
         1 => (Kind::Ping, PING_BYTES),
         2 => (Kind::Pong, PING_BYTES),
         3 => (Kind::Accept, 0),
+        4 => (Kind::End, 0),
         unknown => return Err(StreamError::Kind(unknown)),
     };
     if length > limit {

@@ -1,7 +1,11 @@
 //! One connection: its two streams, what is queued for it, and whether it is alive.
 //!
-//! The dialler opens both streams, once. Nothing but the acceptance, pings and their answers is
-//! added to the application's frames, and all of it goes on the live stream.
+//! The dialler opens both streams, once. Nothing but the acceptance, pings and their answers, all on
+//! the live stream, and the end of each stream is added to the application's frames.
+//!
+//! A link that is released says on both streams that it ends, and the other side closes the
+//! connection when it has read this. Whoever closed first would lose what it had sent last: a
+//! socket that is closed answers with a reset, which takes unread bytes with it.
 //!
 //! # Not here
 //!
@@ -34,7 +38,7 @@ pub(crate) enum Order {
     Accept,
     /// Find out soon whether the other side is still there.
     Probe,
-    /// Send what is queued, then say [`Report::Finished`].
+    /// Send what is queued, and let the other side close.
     Finish,
 }
 
@@ -51,7 +55,7 @@ pub(crate) enum Report {
     Drained,
     /// A ping was answered.
     RoundTrip(Duration),
-    /// All that was queued is on its way, or there was no more time for it.
+    /// The other side had time enough to close after [`Order::Finish`], or has finished as well.
     Finished,
     /// The connection is of no use any more.
     Failed(Failure),
@@ -62,6 +66,8 @@ pub(crate) enum Report {
 pub(crate) enum Failure {
     #[error("the other side has gone silent")]
     Silent,
+    #[error("released by the other side")]
+    Released,
     #[error("did not become the link in time")]
     NotAccepted,
     #[error("a stream could not be opened: {0}")]
@@ -105,7 +111,7 @@ enum Phase {
     /// It is being decided whether this connection is the link.
     Open,
     Linked,
-    /// What is queued is sent, then the connection ends.
+    /// What is queued is sent and nothing more is taken; the other side closes.
     Finishing,
     /// The connection ends.
     Done,
@@ -115,6 +121,9 @@ struct Channel {
     stream: Stream,
     reader: FrameReader,
     writer: FrameWriter,
+    /// Whether the last frame has been read, or staged.
+    is_read: bool,
+    is_written: bool,
 }
 
 impl Handler {
@@ -159,6 +168,8 @@ impl Handler {
             stream,
             reader: FrameReader::default(),
             writer: FrameWriter::default(),
+            is_read: false,
+            is_written: false,
         });
         if self.live.is_some() && self.bulk.is_some() && self.phase == Phase::Opening {
             self.phase = Phase::Open;
@@ -184,7 +195,12 @@ impl Handler {
                 Poll::Ready(Beat::Silent) => self.fail(Failure::Silent),
                 Poll::Pending => {}
             },
-            Phase::Finishing | Phase::Done => {}
+            Phase::Finishing => {
+                if self.deadline.as_mut().poll(cx).is_ready() {
+                    self.finish();
+                }
+            }
+            Phase::Done => {}
         }
     }
 
@@ -193,37 +209,20 @@ impl Handler {
             return Ok(());
         }
         self.outbox.wake_on_push(cx);
+        let is_last = self.phase == Phase::Finishing;
         if let Some(live) = &mut self.live {
             if let Some(pong) = self.pong.take() {
                 live.writer.stage(Kind::Pong, &pong);
             }
-            live.write_all(cx, &self.outbox, Lane::Live)?;
+            live.write_all(cx, &self.outbox, Lane::Live, is_last)?;
         }
         if let Some(bulk) = &mut self.bulk {
-            bulk.write_all(cx, &self.outbox, Lane::Bulk)?;
+            bulk.write_all(cx, &self.outbox, Lane::Bulk, is_last)?;
         }
         if self.outbox.take_drained() {
             self.reports.push_back(Report::Drained);
         }
         Ok(())
-    }
-
-    /// Ends the connection when all is sent, or it is too late for it.
-    fn poll_finished(&mut self, cx: &mut Context<'_>) {
-        if self.phase != Phase::Finishing {
-            return;
-        }
-        let is_late = self.deadline.as_mut().poll(cx).is_ready();
-        let is_idle = |channel: &Option<Channel>| {
-            channel
-                .as_ref()
-                .is_none_or(|channel| channel.writer.is_idle())
-        };
-        let is_sent = self.outbox.is_empty() && is_idle(&self.live) && is_idle(&self.bulk);
-        if is_late || is_sent {
-            self.phase = Phase::Done;
-            self.reports.push_back(Report::Finished);
-        }
     }
 
     /// Reads until there is something to report. Live comes first, but cannot starve bulk.
@@ -245,10 +244,9 @@ impl Handler {
 
     /// Whether there was a frame.
     fn poll_read_live(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
-        if self.phase != Phase::Open && self.phase != Phase::Linked {
-            return Ok(false);
-        }
-        let Some(live) = &mut self.live else {
+        let is_read = matches!(self.phase, Phase::Open | Phase::Linked | Phase::Finishing);
+        let live = self.live.as_mut().filter(|live| is_read && !live.is_read);
+        let Some(live) = live else {
             return Ok(false);
         };
         let Poll::Ready(frame) = live.reader.poll(cx, &mut live.stream) else {
@@ -271,6 +269,11 @@ impl Handler {
                     self.reports.push_back(Report::RoundTrip(round_trip));
                 }
             }
+            (Kind::End, Phase::Linked | Phase::Finishing) => {
+                live.is_read = true;
+                self.on_end();
+            }
+            (Kind::Data | Kind::Ping | Kind::Pong, Phase::Finishing) => {}
             _ => self.fail(Failure::Protocol("a frame out of turn")),
         }
         Ok(true)
@@ -278,7 +281,9 @@ impl Handler {
 
     /// Whether there was a frame. Nothing is read before this connection is the link.
     fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
-        let Some(bulk) = self.bulk.as_mut().filter(|_| self.phase == Phase::Linked) else {
+        let is_read = matches!(self.phase, Phase::Linked | Phase::Finishing);
+        let bulk = self.bulk.as_mut().filter(|bulk| is_read && !bulk.is_read);
+        let Some(bulk) = bulk else {
             return Ok(false);
         };
         let Poll::Ready(frame) = bulk.reader.poll(cx, &mut bulk.stream) else {
@@ -287,28 +292,56 @@ impl Handler {
         let (kind, bytes) = frame?;
         self.pulse.on_heard();
         match kind {
+            Kind::Data if self.phase == Phase::Finishing => {}
             Kind::Data => self.reports.push_back(Report::Received(bytes)),
+            Kind::End => {
+                bulk.is_read = true;
+                self.on_end();
+            }
             Kind::Ping | Kind::Pong | Kind::Accept => {
                 self.fail(Failure::Protocol("a frame on the wrong lane"));
             }
         }
         Ok(true)
     }
+
+    /// The other side has said on one stream that it ends.
+    fn on_end(&mut self) {
+        let is_read = |channel: &Option<Channel>| channel.as_ref().is_some_and(|c| c.is_read);
+        if !is_read(&self.live) || !is_read(&self.bulk) {
+            return;
+        }
+        if self.phase == Phase::Finishing {
+            self.finish();
+        } else {
+            self.fail(Failure::Released);
+        }
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Done;
+        self.reports.push_back(Report::Finished);
+    }
 }
 
 impl Channel {
-    /// Writes what is staged and queued, as far as it goes.
+    /// Writes what is staged and queued, as far as it goes, and the end if nothing follows.
     fn write_all(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &Outbox,
         lane: Lane,
+        is_last: bool,
     ) -> Result<(), StreamError> {
         loop {
             while self.writer.has_room()
                 && let Some(frame) = outbox.pop(lane)
             {
                 self.writer.stage(Kind::Data, &frame);
+            }
+            if is_last && !self.is_written && self.writer.has_room() {
+                self.writer.stage(Kind::End, &[]);
+                self.is_written = true;
             }
             if self.writer.is_idle() {
                 return Ok(());
@@ -355,19 +388,10 @@ impl ConnectionHandler for Handler {
         if let Err(error) = polled {
             self.fail(error.into());
         }
-        self.poll_finished(cx);
         match self.reports.pop_front() {
             Some(report) => Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report)),
             None => Poll::Pending,
         }
-    }
-
-    /// Hands over what arrived before the other side closed.
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Report>> {
-        if self.reports.is_empty() && self.poll_read(cx).is_err() {
-            self.phase = Phase::Done;
-        }
-        Poll::Ready(self.reports.pop_front())
     }
 
     fn on_behaviour_event(&mut self, order: Order) {
@@ -464,7 +488,7 @@ const DECISION_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long an old link has to prove that it is alive when a new connection is there.
 /// Source: guess, above two retransmissions in a local network.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
-/// How long what is queued may take when a link is released. Source: guess.
+/// How long the other side may take to read what is left and to close. Source: guess.
 const FINISHING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Live frames that may be read in a row. Source: guess.
 const LIVE_RUN_MAX: u8 = 16;

@@ -210,14 +210,14 @@ impl Swarm {
         sending
     }
 
-    /// Closes the link when what is queued has been sent, a second later at most.
+    /// Closes the link when the other side has read what is queued, a second later at most.
     pub fn release(&mut self, machine: MachineId) {
         self.inner.behaviour_mut().links.release(machine);
     }
 
-    /// Releases every link, waits until what was queued is on its way, and stops.
+    /// Releases every link, waits until the other sides have read what was queued, and stops.
     ///
-    /// Takes three seconds at most, and that long only if a peer does not read.
+    /// Takes three seconds at most, and that long only if one of them does not read.
     pub async fn close(mut self) {
         for machine in self.links().linked() {
             self.release(machine);
