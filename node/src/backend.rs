@@ -46,7 +46,12 @@ impl NodeBackend {
         view: Arc<View>,
         feed: Arc<api::Feed>,
     ) -> Self {
-        Self { requests, store, view, feed }
+        Self {
+            requests,
+            store,
+            view,
+            feed,
+        }
     }
 
     /// Asks the loop and waits for its answer.
@@ -55,7 +60,10 @@ impl NodeBackend {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).await.map_err(|_| Refusal::Stopping)?;
+        self.requests
+            .send(request(answer))
+            .await
+            .map_err(|_| Refusal::Stopping)?;
         answered.await.map_err(|_| Refusal::Stopping)
     }
 
@@ -147,13 +155,13 @@ impl Backend for NodeBackend {
         });
         let live = live.map_ok(move |mut readings| {
             if let Ok(seen) = seen.lock() {
-                readings.retain(|reading| {
-                    reading.time >= since && !seen.contains(&block_of(reading))
-                });
+                readings
+                    .retain(|reading| reading.time >= since && !seen.contains(&block_of(reading)));
             }
             readings
         });
-        held.chain(live.try_filter(|readings| future::ready(!readings.is_empty()))).boxed()
+        held.chain(live.try_filter(|readings| future::ready(!readings.is_empty())))
+            .boxed()
     }
 
     fn series(
@@ -198,13 +206,20 @@ fn newest_of_series(readings: Vec<HeldReading>) -> Vec<HeldReading> {
 }
 
 fn selection_of(definitions: &Definitions) -> Selection {
-    let numbers = |(log, series): (&LogId, &BTreeMap<_, _>)| (*log, series.keys().copied().collect());
+    let numbers =
+        |(log, series): (&LogId, &BTreeMap<_, _>)| (*log, series.keys().copied().collect());
     definitions.iter().map(numbers).collect()
 }
 
 fn block_of(reading: &HeldReading) -> BlockId {
-    let log = LogId { machine: reading.origin.machine(), epoch: reading.epoch };
-    BlockId { log, sequence: reading.sequence }
+    let log = LogId {
+        machine: reading.origin.machine(),
+        epoch: reading.epoch,
+    };
+    BlockId {
+        log,
+        sequence: reading.sequence,
+    }
 }
 
 /// Most readings in one part of an answer. Source: guess.

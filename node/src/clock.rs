@@ -14,9 +14,14 @@ pub struct Monotonic {
 impl Monotonic {
     /// Starts at zero, now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the only monotonic clock of the process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only monotonic clock of the process"
+    )]
     pub fn start() -> Self {
-        Self { started: tokio::time::Instant::now() }
+        Self {
+            started: tokio::time::Instant::now(),
+        }
     }
 
     /// The time now.
@@ -40,7 +45,10 @@ impl Monotonic {
 
 /// Wall-clock time now.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the only wall clock of the process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only wall clock of the process"
+)]
 pub fn wall_time() -> Timestamp {
     let nanos = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),

@@ -135,9 +135,17 @@ pub fn network_create(dir: &Path) -> Result<NetworkId, KeyError> {
             return Err(KeyError::Exists { path: path.clone() });
         }
     }
-    write_new(&files[0], FileKind::OperatorKey, &file::write_operator_key(&operator))?;
+    write_new(
+        &files[0],
+        FileKind::OperatorKey,
+        &file::write_operator_key(&operator),
+    )?;
     write_new(&files[1], FileKind::Operator, &file::write_operator(&trust))?;
-    write_new(&files[2], FileKind::NetworkKey, &file::write_network_key(&network_key))?;
+    write_new(
+        &files[2],
+        FileKind::NetworkKey,
+        &file::write_network_key(&network_key),
+    )?;
     Ok(trust.network())
 }
 
@@ -222,9 +230,21 @@ pub fn load(files: &NetworkSettings) -> Result<LoadedKeys, KeyError> {
     let (found, own) = (membership.grant().machine, keypair.machine());
     if found != own {
         let (path, key) = (path.clone(), key_path.clone());
-        return Err(KeyError::OtherMachine { path, found, key, own });
+        return Err(KeyError::OtherMachine {
+            path,
+            found,
+            key,
+            own,
+        });
     }
-    Ok(LoadedKeys { identity: NodeIdentity { keypair, membership, trust }, network_key })
+    Ok(LoadedKeys {
+        identity: NodeIdentity {
+            keypair,
+            membership,
+            trust,
+        },
+        network_key,
+    })
 }
 
 /// Draws 32 bytes of the operating system's entropy: the only source of keys and seeds.
@@ -244,15 +264,19 @@ fn create_dir(dir: &Path) -> Result<(), KeyError> {
 
 fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
     let mode = if kind.is_secret() { 0o600 } else { 0o644 };
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path);
     match file {
         Ok(mut file) => file
             .write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(io_error("write", path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(KeyError::Exists { path: path.to_owned() })
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(KeyError::Exists {
+            path: path.to_owned(),
+        }),
         Err(error) => Err(io_error("create", path)(error)),
     }
 }
@@ -263,18 +287,30 @@ fn read_file(path: &Path, kind: FileKind) -> Result<zeroize::Zeroizing<String>, 
     if kind.is_secret() {
         let mode = metadata.mode() & 0o777;
         if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+            return Err(KeyError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
         }
         let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
         if owner != user {
-            return Err(KeyError::Owner { path: path.to_owned(), owner, user });
+            return Err(KeyError::Owner {
+                path: path.to_owned(),
+                owner,
+                user,
+            });
         }
     }
-    fs::read_to_string(path).map(zeroize::Zeroizing::new).map_err(io_error("read", path))
+    fs::read_to_string(path)
+        .map(zeroize::Zeroizing::new)
+        .map_err(io_error("read", path))
 }
 
 fn content<T>(path: &Path, read: Result<T, FileError>) -> Result<T, KeyError> {
-    read.map_err(|source| KeyError::Content { path: path.to_owned(), source })
+    read.map_err(|source| KeyError::Content {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
@@ -322,7 +358,10 @@ mod tests {
         let keys = load(&machine_in(dir.path())).expect("keys that belong together");
 
         assert_eq!(keys.identity.membership.grant().name, "press-1");
-        assert_eq!(keys.identity.membership.grant().machine, keys.identity.keypair.machine());
+        assert_eq!(
+            keys.identity.membership.grant().machine,
+            keys.identity.keypair.machine()
+        );
     }
 
     #[test]
@@ -343,8 +382,10 @@ mod tests {
 
     #[test]
     fn a_membership_of_another_network_or_machine_is_refused() {
-        let (own, other) =
-            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (own, other) = (
+            tempfile::tempdir().expect("a directory"),
+            tempfile::tempdir().expect("a directory"),
+        );
         let mut files = machine_in(own.path());
         let others = machine_in(other.path());
 
@@ -361,7 +402,10 @@ mod tests {
         let files = machine_in(dir.path());
         let machine = load(&files).expect("keys").identity.keypair.machine();
 
-        assert!(matches!(network_create(dir.path()), Err(KeyError::Exists { .. })));
+        assert!(matches!(
+            network_create(dir.path()),
+            Err(KeyError::Exists { .. })
+        ));
         assert_eq!(init(dir.path()).expect("the same key"), machine);
     }
 }

@@ -9,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 pub fn start() {
     let filter = EnvFilter::try_from_env("FIELDMESH_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,libp2p=error,rumqttc=error"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let _ = if std::io::stderr().is_terminal() {
         builder.with_target(false).try_init()
     } else {

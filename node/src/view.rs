@@ -28,7 +28,10 @@ impl View {
         for state in states.iter().chain(states) {
             catalogue.apply(&trust, state); // Twice, because presence needs its membership first.
         }
-        Self { trust, catalogue: Mutex::new(catalogue) }
+        Self {
+            trust,
+            catalogue: Mutex::new(catalogue),
+        }
     }
 
     /// Takes in a state that has changed.
@@ -44,7 +47,10 @@ impl View {
         let mut definitions = Definitions::new();
         for (log, number, definition) in catalogue.series() {
             if origins.of(log.machine).fits(pattern, definition) {
-                definitions.entry(*log).or_default().insert(number, Arc::clone(definition));
+                definitions
+                    .entry(*log)
+                    .or_default()
+                    .insert(number, Arc::clone(definition));
             }
         }
         definitions
@@ -63,7 +69,11 @@ impl View {
                 newest.insert((log.machine, Arc::clone(definition)), (origin, log.epoch));
             }
         }
-        let entry = |((_, series), (origin, epoch))| SeriesEntry { origin, series, epoch };
+        let entry = |((_, series), (origin, epoch))| SeriesEntry {
+            origin,
+            series,
+            epoch,
+        };
         newest.into_iter().map(entry).collect()
     }
 
@@ -94,7 +104,9 @@ impl View {
     #[must_use]
     pub fn readings_of(&self, block: &Block) -> Vec<HeldReading> {
         let header = block.header();
-        let Ok(readings) = block.readings() else { return Vec::new() };
+        let Ok(readings) = block.readings() else {
+            return Vec::new();
+        };
         let catalogue = self.catalogue();
         let origin = Origins::new(&catalogue).of(header.origin());
         let name = |(reading, index): (model::Reading, u32)| {
@@ -115,7 +127,9 @@ impl View {
     }
 
     fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
-        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.catalogue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +141,10 @@ struct Origins<'a> {
 
 impl<'a> Origins<'a> {
     fn new(catalogue: &'a Catalogue) -> Self {
-        Self { catalogue, made: BTreeMap::new() }
+        Self {
+            catalogue,
+            made: BTreeMap::new(),
+        }
     }
 
     fn of(&mut self, machine: MachineId) -> Arc<Origin> {
