@@ -1,6 +1,6 @@
 //! Keys, the network, memberships: who a machine is and what it may do.
 //!
-//! Start at [`Trust::read`] for how a membership is checked and at [`file`] for how keys look on
+//! Start at [`Trust::read`] for how a membership is checked and at [`mod@file`] for how keys look on
 //! disk.
 //!
 //! # Not here
