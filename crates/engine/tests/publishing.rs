@@ -1,0 +1,299 @@
+//! What a node does with readings that are published on it: when blocks are sealed, what is
+//! acknowledged and when, and how numbers go on after a stop.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{
+    AckLevel, CleanStop, Config, Input, Node, NodeIdentity, Output, PublishError, Published,
+    Recovered, RequestId,
+};
+use gossip::Write;
+use identity::{Grant, Keypair, Membership, Role, Trust};
+use model::{
+    Block, ClockState, Labels, NewReading, PublisherMark, Quality, SeriesDefinition, State,
+    StateKind, Timestamp, Unit, Value, ValueType,
+};
+use statemachine::{Rng, Ticket};
+use testkit::Probe;
+
+const NOON: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
+const GATHER: Duration = Duration::from_millis(5);
+
+fn identity(roles: &[Role]) -> NodeIdentity {
+    let operator = Keypair::from_seed(&[1; 32]);
+    let keypair = Keypair::from_seed(&[2; 32]);
+    let grant = Grant {
+        machine: keypair.machine(),
+        name: "press-1".to_owned(),
+        site: "hall-3".to_owned(),
+        roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+        commands: Vec::new(),
+        not_before: Timestamp::MIN,
+        not_after: Timestamp::MAX,
+    };
+    let membership = Membership::issue(&operator, grant).expect("a membership");
+    NodeIdentity { keypair, membership, trust: Trust::new(operator.machine()) }
+}
+
+/// A node on a simulated disk, which syncs when the test says so.
+struct Desk {
+    probe: Probe<Node>,
+    unsynced: Vec<(Ticket, Write)>,
+    blocks: Vec<Block>,
+    states: Vec<State>,
+    replies: Vec<(u64, Result<Published, PublishError>)>,
+    stopped: Option<CleanStop>,
+    requests: u64,
+}
+
+impl Desk {
+    fn start(recovered: Recovered) -> Self {
+        Self::start_with(&[Role::Publish], recovered, 7)
+    }
+
+    fn start_with(roles: &[Role], recovered: Recovered, seed: u64) -> Self {
+        let node =
+            Node::new(identity(roles), Config::default(), recovered, Rng::from_u64(seed));
+        let mut desk = Self {
+            probe: Probe::new(node),
+            unsynced: Vec::new(),
+            blocks: Vec::new(),
+            states: Vec::new(),
+            replies: Vec::new(),
+            stopped: None,
+            requests: 0,
+        };
+        desk.probe.input(Input::WallClock(NOON, ClockState::Synchronised));
+        desk.collect();
+        desk
+    }
+
+    fn publish(&mut self, readings: Vec<NewReading>, mark: Option<u64>, level: AckLevel) {
+        self.requests += 1;
+        let publisher =
+            mark.map(|sequence| PublisherMark { publisher: "plc".to_owned(), sequence });
+        let request = RequestId(self.requests);
+        self.probe.input(Input::Publish { request, readings, publisher, level });
+        self.collect();
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.probe.advance(duration);
+        self.collect();
+    }
+
+    /// The disk syncs everything that was written so far.
+    fn sync(&mut self) {
+        for (ticket, write) in std::mem::take(&mut self.unsynced) {
+            if let Write::State(state) = write {
+                self.states.push(state);
+            }
+            self.probe.input(Input::Persisted(ticket));
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for output in self.probe.take() {
+            match output {
+                Output::Persist(ticket, write) => {
+                    if let Write::Block(block) = &write {
+                        self.blocks.push(block.clone());
+                    }
+                    self.unsynced.push((ticket, write));
+                }
+                Output::Reply(request, result) => self.replies.push((request.0, result)),
+                Output::Stopped(clean) => self.stopped = Some(clean),
+                _ => {}
+            }
+        }
+    }
+
+    /// What the disk knows of this node now, as if it had just been killed.
+    fn recovered(&self) -> Recovered {
+        let last = self.blocks.last().map(|block| {
+            let network = identity(&[]).trust.network();
+            (block.id().position(), block.hash(&network))
+        });
+        let logs: BTreeSet<_> = self.blocks.iter().map(|block| block.id().log).collect();
+        let frontier = logs.into_iter().map(|log| gossip::FrontierEntry {
+            log,
+            floor: 1,
+            end: self.blocks.iter().filter(|block| block.id().log == log).count() as u64,
+            beyond: Vec::new(),
+        });
+        let marks = self.blocks.iter().flat_map(|block| block.header().publishers.clone());
+        Recovered {
+            frontier: frontier.collect(),
+            states: self.states.clone(),
+            epoch_counter_highest: self.probe.machine().epoch().counter,
+            last_own: last,
+            publishers: marks.collect(),
+            ..Recovered::default()
+        }
+    }
+}
+
+fn series(name: &str) -> Arc<SeriesDefinition> {
+    Arc::new(SeriesDefinition {
+        name: name.parse().expect("a name"),
+        unit: Unit::default(),
+        value_type: ValueType::F64,
+        labels: Labels::default(),
+    })
+}
+
+fn reading(value: f64) -> NewReading {
+    NewReading {
+        series: series("press/oil/temperature"),
+        time: NOON,
+        value: Value::F64(value),
+        quality: Quality::GOOD,
+    }
+}
+
+#[test]
+fn a_lone_reading_leaves_at_once_and_a_flood_is_gathered() {
+    let mut desk = Desk::start(Recovered::default());
+
+    desk.publish(vec![reading(1.0)], None, AckLevel::Durable);
+    assert_eq!(desk.blocks.len(), 1);
+    for value in 0..100 {
+        desk.publish(vec![reading(f64::from(value))], None, AckLevel::Durable);
+    }
+    assert_eq!(desk.blocks.len(), 1, "the flood waits");
+
+    desk.advance(GATHER);
+    assert_eq!(desk.blocks.len(), 2);
+    assert_eq!(desk.blocks[1].header().count, 100);
+}
+
+#[test]
+fn durable_is_acknowledged_after_the_sync_and_accepted_before() {
+    let mut desk = Desk::start(Recovered::default());
+
+    desk.publish(vec![reading(1.0)], None, AckLevel::Accepted);
+    assert_eq!(desk.replies.len(), 1);
+    desk.advance(GATHER);
+    desk.publish(vec![reading(2.0)], None, AckLevel::Durable);
+    assert_eq!(desk.replies.len(), 1, "nothing is durable before the sync");
+
+    desk.sync();
+    assert_eq!(desk.replies[1], (2, Ok(Published { readings: 1, repeated: false })));
+}
+
+#[test]
+fn a_failed_write_is_told_to_the_publisher_and_its_number_is_not_used_again() {
+    let mut desk = Desk::start(Recovered::default());
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    let is_block = |(_, write): &&(Ticket, Write)| matches!(write, Write::Block(_));
+    let ticket = desk.unsynced.iter().find(is_block).expect("a block").0;
+
+    desk.probe.input(Input::PersistFailed(ticket));
+    desk.collect();
+    assert_eq!(desk.replies, [(1, Err(PublishError::NotPersisted))]);
+
+    desk.advance(GATHER);
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    let second = desk.blocks.last().expect("a block");
+    assert_eq!(second.header().sequence, 2);
+    assert_eq!(second.header().count, 1, "what failed is stored when it is sent again");
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_stored_once() {
+    let mut desk = Desk::start(Recovered::default());
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    assert!(desk.replies.is_empty(), "neither is durable yet");
+
+    desk.sync();
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+
+    let repeated = Ok(Published { readings: 0, repeated: true });
+    assert_eq!(desk.replies[1..], [(2, repeated.clone()), (3, repeated)]);
+    assert_eq!(desk.blocks.len(), 1);
+}
+
+#[test]
+fn after_a_kill_a_new_epoch_names_the_last_block_and_remembers_publishers() {
+    let mut before = Desk::start(Recovered::default());
+    before.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    before.sync();
+    let last = before.blocks[0].id().position();
+
+    let mut after = Desk::start_with(&[Role::Publish], before.recovered(), 8);
+    after.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    after.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
+    assert!(after.blocks.is_empty(), "neighbours may still hold more of the old epoch");
+    after.advance(Config::default().recovery);
+    after.sync();
+
+    let first = after.blocks[0].header();
+    assert!(first.log.epoch > last.epoch);
+    assert_eq!((first.sequence, first.continues), (1, Some(last)));
+    assert_eq!(first.count, 1, "the batch that was durable before is not stored again");
+    assert_eq!(after.replies.len(), 2);
+}
+
+#[test]
+fn after_a_stop_in_order_the_epoch_goes_on() {
+    let mut before = Desk::start(Recovered::default());
+    before.publish(vec![reading(1.0)], None, AckLevel::Durable);
+    before.publish(vec![reading(2.0)], None, AckLevel::Durable);
+    before.probe.input(Input::Stop);
+    before.collect();
+    assert_eq!(before.stopped, None, "the disk has not synced");
+    before.sync();
+    let clean = before.stopped.expect("stopped");
+    assert_eq!(before.replies.len(), 2, "what was accepted is acknowledged before the end");
+
+    let recovered = Recovered { clean: Some(clean), ..before.recovered() };
+    let mut after = Desk::start_with(&[Role::Publish], recovered, 8);
+    after.publish(vec![reading(3.0)], None, AckLevel::Durable);
+
+    let header = after.blocks[0].header();
+    assert_eq!((header.log.epoch, header.sequence), (clean.epoch, 3));
+    assert_eq!(header.continues, None);
+    let defined = |state: &State| state.key().kind == StateKind::Series;
+    assert_eq!(after.unsynced.iter().filter(|(_, write)| matches!(write, Write::State(state) if defined(state))).count(), 0, "the series is known");
+}
+
+#[test]
+fn what_does_not_fit_or_is_not_allowed_is_refused_with_the_reason() {
+    let mut desk = Desk::start(Recovered::default());
+    let wrong = NewReading { value: Value::Bool(true), ..reading(1.0) };
+    desk.publish(vec![wrong], None, AckLevel::Durable);
+    desk.publish(vec![reading(1.0); Block::READINGS_MAX + 1], None, AckLevel::Durable);
+    desk.publish(vec![reading(1.0)], None, AckLevel::Replicated(60));
+    let mut observer = Desk::start_with(&[Role::Observe], Recovered::default(), 7);
+    observer.publish(vec![reading(1.0)], None, AckLevel::Durable);
+
+    let refusals: Vec<_> = desk.replies.into_iter().map(|(_, result)| result).collect();
+    assert!(matches!(
+        refusals[..],
+        [
+            Err(PublishError::WrongType { .. }),
+            Err(PublishError::TooLarge { .. }),
+            Err(PublishError::TooManyReplicas { .. })
+        ]
+    ));
+    assert_eq!(observer.replies, [(1, Err(PublishError::NotPermitted))]);
+}
+
+#[test]
+fn a_disk_that_does_not_keep_up_makes_publishers_wait_and_then_hear_so() {
+    let mut desk = Desk::start(Recovered::default());
+    for _ in 0..400 {
+        desk.publish(vec![reading(1.0); Block::READINGS_MAX], None, AckLevel::Durable);
+    }
+
+    let busy = desk.replies.iter().filter(|(_, result)| *result == Err(PublishError::Busy));
+    assert!(busy.count() > 0);
+    assert!(desk.blocks.len() <= 64, "{} blocks wait for the disk", desk.blocks.len());
+    desk.sync();
+    desk.advance(GATHER);
+    assert!(desk.blocks.len() > 64, "a synced block makes room for the next");
+}
