@@ -51,7 +51,7 @@ pub(crate) struct Opened {
 /// Opens everything but the writer.
 pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenError> {
     let directory = config.directory.clone();
-    create_directory(&directory).map_err(IoError::on("create", &directory))?;
+    make_directory(&*disk, &directory)?;
     let lock_file = notes::lock(&directory)?;
     check_room(&*disk, &directory)?;
     let clean = notes::take_clean(&*disk, &directory)?;
@@ -290,6 +290,21 @@ fn publishers(marks: BTreeMap<String, (u64, u32)>) -> Vec<PublisherMark> {
             sequence,
         })
         .collect()
+}
+
+/// Creates the store's directory if it is missing, so that power loss does not take it away again.
+fn make_directory(disk: &dyn Disk, directory: &Path) -> Result<(), IoError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    create_directory(directory).map_err(IoError::on("create", directory))?;
+    for above in directory.ancestors().skip(1) {
+        // Those that were there before may belong to others, and need no sync then.
+        if above.as_os_str().is_empty() || disk.sync_directory(above).is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn check_room(disk: &dyn Disk, directory: &Path) -> Result<(), OpenError> {

@@ -115,6 +115,11 @@ impl Site {
         Self::open_with(Arc::new(SystemDisk), config(directory)).expect("opens")
     }
 
+    /// Opens without syncing anything.
+    pub(super) fn open_quickly(directory: &TempDir) -> Self {
+        Self::open_with(Arc::new(FaultyDisk::quick()), config(directory)).expect("opens")
+    }
+
     pub(super) fn open_with(disk: Arc<dyn Disk>, config: Config) -> Result<Self, OpenError> {
         let (sender, completions) = sync_channel(1_024);
         let (store, recovered) = Store::open_on(disk, config, move |batch| {
@@ -186,14 +191,23 @@ pub(super) struct Plan {
 #[derive(Clone, Debug, Default)]
 pub(super) struct FaultyDisk {
     pub(super) plan: Arc<Mutex<Plan>>,
+    /// For tests that reopen very often: the page cache outlives them anyway.
+    pub(super) skips_sync: bool,
 }
 
 struct FaultyOutput {
     inner: Box<dyn Output>,
-    plan: Arc<Mutex<Plan>>,
+    disk: FaultyDisk,
 }
 
 impl FaultyDisk {
+    pub(super) fn quick() -> Self {
+        Self {
+            skips_sync: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn set(&self, plan: Plan) {
         *lock(&self.plan) = plan;
     }
@@ -201,7 +215,7 @@ impl FaultyDisk {
     fn wrap(&self, inner: io::Result<Box<dyn Output>>) -> io::Result<Box<dyn Output>> {
         Ok(Box::new(FaultyOutput {
             inner: inner?,
-            plan: Arc::clone(&self.plan),
+            disk: self.clone(),
         }))
     }
 }
@@ -216,6 +230,9 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        if self.skips_sync {
+            return Ok(());
+        }
         SystemDisk.sync_directory(path)
     }
 
@@ -229,7 +246,7 @@ impl Disk for FaultyDisk {
 impl Output for FaultyOutput {
     /// Fails after the first slice, as a disk does that fills up on the way.
     fn append(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let planned = lock(&self.plan).append;
+        let planned = lock(&self.disk.plan).append;
         match planned {
             Some(kind) => {
                 let count = slices.len().min(1);
@@ -241,12 +258,16 @@ impl Output for FaultyOutput {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let planned = lock(&self.plan).sync;
-        planned.map_or_else(|| self.inner.sync(), |kind| Err(kind.into()))
+        let planned = lock(&self.disk.plan).sync;
+        match planned {
+            Some(kind) => Err(kind.into()),
+            None if self.disk.skips_sync => Ok(()),
+            None => self.inner.sync(),
+        }
     }
 
     fn cut(&mut self, length: u64) -> io::Result<()> {
-        let planned = lock(&self.plan).cut;
+        let planned = lock(&self.disk.plan).cut;
         planned.map_or_else(|| self.inner.cut(length), |kind| Err(kind.into()))
     }
 }

@@ -34,7 +34,7 @@ fn segment_path(directory: &TempDir) -> std::path::PathBuf {
 
 /// The sequences that a start would find.
 fn found(directory: &TempDir) -> Vec<Sequence> {
-    let loaded = segments::load(&SystemDisk, &config(directory), 1).expect("loads");
+    let loaded = segments::load(&FaultyDisk::quick(), &config(directory), 1).expect("loads");
     loaded
         .contents
         .blocks
@@ -282,7 +282,7 @@ fn crash(directory: &TempDir) {
         return;
     };
     let path = segments::path(&segments_path, *number);
-    let loaded = segments::load(&SystemDisk, &config(directory), *number).expect("loads");
+    let loaded = segments::load(&FaultyDisk::quick(), &config(directory), *number).expect("loads");
     let mut bytes = fs::read(&path).expect("the segment");
     bytes.truncate(usize::try_from(loaded.end).expect("small"));
     bytes.extend_from_slice(&crate::record::MARKER);
@@ -296,7 +296,7 @@ proptest! {
     #[test]
     fn what_was_completed_is_there_and_nothing_twice_whatever_fails(steps in steps()) {
         let directory = directory();
-        let disk = FaultyDisk::default();
+        let disk = FaultyDisk::quick();
         let small = Config { segment_bytes: 1_500, ..config(&directory) };
         let open = || Site::open_with(Arc::new(disk.clone()), small.clone()).expect("opens");
         let mut site = Some(open());

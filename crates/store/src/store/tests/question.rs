@@ -80,7 +80,7 @@ proptest! {
         limit in 1_usize..20,
     ) {
         let directory = directory();
-        let mut site = Site::open(&directory);
+        let mut site = Site::open_quickly(&directory);
         site.put_blocks(&blocks);
         let query = Query {
             selection: selection(&wanted),
@@ -116,7 +116,7 @@ proptest! {
     ) {
         let wanted = [0, 1, 2, 3];
         let directory = directory();
-        let mut site = Site::open(&directory);
+        let mut site = Site::open_quickly(&directory);
         let (early, late) = blocks.split_at(split.min(blocks.len()));
 
         site.put_blocks(early);
