@@ -19,6 +19,10 @@ use crate::{Catalogue, UploadId};
 
 /// What the feed wants done, in this order.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are records, and each is moved once"
+)]
 pub(crate) enum Effect {
     Read {
         ticket: Ticket,

@@ -34,7 +34,11 @@ fn identity(roles: &[Role]) -> NodeIdentity {
         not_after: Timestamp::MAX,
     };
     let membership = Membership::issue(&operator, grant).expect("a membership");
-    NodeIdentity { keypair, membership, trust: Trust::new(operator.machine()) }
+    NodeIdentity {
+        keypair,
+        membership,
+        trust: Trust::new(operator.machine()),
+    }
 }
 
 /// A node on a simulated disk, which syncs when the test says so.
@@ -54,8 +58,12 @@ impl Desk {
     }
 
     fn start_with(roles: &[Role], recovered: Recovered, seed: u64) -> Self {
-        let node =
-            Node::new(identity(roles), Config::default(), recovered, Rng::from_u64(seed));
+        let node = Node::new(
+            identity(roles),
+            Config::default(),
+            recovered,
+            Rng::from_u64(seed),
+        );
         let mut desk = Self {
             probe: Probe::new(node),
             unsynced: Vec::new(),
@@ -65,17 +73,25 @@ impl Desk {
             stopped: None,
             requests: 0,
         };
-        desk.probe.input(Input::WallClock(NOON, ClockState::Synchronised));
+        desk.probe
+            .input(Input::WallClock(NOON, ClockState::Synchronised));
         desk.collect();
         desk
     }
 
     fn publish(&mut self, readings: Vec<NewReading>, mark: Option<u64>, level: AckLevel) {
         self.requests += 1;
-        let publisher =
-            mark.map(|sequence| PublisherMark { publisher: "plc".to_owned(), sequence });
+        let publisher = mark.map(|sequence| PublisherMark {
+            publisher: "plc".to_owned(),
+            sequence,
+        });
         let request = RequestId(self.requests);
-        self.probe.input(Input::Publish { request, readings, publisher, level });
+        self.probe.input(Input::Publish {
+            request,
+            readings,
+            publisher,
+            level,
+        });
         self.collect();
     }
 
@@ -95,6 +111,10 @@ impl Desk {
         self.collect();
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is not about publishing"
+    )]
     fn collect(&mut self) {
         for output in self.probe.take() {
             match output {
@@ -121,10 +141,17 @@ impl Desk {
         let frontier = logs.into_iter().map(|log| gossip::FrontierEntry {
             log,
             floor: 1,
-            end: self.blocks.iter().filter(|block| block.id().log == log).count() as u64,
+            end: self
+                .blocks
+                .iter()
+                .filter(|block| block.id().log == log)
+                .count() as u64,
             beyond: Vec::new(),
         });
-        let marks = self.blocks.iter().flat_map(|block| block.header().publishers.clone());
+        let marks = self
+            .blocks
+            .iter()
+            .flat_map(|block| block.header().publishers.clone());
         Recovered {
             frontier: frontier.collect(),
             states: self.states.clone(),
@@ -181,7 +208,16 @@ fn durable_is_acknowledged_after_the_sync_and_accepted_before() {
     assert_eq!(desk.replies.len(), 1, "nothing is durable before the sync");
 
     desk.sync();
-    assert_eq!(desk.replies[1], (2, Ok(Published { readings: 1, repeated: false })));
+    assert_eq!(
+        desk.replies[1],
+        (
+            2,
+            Ok(Published {
+                readings: 1,
+                repeated: false
+            })
+        )
+    );
 }
 
 #[test]
@@ -199,7 +235,11 @@ fn a_failed_write_is_told_to_the_publisher_and_its_number_is_not_used_again() {
     desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
     let second = desk.blocks.last().expect("a block");
     assert_eq!(second.header().sequence, 2);
-    assert_eq!(second.header().count, 1, "what failed is stored when it is sent again");
+    assert_eq!(
+        second.header().count,
+        1,
+        "what failed is stored when it is sent again"
+    );
 }
 
 #[test]
@@ -212,7 +252,10 @@ fn a_batch_that_is_sent_again_is_stored_once() {
     desk.sync();
     desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
 
-    let repeated = Ok(Published { readings: 0, repeated: true });
+    let repeated = Ok(Published {
+        readings: 0,
+        repeated: true,
+    });
     assert_eq!(desk.replies[1..], [(2, repeated.clone()), (3, repeated)]);
     assert_eq!(desk.blocks.len(), 1);
 }
@@ -227,14 +270,20 @@ fn after_a_kill_a_new_epoch_names_the_last_block_and_remembers_publishers() {
     let mut after = Desk::start_with(&[Role::Publish], before.recovered(), 8);
     after.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
     after.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
-    assert!(after.blocks.is_empty(), "neighbours may still hold more of the old epoch");
+    assert!(
+        after.blocks.is_empty(),
+        "neighbours may still hold more of the old epoch"
+    );
     after.advance(Config::default().recovery);
     after.sync();
 
     let first = after.blocks[0].header();
     assert!(first.log.epoch > last.epoch);
     assert_eq!((first.sequence, first.continues), (1, Some(last)));
-    assert_eq!(first.count, 1, "the batch that was durable before is not stored again");
+    assert_eq!(
+        first.count, 1,
+        "the batch that was durable before is not stored again"
+    );
     assert_eq!(after.replies.len(), 2);
 }
 
@@ -248,9 +297,16 @@ fn after_a_stop_in_order_the_epoch_goes_on() {
     assert_eq!(before.stopped, None, "the disk has not synced");
     before.sync();
     let clean = before.stopped.expect("stopped");
-    assert_eq!(before.replies.len(), 2, "what was accepted is acknowledged before the end");
+    assert_eq!(
+        before.replies.len(),
+        2,
+        "what was accepted is acknowledged before the end"
+    );
 
-    let recovered = Recovered { clean: Some(clean), ..before.recovered() };
+    let recovered = Recovered {
+        clean: Some(clean),
+        ..before.recovered()
+    };
     let mut after = Desk::start_with(&[Role::Publish], recovered, 8);
     after.publish(vec![reading(3.0)], None, AckLevel::Durable);
 
@@ -258,15 +314,30 @@ fn after_a_stop_in_order_the_epoch_goes_on() {
     assert_eq!((header.log.epoch, header.sequence), (clean.epoch, 3));
     assert_eq!(header.continues, None);
     let defined = |state: &State| state.key().kind == StateKind::Series;
-    assert_eq!(after.unsynced.iter().filter(|(_, write)| matches!(write, Write::State(state) if defined(state))).count(), 0, "the series is known");
+    assert_eq!(
+        after
+            .unsynced
+            .iter()
+            .filter(|(_, write)| matches!(write, Write::State(state) if defined(state)))
+            .count(),
+        0,
+        "the series is known"
+    );
 }
 
 #[test]
 fn what_does_not_fit_or_is_not_allowed_is_refused_with_the_reason() {
     let mut desk = Desk::start(Recovered::default());
-    let wrong = NewReading { value: Value::Bool(true), ..reading(1.0) };
+    let wrong = NewReading {
+        value: Value::Bool(true),
+        ..reading(1.0)
+    };
     desk.publish(vec![wrong], None, AckLevel::Durable);
-    desk.publish(vec![reading(1.0); Block::READINGS_MAX + 1], None, AckLevel::Durable);
+    desk.publish(
+        vec![reading(1.0); Block::READINGS_MAX + 1],
+        None,
+        AckLevel::Durable,
+    );
     desk.publish(vec![reading(1.0)], None, AckLevel::Replicated(60));
     let mut observer = Desk::start_with(&[Role::Observe], Recovered::default(), 7);
     observer.publish(vec![reading(1.0)], None, AckLevel::Durable);
@@ -287,13 +358,27 @@ fn what_does_not_fit_or_is_not_allowed_is_refused_with_the_reason() {
 fn a_disk_that_does_not_keep_up_makes_publishers_wait_and_then_hear_so() {
     let mut desk = Desk::start(Recovered::default());
     for _ in 0..400 {
-        desk.publish(vec![reading(1.0); Block::READINGS_MAX], None, AckLevel::Durable);
+        desk.publish(
+            vec![reading(1.0); Block::READINGS_MAX],
+            None,
+            AckLevel::Durable,
+        );
     }
 
-    let busy = desk.replies.iter().filter(|(_, result)| *result == Err(PublishError::Busy));
+    let busy = desk
+        .replies
+        .iter()
+        .filter(|(_, result)| *result == Err(PublishError::Busy));
     assert!(busy.count() > 0);
-    assert!(desk.blocks.len() <= 64, "{} blocks wait for the disk", desk.blocks.len());
+    assert!(
+        desk.blocks.len() <= 64,
+        "{} blocks wait for the disk",
+        desk.blocks.len()
+    );
     desk.sync();
     desk.advance(GATHER);
-    assert!(desk.blocks.len() > 64, "a synced block makes room for the next");
+    assert!(
+        desk.blocks.len() > 64,
+        "a synced block makes room for the next"
+    );
 }
