@@ -178,7 +178,13 @@ pub async fn run_configured(
     };
     let clean = runtime.run(inbox, stop).await;
     services.stop().await;
-    let Runtime { store, uplinks, .. } = runtime;
+    let Runtime {
+        swarm,
+        store,
+        uplinks,
+        ..
+    } = runtime;
+    swarm.close().await; // What is queued still goes out: neighbours hear that this machine leaves.
     uplinks.stop().await;
     let clean = clean.map(|clean| store::CleanStop {
         epoch: clean.epoch,

@@ -83,8 +83,7 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Runs until `stop`, then until everything that was accepted is on disk and neighbours know
-    /// that this machine leaves. Returns what to note for the next start; `None` if the disk took
+    /// Runs until `stop`, then until everything that was accepted is on disk. Returns what to note for the next start; `None` if the disk took
     /// too long.
     pub async fn run(&mut self, mut inbox: Inbox, stop: CancellationToken) -> Option<CleanStop> {
         let mut second = tokio::time::interval(WALL_CLOCK_INTERVAL);
@@ -123,7 +122,6 @@ impl Runtime {
                 _ = second.tick() => self.tell_wall_clock(),
             }
         }
-        self.say_goodbye().await;
         self.stopped
     }
 
@@ -313,22 +311,6 @@ impl Runtime {
             Request::Relays(reply) => _ = reply.send(self.report().relays()),
         }
     }
-
-    /// Lets what is queued reach the neighbours before the links close.
-    async fn say_goodbye(&mut self) {
-        let mut links = self.node.neighbours().len();
-        for neighbour in self.node.neighbours() {
-            self.swarm.release(neighbour.machine);
-        }
-        let closing = async {
-            while links > 0 {
-                if let swarm::Event::LinkDown(_) = self.swarm.next().await {
-                    links -= 1;
-                }
-            }
-        };
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, closing).await;
-    }
 }
 
 fn comes_again(frame: &Frame) -> bool {
@@ -389,8 +371,5 @@ fn log(event: Event) {
 const WALL_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for the disk on a stop in order. Source: guess.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for links to close. Source: guess; the election's word that this machine leaves is
-/// at the front of every queue.
-const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Waiting publishers from which on those that went away are swept out. Source: guess.
 const REPLIES_SWEEP: usize = 4_096;

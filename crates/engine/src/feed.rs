@@ -12,8 +12,9 @@ use gossip::{Frontier, Span};
 use model::{Block, BlockId, LogId, MachineId, NetworkId, Position};
 use statemachine::{Deadline, Instant, Ticket, Timers};
 
+use crate::canonical::{LogInfo, Logs, Next};
 use crate::config::UplinkConfig;
-use crate::follower::{Follower, LogInfo, Logs, Next};
+use crate::follower::Follower;
 use crate::presence::Idle;
 use crate::{Catalogue, UploadId};
 
@@ -354,8 +355,8 @@ impl Feed {
             return;
         };
         let mut next = follower.next(logs);
-        if let Next::Rewind(to) = next {
-            follower.rewind(&self.uplinks[key.0], to);
+        if let Next::Rewind(rewind) = next {
+            follower.rewind(&self.uplinks[key.0], rewind);
             let uplink = self.uplinks[key.0].id.clone();
             self.effects.push(Effect::Withdraw(uplink.clone(), key.1));
             self.effects.push(Effect::Rewound(uplink, key.1));

@@ -4,43 +4,15 @@
 //! Every candidate follows every origin, whether it serves it or not, so that taking over means
 //! only to upload what is there already. What another relay's progress covers is dropped.
 //!
-//! The canonical log of an origin is its epochs in order, each cut at the block which the first
-//! block of the next epoch names; what the old epoch holds beyond the cut does not count.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use aggregate::{AggregateError, Applied, Progress, Record, Windows};
-use model::{Block, Epoch, MachineId, NetworkId, Position, Sequence, Timestamp};
+use model::{Block, MachineId, NetworkId, Position, Timestamp};
 use statemachine::Instant;
 
+use crate::canonical::{self, Logs, Next, Rewind};
 use crate::{Catalogue, UploadId, config::UplinkConfig};
-
-/// What is held of one log, as far as following it goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogInfo {
-    /// The oldest block that is kept.
-    pub(crate) floor: Sequence,
-    /// The end of the gap-free part.
-    pub(crate) end: Sequence,
-    /// What the first block names as the one before it; `None` until that block has been read.
-    pub(crate) continues: Option<Option<Position>>,
-}
-
-/// The logs of one origin.
-pub(crate) type Logs = BTreeMap<Epoch, LogInfo>;
-
-/// What comes next in the canonical log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// This block, which is held.
-    Block(Position),
-    /// The first block of this epoch must be read to know where the one before it is cut.
-    FirstOf(Epoch),
-    /// Nothing that is held.
-    Wait,
-    /// Blocks were folded that the log has left behind: it goes on from this one.
-    Rewind(Position),
-}
 
 #[derive(Debug)]
 struct Item {
@@ -103,69 +75,7 @@ impl Follower {
         if self.blocked || self.items.len() >= ITEMS_MAX {
             return Next::Wait; // What is kept is the oldest that nobody has uploaded.
         }
-        let Some(last) = self.windows.last() else {
-            return self.first(logs);
-        };
-        let Some(info) = logs.get(&last.epoch) else {
-            return Next::Wait;
-        };
-        let after = logs.range(last.epoch..).nth(1);
-        let cut = match after {
-            Some((epoch, next)) if next.end >= next.floor && next.floor <= FIRST => {
-                match next.continues {
-                    None => return Next::FirstOf(*epoch),
-                    Some(Some(cut)) if cut.epoch == last.epoch => Some(cut.sequence),
-                    Some(_) => None,
-                }
-            }
-            _ => None,
-        };
-        let following = last.sequence.saturating_add(1);
-        match (cut, after) {
-            (Some(cut), _) if last.sequence > cut => Next::Rewind(Position {
-                epoch: last.epoch,
-                sequence: cut,
-            }),
-            (Some(cut), Some((epoch, _))) if last.sequence == cut => Next::Block(Position {
-                epoch: *epoch,
-                sequence: FIRST,
-            }),
-            _ if following.max(info.floor) <= info.end => {
-                let sequence = following.max(info.floor);
-                Next::Block(Position {
-                    epoch: last.epoch,
-                    sequence,
-                })
-            }
-            // The next epoch does not know of this one: its disk was lost in between.
-            (None, Some((epoch, next))) if next.end >= next.floor => Next::Block(Position {
-                epoch: *epoch,
-                sequence: next.floor.max(FIRST),
-            }),
-            _ => Next::Wait,
-        }
-    }
-
-    /// Where a fold begins of which nothing has been read.
-    fn first(&self, logs: &Logs) -> Next {
-        let wanted = self
-            .start
-            .and_then(|start| logs.range(start.epoch..).next());
-        let Some((epoch, info)) = wanted.or_else(|| logs.iter().next()) else {
-            return Next::Wait;
-        };
-        let start = self.start.filter(|start| start.epoch == *epoch);
-        let sequence = info
-            .floor
-            .max(start.map_or(FIRST, |start| start.sequence.max(FIRST)));
-        if sequence <= info.end {
-            Next::Block(Position {
-                epoch: *epoch,
-                sequence,
-            })
-        } else {
-            Next::Wait
-        }
+        canonical::next(logs, self.windows.last(), self.start)
     }
 
     /// Definitions of series have arrived.
@@ -205,7 +115,13 @@ impl Follower {
                 return;
             }
             Err(AggregateError::Rewind { to }) => {
-                self.rewind(config, to);
+                self.rewind(
+                    config,
+                    Rewind {
+                        to,
+                        by: header.log.epoch,
+                    },
+                );
                 return;
             }
             Err(_) => {
@@ -243,9 +159,9 @@ impl Follower {
         waits.then(|| self.heard + config.partial_after)
     }
 
-    /// Starts over, because the log goes on from `to` and leaves behind what was folded after it.
-    pub(crate) fn rewind(&mut self, config: &UplinkConfig, to: Position) {
-        let holds = |done: &Progress| done.through <= to || done.through.epoch > to.epoch;
+    /// Starts over, because stragglers were folded, or a progress relied on them.
+    pub(crate) fn rewind(&mut self, config: &UplinkConfig, rewind: Rewind) {
+        let holds = |done: &Progress| done.through <= rewind.to || done.through.epoch >= rewind.by;
         self.items.clear();
         self.untold = None;
         self.start_over(config, self.done.filter(holds));
@@ -370,8 +286,6 @@ fn covers(progress: &Progress, record: &Record) -> bool {
     key.complete && contributor <= progress.through && end <= progress.watermark
 }
 
-/// The first block of an epoch.
-const FIRST: Sequence = 1;
 /// Records of one origin that wait at one uplink; beyond it the log is not read on, and gives
 /// them again later. Source: guess, an hour of ten series with windows of ten seconds.
 const ITEMS_MAX: usize = 4_096;

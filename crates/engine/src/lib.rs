@@ -13,6 +13,7 @@
 //!
 //! Sockets (`swarm`), disks (`store`), sinks (`uplink`), clocks and entropy (`node`).
 
+mod canonical;
 mod catalogue;
 mod config;
 mod feed;

@@ -1,0 +1,232 @@
+//! The canonical log of an origin: which blocks count, and in which order.
+//!
+//! It is the origin's epochs in order, each cut at the block that the first block of the next epoch
+//! names. The rule is applied from the newest epoch backwards: what lies between the named block
+//! and the epoch that names it are stragglers, whole epochs included. An epoch that names nothing
+//! (its machine had lost everything) cuts nothing off.
+
+use std::collections::BTreeMap;
+
+use model::{Epoch, Position, Sequence};
+
+/// What is held of one log, as far as following it goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogInfo {
+    /// The oldest block that is kept.
+    pub(crate) floor: Sequence,
+    /// The end of the gap-free part.
+    pub(crate) end: Sequence,
+    /// What the first block names as the one before it; `None` until that block has been read.
+    pub(crate) continues: Option<Option<Position>>,
+}
+
+impl LogInfo {
+    fn holds_first(&self) -> bool {
+        self.floor <= FIRST && self.end >= FIRST
+    }
+}
+
+/// The logs of one origin.
+pub(crate) type Logs = BTreeMap<Epoch, LogInfo>;
+
+/// What comes next in the canonical log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This block, which is held.
+    Block(Position),
+    /// The first block of this epoch must be read to know where the one before it is cut.
+    FirstOf(Epoch),
+    /// Nothing that is held.
+    Wait,
+    /// Where the reader stands does not count.
+    Rewind(Rewind),
+}
+
+/// A reader has read stragglers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rewind {
+    /// The last block that counts before them.
+    pub(crate) to: Position,
+    /// The epoch that follows it.
+    pub(crate) by: Epoch,
+}
+
+/// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept.
+pub(crate) fn next(logs: &Logs, last: Option<Position>, start: Option<Position>) -> Next {
+    let from = last.or(start);
+    let mut cut: Option<(Position, Epoch)> = None;
+    let mut following: Option<(Epoch, Sequence)> = None;
+    for (epoch, info) in logs.iter().rev() {
+        if from.is_some_and(|from| *epoch < from.epoch) {
+            break;
+        }
+        if cut.is_some_and(|(cut, _)| *epoch > cut.epoch) {
+            if let (Some((to, by)), true) = (cut, from.is_some_and(|from| from.epoch == *epoch)) {
+                return Next::Rewind(Rewind { to, by });
+            }
+            continue;
+        }
+        let own_cut = cut.filter(|(cut, _)| cut.epoch == *epoch);
+        if let Some(from) = from.filter(|from| from.epoch == *epoch) {
+            return within(
+                from.sequence,
+                last.is_some(),
+                *epoch,
+                info,
+                own_cut,
+                following,
+            );
+        }
+        if info.end >= info.floor {
+            following = Some((*epoch, info.floor.max(FIRST)));
+        }
+        cut = match info.continues {
+            None if info.holds_first() => return Next::FirstOf(*epoch),
+            Some(Some(named)) => Some((named, *epoch)),
+            None | Some(None) => None,
+        };
+    }
+    // The epoch where the reader stands or should start is not held: the oldest that counts.
+    following.map_or(Next::Wait, |(epoch, sequence)| {
+        Next::Block(Position { epoch, sequence })
+    })
+}
+
+/// What comes next for a reader that stands in an epoch which counts.
+fn within(
+    sequence: Sequence,
+    is_read: bool,
+    epoch: Epoch,
+    info: &LogInfo,
+    cut: Option<(Position, Epoch)>,
+    following: Option<(Epoch, Sequence)>,
+) -> Next {
+    if let Some((to, by)) = cut {
+        if sequence > to.sequence {
+            return Next::Rewind(Rewind { to, by });
+        }
+        if is_read && sequence == to.sequence {
+            return Next::Block(Position {
+                epoch: by,
+                sequence: FIRST,
+            });
+        }
+    }
+    let wanted = sequence
+        .saturating_add(u64::from(is_read))
+        .max(info.floor)
+        .max(FIRST);
+    match following {
+        _ if wanted <= info.end => Next::Block(Position {
+            epoch,
+            sequence: wanted,
+        }),
+        Some((epoch, sequence)) if cut.is_none() => Next::Block(Position { epoch, sequence }),
+        _ => Next::Wait,
+    }
+}
+
+/// The first block of an epoch.
+const FIRST: Sequence = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(counter: u64) -> Epoch {
+        Epoch { counter, tag: 0 }
+    }
+
+    fn at(counter: u64, sequence: Sequence) -> Position {
+        Position {
+            epoch: epoch(counter),
+            sequence,
+        }
+    }
+
+    fn held(end: Sequence, continues: Option<Option<Position>>) -> LogInfo {
+        LogInfo {
+            floor: 1,
+            end,
+            continues,
+        }
+    }
+
+    /// Reads on until there is nothing more.
+    fn read(logs: &Logs, start: Option<Position>) -> Vec<Position> {
+        let mut read = Vec::new();
+        while let Next::Block(position) = next(logs, read.last().copied(), start) {
+            read.push(position);
+        }
+        read
+    }
+
+    #[test]
+    fn epochs_are_read_in_order_and_cut_where_the_next_one_says() {
+        let logs = Logs::from([
+            (epoch(1), held(3, Some(None))),
+            (epoch(2), held(2, Some(Some(at(1, 2))))),
+        ]);
+
+        assert_eq!(read(&logs, None), [at(1, 1), at(1, 2), at(2, 1), at(2, 2)]);
+        assert_eq!(read(&logs, Some(at(1, 2))), [at(1, 2), at(2, 1), at(2, 2)]);
+        let rewind = Next::Rewind(Rewind {
+            to: at(1, 2),
+            by: epoch(2),
+        });
+        assert_eq!(next(&logs, Some(at(1, 3)), None), rewind);
+        assert_eq!(next(&logs, None, Some(at(1, 3))), rewind);
+    }
+
+    #[test]
+    fn an_epoch_that_was_skipped_by_a_restored_disk_does_not_count() {
+        let logs = Logs::from([
+            (epoch(1), held(2, Some(None))),
+            (epoch(2), held(5, Some(Some(at(1, 2))))),
+            (epoch(3), held(1, Some(Some(at(1, 1))))),
+        ]);
+
+        assert_eq!(read(&logs, None), [at(1, 1), at(3, 1)]);
+        let rewind = Next::Rewind(Rewind {
+            to: at(1, 1),
+            by: epoch(3),
+        });
+        assert_eq!(next(&logs, Some(at(2, 4)), None), rewind);
+    }
+
+    #[test]
+    fn a_lost_disk_cuts_nothing_off() {
+        let logs = Logs::from([
+            (epoch(1), held(2, Some(None))),
+            (epoch(2), held(1, Some(None))),
+        ]);
+
+        assert_eq!(read(&logs, None), [at(1, 1), at(1, 2), at(2, 1)]);
+    }
+
+    #[test]
+    fn a_gap_and_an_unread_first_block_stop_the_reader() {
+        let gap = Logs::from([
+            (epoch(1), held(1, Some(None))),
+            (epoch(2), held(1, Some(Some(at(1, 2))))),
+        ]);
+        let unread = Logs::from([(epoch(1), held(1, Some(None))), (epoch(2), held(1, None))]);
+
+        assert_eq!(next(&gap, Some(at(1, 1)), None), Next::Wait);
+        assert_eq!(next(&unread, Some(at(1, 1)), None), Next::FirstOf(epoch(2)));
+        assert_eq!(next(&Logs::new(), None, None), Next::Wait);
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_is_skipped() {
+        let info = LogInfo {
+            floor: 4,
+            end: 6,
+            continues: None,
+        };
+        let logs = Logs::from([(epoch(2), info)]);
+
+        assert_eq!(read(&logs, Some(at(1, 9))), [at(2, 4), at(2, 5), at(2, 6)]);
+        assert_eq!(next(&logs, Some(at(2, 1)), None), Next::Block(at(2, 4)));
+    }
+}

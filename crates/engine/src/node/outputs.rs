@@ -1,0 +1,318 @@
+//! What the protocols say, translated for each other and for the caller.
+
+use std::time::Duration;
+
+use super::*;
+
+impl Node {
+    pub(super) fn ticket_for(&mut self, owner: Owner) -> Ticket {
+        self.ticket = self.ticket.next();
+        self.tickets.insert(self.ticket, owner);
+        self.ticket
+    }
+
+    /// Lets the protocols talk until none has anything left to say.
+    pub(super) fn drain(&mut self, now: Instant) {
+        let wall = self.now_wall(now);
+        if self.wall.is_some() {
+            self.publisher.pump(&self.identity.keypair, now, wall);
+        }
+        loop {
+            if let Some(output) = self.overlay.poll_output() {
+                self.on_overlay(now, output);
+            } else if let Some(output) = self.election.poll_output() {
+                self.on_election(now, output);
+            } else if let Some(output) = self.gossip.poll_output() {
+                self.on_gossip(now, output);
+            } else if !self.take_effects(now) {
+                break;
+            }
+        }
+        if self.stopping && !self.stopped && self.publisher.is_synced() {
+            self.stopped = true;
+            self.outputs.push_back(Output::Stopped(CleanStop {
+                epoch: self.publisher.epoch(),
+                last_sequence: self.publisher.last().sequence,
+                state_counter: self.own.version().counter,
+            }));
+        }
+    }
+
+    /// Translates what publisher and feed want done; returns whether there was anything.
+    pub(super) fn take_effects(&mut self, now: Instant) -> bool {
+        let publisher = self.publisher.take_effects();
+        let feed = self.feed.take_effects();
+        let any = !publisher.is_empty() || !feed.is_empty();
+        for effect in publisher {
+            self.on_publisher(now, effect);
+        }
+        for effect in feed {
+            self.on_feed(now, effect);
+        }
+        any
+    }
+
+    pub(super) fn on_publisher(&mut self, now: Instant, effect: publisher::Effect) {
+        match effect {
+            publisher::Effect::Define(epoch, number, definition) => {
+                let subject = series_subject_of(epoch, number);
+                let payload = SeriesDefinition::to_payload(&definition);
+                self.say(now, StateKind::Series, subject, payload);
+            }
+            publisher::Effect::Publish(block) => {
+                self.timers
+                    .set(Timer::Watermark, now + self.config.watermark_interval);
+                self.gossip.handle(now, gossip::Input::Publish(block));
+            }
+            publisher::Effect::Reply(request, result) => {
+                self.outputs.push_back(Output::Reply(request, result));
+            }
+        }
+    }
+
+    pub(super) fn on_feed(&mut self, now: Instant, effect: feed::Effect) {
+        match effect {
+            feed::Effect::Read { ticket, log, span } => {
+                let ticket = self.ticket_for(Owner::Feed(ticket));
+                let bytes_max = feed::READ_BYTES_MAX;
+                self.outputs.push_back(Output::Read {
+                    ticket,
+                    log,
+                    span,
+                    bytes_max,
+                });
+            }
+            feed::Effect::Upload { uplink, id, record } => {
+                self.outputs
+                    .push_back(Output::Upload { uplink, id, record });
+            }
+            feed::Effect::Withdraw(uplink, origin) => {
+                self.outputs.push_back(Output::Withdraw(uplink, origin));
+            }
+            feed::Effect::Tell(uplink, origin, progress) => {
+                let subject = format!("{uplink}/{origin}");
+                self.say(now, StateKind::Progress, subject, progress.to_payload());
+            }
+            feed::Effect::Rewound(uplink, origin) => self.event(Event::Rewound(uplink, origin)),
+        }
+    }
+
+    pub(super) fn on_overlay(&mut self, now: Instant, output: overlay::Output) {
+        match output {
+            overlay::Output::Dial(contact) => self.outputs.push_back(Output::Dial(contact)),
+            overlay::Output::Send(to, message) => self.send(to, Frame::Overlay(message)),
+            overlay::Output::NeighbourUp(machine) => {
+                self.links.set_overlay(now, machine, true);
+                self.gossip.handle(now, gossip::Input::NeighbourUp(machine));
+                self.say_presence_soon(now);
+                self.event(Event::NeighbourUp(machine));
+            }
+            overlay::Output::NeighbourDown(machine) => {
+                self.links.set_overlay(now, machine, false);
+                self.gossip
+                    .handle(now, gossip::Input::NeighbourDown(machine));
+                self.say_presence_soon(now);
+                self.event(Event::NeighbourDown(machine));
+            }
+            overlay::Output::Release(machine) => self.links.set_overlay(now, machine, false),
+            overlay::Output::Learned(contact) => self.outputs.push_back(Output::Learned(contact)),
+            overlay::Output::Misbehaved(machine, fault) => {
+                self.event(Event::Misbehaved(machine, format!("overlay: {fault:?}")));
+            }
+        }
+    }
+
+    pub(super) fn on_election(&mut self, now: Instant, output: election::Output) {
+        match output {
+            election::Output::Send(to, message) => self.send(to, Frame::Election(message)),
+            election::Output::KeepLink(machine) => {
+                if self.links.keep_for_election(now, machine) {
+                    self.dial(machine);
+                }
+            }
+            election::Output::ReleaseLink(machine) => {
+                self.links.release_by_election(now, machine);
+            }
+            election::Output::Announce(uplink, candidacy) => {
+                let subject = uplink.as_str().to_owned();
+                self.say(now, StateKind::Candidacy, subject, candidacy.to_payload());
+            }
+            election::Output::Relays(uplink, relays) => self.event(Event::Relays(uplink, relays)),
+            election::Output::Serve(uplink, origin) => {
+                self.feed
+                    .set_serving(now, &uplink, origin, true, &self.catalogue);
+                self.event(Event::Serving(uplink, origin));
+            }
+            election::Output::Yield(uplink, origin) => {
+                self.feed
+                    .set_serving(now, &uplink, origin, false, &self.catalogue);
+                self.event(Event::Yielded(uplink, origin));
+            }
+            election::Output::Reread => {
+                self.timers.set(Timer::Reread, now + REREAD_TIME);
+                self.event(Event::Fenced);
+            }
+            election::Output::Misbehaved(machine, fault) => {
+                self.event(Event::Misbehaved(machine, format!("election: {fault:?}")));
+            }
+        }
+    }
+
+    pub(super) fn on_gossip(&mut self, now: Instant, output: gossip::Output) {
+        match output {
+            gossip::Output::Send(to, message) => self.send(to, Frame::Gossip(message)),
+            gossip::Output::Persist(ticket, write) => {
+                let ticket = self.ticket_for(Owner::Gossip(ticket));
+                self.outputs.push_back(Output::Persist(ticket, write));
+            }
+            gossip::Output::Read {
+                ticket,
+                log,
+                span,
+                bytes_max,
+            } => {
+                let ticket = self.ticket_for(Owner::Gossip(ticket));
+                self.outputs.push_back(Output::Read {
+                    ticket,
+                    log,
+                    span,
+                    bytes_max,
+                });
+            }
+            gossip::Output::Deliver(block) => self.on_durable(now, block),
+            gossip::Output::DeliverState(state) => self.on_state(now, state),
+            gossip::Output::NotPersisted(write) => self.on_not_persisted(write),
+            gossip::Output::Misbehaved(machine, fault) => {
+                self.event(Event::Misbehaved(machine, format!("gossip: {fault:?}")));
+            }
+        }
+    }
+
+    pub(super) fn on_durable(&mut self, now: Instant, block: Block) {
+        let BlockId { log, .. } = block.id();
+        if log.machine == self.machine {
+            self.on_own_durable(now, &block);
+        }
+        if self.origins.insert(log.machine) {
+            self.election
+                .handle(now, election::Input::Origin(log.machine));
+        }
+        self.feed
+            .on_block(now, &block, self.gossip.frontier(), &self.catalogue);
+        self.outputs.push_back(Output::Deliver(block));
+    }
+
+    pub(super) fn on_own_durable(&mut self, now: Instant, block: &Block) {
+        let position = block.id().position();
+        let epoch = self.publisher.epoch();
+        if position.epoch == epoch {
+            self.publisher.on_durable(position);
+            let wall = self.now_wall(now);
+            self.publisher.pump(&self.identity.keypair, now, wall);
+        } else if position.epoch.counter >= epoch.counter {
+            self.take_epoch_after(now, position.epoch.counter);
+        } else if self.last_own.is_none_or(|(last, _)| last < position) {
+            // What this machine lost of its old log comes back from its neighbours.
+            let gap_free = self
+                .gossip
+                .frontier()
+                .get(&block.id().log)
+                .map(|entry| entry.end);
+            if gap_free >= Some(position.sequence) {
+                let hash = block.hash(&self.identity.trust.network());
+                self.last_own = Some((position, hash));
+                self.publisher.follow(self.last_own);
+            }
+        }
+    }
+
+    pub(super) fn on_state(&mut self, now: Instant, state: State) {
+        let key = state.key().clone();
+        if key.origin == self.machine && self.own.is_behind(state.version()) {
+            self.take_epoch_after(now, state.version().epoch);
+            return;
+        }
+        self.catalogue.apply(&self.identity.trust, &state);
+        match key.kind {
+            StateKind::Candidacy if key.origin != self.machine => {
+                let uplink = key.subject.parse::<UplinkId>();
+                if let (Ok(uplink), Ok(candidacy)) =
+                    (uplink, Candidacy::from_payload(state.payload()))
+                {
+                    let input = election::Input::Candidacy(key.origin, uplink, candidacy);
+                    self.election.handle(now, input);
+                }
+            }
+            StateKind::Progress => {
+                if let Some((uplink, origin, progress)) = progress_of(&state) {
+                    self.feed
+                        .on_progress(now, &uplink, origin, progress, &self.catalogue);
+                }
+            }
+            StateKind::Watermark => {
+                if let Some(idle) = Idle::from_payload(state.payload()) {
+                    self.feed.on_idle(now, key.origin, idle);
+                }
+            }
+            StateKind::Series => self.feed.refresh(now, key.origin, &self.catalogue),
+            StateKind::Membership | StateKind::Presence | StateKind::Candidacy => {}
+        }
+        self.outputs.push_back(Output::StateChanged(state));
+    }
+
+    pub(super) fn on_not_persisted(&mut self, write: Write) {
+        let what = match write {
+            Write::Block(block) => {
+                if block.id().log.machine == self.machine {
+                    self.publisher.on_not_persisted(block.id().position());
+                }
+                format!("block {}", block.id())
+            }
+            Write::State(state) => format!("state {:?}", state.key().kind),
+        };
+        self.event(Event::NotPersisted(what));
+    }
+
+    pub(super) fn count_replicas(&mut self) {
+        let (machine, gossip) = (self.machine, &self.gossip);
+        self.publisher.on_frontiers(|position| {
+            let log = LogId {
+                machine,
+                epoch: position.epoch,
+            };
+            gossip.holders(&BlockId {
+                log,
+                sequence: position.sequence,
+            })
+        });
+    }
+
+    /// Dials a machine by what its presence says, or by what the overlay knows of it.
+    pub(super) fn dial(&mut self, machine: MachineId) {
+        let presence = self
+            .catalogue
+            .member(&machine)
+            .and_then(|member| member.presence.as_ref());
+        let addresses = presence
+            .map(|presence| presence.addresses.clone())
+            .unwrap_or_default();
+        if !addresses.is_empty() {
+            self.outputs
+                .push_back(Output::Dial(overlay::Contact { machine, addresses }));
+        }
+    }
+
+    pub(super) fn send(&mut self, to: MachineId, frame: Frame) {
+        if self.links.is_up(&to) {
+            self.outputs.push_back(Output::Send(to, frame));
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// How long a fenced relay listens for states before it serves again. Source: guess, several round
+/// trips on a LAN.
+const REREAD_TIME: Duration = Duration::from_millis(200);

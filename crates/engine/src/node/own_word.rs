@@ -1,0 +1,183 @@
+//! What a node says of itself: where its numbers start, its states, its candidacies.
+
+use std::time::Duration;
+
+use super::*;
+
+impl Node {
+    /// Takes in what the disk knew.
+    pub(super) fn recover(&mut self, frontier: &[gossip::FrontierEntry], states: &[State]) {
+        let memberships_first = |state: &&State| state.key().kind != StateKind::Membership;
+        let mut states: Vec<&State> = states.iter().collect();
+        states.sort_by_key(memberships_first);
+        for state in states {
+            self.catalogue.apply(&self.identity.trust, state);
+            if let Some((uplink, origin, progress)) = progress_of(state) {
+                let catalogue = &self.catalogue;
+                self.feed
+                    .on_progress(Instant::ZERO, &uplink, origin, progress, catalogue);
+            }
+        }
+        let own = LogId {
+            machine: self.machine,
+            epoch: self.publisher.epoch(),
+        };
+        for (log, number, definition) in self.catalogue.series() {
+            if *log == own {
+                self.publisher.remember(number, Arc::clone(definition));
+            }
+        }
+        for entry in frontier {
+            self.feed.note_log(entry.log, self.gossip.frontier());
+            self.origins.insert(entry.log.machine);
+        }
+    }
+
+    /// The first input of all: the protocols start.
+    pub(super) fn start(&mut self, now: Instant) {
+        let membership = self.identity.membership.as_bytes().to_vec();
+        self.say(now, StateKind::Membership, String::new(), membership);
+        self.say_presence(now);
+        self.timers
+            .set(Timer::Watermark, now + self.config.watermark_interval);
+        for machine in self.origins.clone() {
+            self.election.handle(now, election::Input::Origin(machine));
+            self.feed.refresh(now, machine, &self.catalogue);
+        }
+    }
+
+    /// Tells everyone something about this machine.
+    pub(super) fn say(&mut self, now: Instant, kind: StateKind, subject: String, payload: Vec<u8>) {
+        let state = self.own.say(&self.identity.keypair, kind, subject, payload);
+        self.gossip.handle(now, gossip::Input::PublishState(state));
+    }
+
+    pub(super) fn say_presence(&mut self, now: Instant) {
+        let presence = Presence {
+            addresses: self.addresses.clone(),
+            neighbours: self.neighbours(),
+        };
+        self.say(
+            now,
+            StateKind::Presence,
+            String::new(),
+            presence.to_payload(),
+        );
+        let again = self.rng.jitter(self.config.presence_interval);
+        self.timers.set(Timer::Presence, now + again);
+    }
+
+    /// Says where this machine is soon, but not for every change on its own.
+    pub(super) fn say_presence_soon(&mut self, now: Instant) {
+        self.timers.set(Timer::Presence, now + PRESENCE_DELAY);
+    }
+
+    pub(super) fn say_watermark(&mut self, now: Instant) {
+        let last = self.publisher.last();
+        if self.wall.is_some() && self.publisher.is_open() && last.sequence > 0 {
+            let watermark = self.publisher.advance_watermark(self.now_wall(now));
+            let idle = Idle { last, watermark };
+            self.say(now, StateKind::Watermark, String::new(), idle.to_payload());
+        }
+        self.timers
+            .set(Timer::Watermark, now + self.config.watermark_interval);
+    }
+
+    pub(super) fn stand(&mut self, now: Instant, uplink: UplinkId, reachable: bool) {
+        let Some(config) = self
+            .config
+            .uplinks
+            .iter()
+            .find(|config| config.id == uplink)
+        else {
+            return;
+        };
+        let permitted = self
+            .identity
+            .membership
+            .grant()
+            .roles
+            .contains(&Role::Relay);
+        let candidacy = Candidacy {
+            standing: reachable && permitted,
+            cost_class: config.cost_class,
+            priority: config.priority,
+            load: 0,
+            health: Candidacy::PERCENT_MAX,
+            serving: false,
+            settled: false,
+        };
+        self.election
+            .handle(now, election::Input::OwnCandidacy(uplink, candidacy));
+    }
+
+    /// Others know a later life of this machine than its disk does: go on after that one.
+    pub(super) fn take_epoch_after(&mut self, now: Instant, counter: u64) {
+        let counter = counter.saturating_add(1);
+        let epoch = new_epoch(counter, &mut self.rng);
+        self.publisher.start_epoch(epoch);
+        self.publisher.follow(self.last_own);
+        self.outputs.push_back(Output::EpochStarted(epoch));
+        self.own.forget(StateKind::Series);
+        for state in self.own.move_to(&self.identity.keypair, counter) {
+            self.gossip.handle(now, gossip::Input::PublishState(state));
+        }
+    }
+}
+
+/// Where the numbering starts: it goes on after a stop in order, and in a new epoch otherwise.
+pub(super) fn start_of(
+    recovered: &Recovered,
+    machine: MachineId,
+    config: &Config,
+    rng: &mut Rng,
+) -> Start {
+    let last_own = recovered.last_own;
+    if let Some(clean) = recovered.clean {
+        return Start {
+            epoch: clean.epoch,
+            last: clean.last_sequence,
+            last_own,
+            held_until: None,
+        };
+    }
+    let blocks = recovered.frontier.iter().map(|entry| entry.log);
+    let blocks = blocks
+        .filter(|log| log.machine == machine)
+        .map(|log| log.epoch.counter);
+    let states = recovered
+        .states
+        .iter()
+        .filter(|state| state.key().origin == machine);
+    let states = states.map(|state| state.version().epoch);
+    let known = blocks
+        .chain(states)
+        .max()
+        .unwrap_or(0)
+        .max(recovered.epoch_counter_highest);
+    let held_until = (known > 0).then(|| Instant::ZERO + config.recovery);
+    Start {
+        epoch: new_epoch(known.saturating_add(1), rng),
+        last: 0,
+        last_own,
+        held_until,
+    }
+}
+
+pub(super) fn new_epoch(counter: u64, rng: &mut Rng) -> Epoch {
+    let tag = u32::try_from(rng.below(1 << 32)).unwrap_or(0);
+    Epoch { counter, tag }
+}
+
+/// What a state of kind `Progress` says, if it is one and decodes.
+pub(super) fn progress_of(state: &State) -> Option<(UplinkId, MachineId, Progress)> {
+    if state.key().kind != StateKind::Progress {
+        return None;
+    }
+    let (uplink, machine) = state.key().subject.split_once('/')?;
+    let progress = Progress::from_payload(state.payload()).ok()?;
+    Some((uplink.parse().ok()?, machine.parse().ok()?, progress))
+}
+
+/// How long changes of presence are gathered. Source: guess.
+const PRESENCE_DELAY: Duration = Duration::from_millis(200);
