@@ -12,7 +12,7 @@ use crate::{HeldReading, ReadingStream, Refusal};
 
 /// Hands delivered readings to watchers.
 ///
-/// [`Feed::push`] never waits. Each watcher has a queue of at most [`QUEUE_READINGS_MAX`] readings;
+/// [`Feed::push`] never waits. Each watcher has a queue of at most `QUEUE_READINGS_MAX` readings;
 /// when it is full the watcher is given what was queued and then [`Refusal::FellBehind`].
 #[derive(Default)]
 pub struct Feed {
@@ -39,7 +39,7 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`Refusal::TooManyWatchers`] if there are [`WATCHERS_MAX`].
+    /// [`Refusal::TooManyWatchers`] if there are `WATCHERS_MAX`.
     pub fn watch(&self, pattern: Pattern) -> Result<ReadingStream, Refusal> {
         let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
         let counts = Arc::new(Counts::default());

@@ -22,7 +22,7 @@ use crate::{Backend, Listeners, ServeError, incoming};
 /// Serves `Readings`, `Mesh`, health and reflection (v1 and v1alpha) until `shutdown` is ready.
 ///
 /// The health of the whole and of each service follows `ready`. On shutdown no more requests are
-/// taken, streams end with `UNAVAILABLE`, and clients have [`GRACE`] to read what is on its way.
+/// taken, streams end with `UNAVAILABLE`, and clients have two seconds to read what is on its way.
 ///
 /// # Errors
 ///
