@@ -10,9 +10,8 @@
 //! | `labels` | an object of texts |
 //! | `quality` | `good`, `uncertain`, `bad` or `stale`, with a reason after a colon: `bad:missing` |
 //!
-//! Without `type`, a number written without fraction and exponent is an integer, any other a double,
-//! and null is of type double. A type is part of what a series is, so a program that writes doubles
-//! as `20` and `20.5` must declare `f64`. Integers of 1973 and before as `time` are refused, since
+//! Without `type`, numbers and null are of type double, so that `20` and `20.5` fit into one series;
+//! only an integer that a double cannot hold is of type `i64`. Integers of 1973 and before as `time` are refused, since
 //! they are seconds or milliseconds by mistake. Other fields are ignored, so that what
 //! `fieldmesh query` prints can be published again.
 
@@ -97,8 +96,8 @@ fn read_type(text: &str) -> Result<ValueType, LineFault> {
 fn read_value(json: Json, declared: Option<ValueType>) -> Result<(Value, ValueType), LineFault> {
     let value_type = match (&json, declared) {
         (_, Some(declared)) => declared,
-        (Json::Number(number), None) if number.is_f64() => ValueType::F64,
-        (Json::Number(_), None) => ValueType::I64,
+        (Json::Number(number), None) if is_beyond_doubles(number) => ValueType::I64,
+        (Json::Number(_), None) => ValueType::F64,
         (Json::Bool(_), None) => ValueType::Bool,
         (Json::String(_), None) => ValueType::Text,
         (Json::Null | Json::Array(_) | Json::Object(_), None) => ValueType::F64,
@@ -122,6 +121,13 @@ fn read_value(json: Json, declared: Option<ValueType>) -> Result<(Value, ValueTy
             expected(value_type),
         )),
     }
+}
+
+/// Whether a number is an integer that a double may not hold: beyond 2^53 either way.
+fn is_beyond_doubles(number: &serde_json::Number) -> bool {
+    number
+        .as_i64()
+        .is_some_and(|number| number.unsigned_abs() > 1 << 53)
 }
 
 fn expected(value_type: ValueType) -> &'static str {

@@ -45,10 +45,12 @@ fn a_full_line_is_read_in_every_field() {
 }
 
 #[test]
-fn a_number_is_an_integer_if_it_is_written_as_one_and_not_declared_otherwise() {
+fn a_number_is_a_double_unless_declared_otherwise_or_too_large_for_one() {
     let value = |line: &str| parse(line).expect("a reading").value;
 
-    assert_eq!(value(r#"{"series": "a", "value": 20}"#), Value::I64(20));
+    assert_eq!(value(r#"{"series": "a", "value": 20}"#), Value::F64(20.0));
+    let large = r#"{"series": "a", "value": 9007199254740993}"#;
+    assert_eq!(value(large), Value::I64(9_007_199_254_740_993));
     assert_eq!(value(r#"{"series": "a", "value": 20.0}"#), Value::F64(20.0));
     assert_eq!(
         value(r#"{"series": "a", "value": 20, "type": "f64"}"#),
