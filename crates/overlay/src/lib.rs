@@ -9,13 +9,17 @@
 //! - A link is not yet a neighbour: links are opened for other reasons too, so being neighbours is
 //!   always asked (`Join`, `Neighbour`) and answered (`NeighbourReply`). One neighbour in each
 //!   shuffle interval is asked anew, so that views which differ after lost messages agree again.
-//! - Who is dropped to make room is told who takes its place, so that an eviction leaves the graph
-//!   connected, and whoever came in the last seconds is not dropped.
+//! - Who is dropped to make room is told who takes its place and goes there, so that an eviction
+//!   does not cut the graph, and whoever came in the last second is not dropped.
+//! - Urgent requests and joins get places above the view's size first, and evict only when those
+//!   are taken; such places are not taken back.
 //! - Neighbours that were lost are dialled until they answer, also with a full view, and get a place
 //!   above it: halves of a partition find each other without knowing that they are two.
 //! - A machine that hears the walks of few others only, but knows more, suspects that it sits in a
 //!   closed corner and treats one of those as lost. Shuffles are frequent in the first seconds, so
 //!   that this is noticed early.
+//! - A join is answered with a sample too, so that many that join through one machine at once find
+//!   each other.
 //! - The answer to a shuffle goes to whoever handed the walk over, not to where it began, so that it
 //!   needs no further link.
 //! - What others say about a machine neither replaces what it said itself nor fills more than half

@@ -398,7 +398,7 @@ impl Overlay {
         self.active.len() < self.config.active_limit() || self.evict(now, newcomer)
     }
 
-    /// Drops a random neighbour, but none that came in the last seconds, so that places do not
+    /// Drops a random neighbour, but none that came just now, so that places do not
     /// flap. The dropped one is told who comes in its place, so that it can go there.
     fn evict(&mut self, now: Instant, newcomer: MachineId) -> bool {
         let settled = self.settled(now);
@@ -443,8 +443,9 @@ impl Overlay {
             if self.places() == 0 {
                 return;
             }
-            let alone = self.active.is_empty() && self.links.values().all(|l| l.question.is_none());
-            let urgent = alone || self.refusals >= REFUSALS_MAX || self.is_invited(&machine);
+            let urgent = self.active.is_empty()
+                || self.refusals >= REFUSALS_MAX
+                || self.is_invited(&machine);
             self.ask(now, machine, urgent, false);
         }
         let count = self.places().saturating_mul(1 + self.setbacks);
@@ -480,16 +481,20 @@ impl Overlay {
 
     /// Asks a linked machine to be, or to confirm that it is, a neighbour.
     fn ask(&mut self, now: Instant, machine: MachineId, urgent: bool, reunion: bool) {
-        let asked = self
-            .links
-            .get_mut(&machine)
-            .is_some_and(|link| link.ask(now, reunion));
-        if !asked {
+        let joins = self.joined_at.is_none() && self.links.values().all(|l| l.question.is_none());
+        let Some(link) = self.links.get_mut(&machine) else {
+            return;
+        };
+        if !link.ask(now, reunion) {
             return;
         }
         self.invited.retain(|invited| *invited != machine);
-        let contact = self.own_contact();
-        let message = if urgent && !reunion && self.joined_at.is_none() {
+        let contact = Contact {
+            machine: self.own,
+            addresses: self.own_addresses.clone(),
+        };
+        let message = if urgent && !reunion && joins {
+            link.shuffle_sent(); // A join is answered like one too.
             Message::Join { contact }
         } else {
             Message::Neighbour { contact, urgent }
@@ -562,7 +567,7 @@ impl StateMachine for Overlay {
 }
 
 /// How long a new neighbour cannot be dropped. Source: guess, above the time to find others.
-const UNSETTLED: Duration = Duration::from_secs(3);
+const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// Most dials under way for empty places. Source: half of the contacts that are known at least, so
 /// that two rounds try all.

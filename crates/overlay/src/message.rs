@@ -56,7 +56,8 @@ impl Hops {
 /// HyParView's messages. Each travels over an open link to its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A new machine asks for a place: the receiver takes it and walks it through the network.
+    /// A new machine asks for a place: the receiver takes it if it can, sends it a sample of what
+    /// it knows (`ShuffleReply`) and walks it through the network.
     Join {
         /// Where the sender may be reached.
         contact: Contact,

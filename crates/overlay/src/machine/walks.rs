@@ -8,13 +8,16 @@ use crate::book::Source;
 use crate::{Contact, Hops, Message};
 
 impl Overlay {
-    /// A new machine asks for a place: it gets one, and walks on from each neighbour.
+    /// A new machine asks for a place: it gets one, if there is one, and a sample to find others,
+    /// and walks on from each neighbour.
     pub(super) fn on_join(&mut self, now: Instant, from: MachineId, contact: Contact) {
         if !self.meet(from, contact) {
             return;
         }
         let accepted = self.is_neighbour(&from) || self.make_room(now, from);
         self.answer(now, from, accepted);
+        let sample = self.sample(from, from);
+        self.send(from, Message::ShuffleReply { sample });
         let Some(joiner) = self.book.contact(&from) else {
             return;
         };

@@ -265,8 +265,9 @@ impl World {
             self.links_opened += 1;
             let link = self.links_opened;
             self.links.insert(link, (from, to));
+            // A link layer tells of a link before it hands on what came over it.
+            let delay = self.rng.below(10);
             for (at, peer) in [(from, to), (to, from)] {
-                let delay = self.rng.below(10);
                 self.after_millis(delay, Event::Opened { at, peer, link });
             }
         }
