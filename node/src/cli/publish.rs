@@ -43,7 +43,10 @@ pub(crate) async fn publish(
     let acknowledge = acknowledge(args.ack);
     let mut client = Client::connect(args.node).await?;
     match single {
-        Some(reading) => sender.try_send(reading).expect("the channel is empty"),
+        Some(reading) => {
+            sender.try_send(reading).expect("the channel is empty");
+            drop(sender); // The request ends where nothing can follow.
+        }
         None => read_stdin(args.format, sender, Arc::clone(&malformed))?,
     }
     let answers = client
