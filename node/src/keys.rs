@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::NodeIdentity;
+pub use identity::Role;
 use identity::{
-    FileError, FileKind, Grant, Keypair, Membership, MembershipError, NetworkKey, Role, Trust, file,
+    FileError, FileKind, Grant, Keypair, Membership, MembershipError, NetworkKey, Trust, file,
 };
 use model::{MachineId, NetworkId};
 

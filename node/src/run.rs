@@ -12,7 +12,8 @@ use model::ClockState;
 use overlay::Address;
 use statemachine::Rng;
 use store::{Completion, Store};
-use swarm::{Credentials, SocketLayer, Swarm, WallClock};
+pub use swarm::{BoxedStream, SocketLayer};
+use swarm::{Credentials, Swarm, WallClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -212,6 +213,7 @@ fn start_swarm(
     let mut config = swarm::Config::new(WallClock(Arc::new(trusted_time)));
     config.bootstrap.clone_from(&configuration.bootstrap);
     config.mdns = configuration.mdns;
+    config.dial_timeout = configuration.dial_timeout;
     config.socket_layer = hooks.socket_layer;
     let mut swarm = Swarm::new(&credentials, &config, rng.fork("swarm"))?;
     for address in &configuration.listen {

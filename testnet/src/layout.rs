@@ -9,8 +9,7 @@ use fieldmesh::config::{
     ApiSettings, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings, RelaysSettings,
     Settings, SourceSettings, UplinkSettings,
 };
-use fieldmesh::keys::{self, Admission};
-use identity::Role;
+use fieldmesh::keys::{self, Admission, Role};
 
 use crate::args::UpArgs;
 use crate::data;

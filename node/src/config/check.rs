@@ -29,6 +29,8 @@ pub struct Configuration {
     pub listen: Vec<SocketAddr>,
     /// Discovery on the LAN.
     pub mdns: bool,
+    /// How long one address may take to become a link.
+    pub dial_timeout: Duration,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The Unix socket of gRPC.
@@ -140,6 +142,7 @@ impl Settings {
             bootstrap: check_bootstrap(&self.network.bootstrap)?,
             listen: check_listen(&self.listen.tcp)?,
             mdns: self.listen.mdns,
+            dial_timeout: dial_timeout_of(self.relays.profile),
             grpc: loopback("api.grpc", &self.api.grpc)?,
             socket: (!self.api.socket.as_os_str().is_empty()).then(|| base.join(&self.api.socket)),
             metrics: match self.api.metrics.as_str() {
@@ -308,6 +311,16 @@ fn election_of(profile: Profile) -> election::Config {
         join_grace: lan.join_grace * factor,
         settle_after: lan.settle_after * factor,
         ..lan
+    }
+}
+
+/// A dial that hangs keeps a machine from being dialled again, so that it must not take longer than
+/// a link on such a network needs.
+fn dial_timeout_of(profile: Profile) -> Duration {
+    match profile {
+        Profile::Lan => Duration::from_secs(1),
+        Profile::Wan => Duration::from_secs(3),
+        Profile::Thin => Duration::from_secs(10),
     }
 }
 
