@@ -44,5 +44,6 @@ impl Config {
 const BACKLOG_BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Source: guess, a week without an internet line.
 const BACKLOG_AGE_MAX_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3_600);
-/// Unit: records per second. Source: guess, a day of a hundred windows a minute in five minutes.
-const BACKLOG_RATE_DEFAULT: u32 = 500;
+/// Unit: records per second. Source: guess, a day of a hundred windows a minute in little more than
+/// a minute.
+const BACKLOG_RATE_DEFAULT: u32 = 2_000;

@@ -7,10 +7,9 @@
 //! # What is promised
 //!
 //! A record that was submitted is reported as delivered only after the sink has it for good: synced
-//! to disk, or acknowledged by the broker. Until then it is tried again, newest trouble first
-//! paused and live records before old ones, until it is withdrawn, refused for ever (then it is
-//! set aside with the reason) or dropped because the backlog is full or it is too old (then that is
-//! counted and reported).
+//! to disk, or acknowledged by the broker. Until then it is tried again, live records before old
+//! ones, until it is withdrawn, refused for ever (then it is set aside with the reason) or dropped
+//! because the backlog is full or it is too old (then that is counted and reported).
 //!
 //! # Not here
 //!

@@ -342,8 +342,9 @@ fn item_of(stored: &Stored) -> Item {
 /// Most ids of one record that are remembered; the oldest go first. A caller that submits a record
 /// again has normally forgotten its former id. Unit: ids. Source: guess.
 const IDS_MAX: usize = 8;
-/// Most live records that stay in memory alone. Unit: records, of about 1 kB. Source: guess.
-const LIVE_MAX: usize = 2_048;
+/// Most live records that stay in memory alone. Unit: records, of about 1 kB. Source: guess: all
+/// windows of a site end at the same time, and this is what may come at once.
+const LIVE_MAX: usize = 8_192;
 
 #[cfg(test)]
 mod tests;
