@@ -22,6 +22,7 @@ mod io;
 mod links;
 mod node;
 mod own;
+mod past;
 mod presence;
 mod publisher;
 

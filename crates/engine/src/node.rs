@@ -12,8 +12,8 @@ use election::{Candidacy, Election, UplinkId};
 use gossip::{Frontier, Gossip, Write};
 use identity::Role;
 use model::{
-    Block, BlockHash, BlockId, ClockState, Epoch, LogId, MachineId, Position, SeriesDefinition,
-    State, StateKind, StateVersion, Timestamp,
+    Block, BlockId, ClockState, Epoch, LogId, MachineId, SeriesDefinition, State, StateKind,
+    StateVersion, Timestamp,
 };
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
@@ -65,8 +65,6 @@ pub struct Node {
     links: Links,
     origins: BTreeSet<MachineId>,
     addresses: Vec<Address>,
-    /// The last own block that is durable and gap-free, of epochs before the running one.
-    last_own: Option<(Position, BlockHash)>,
     /// Wall-clock time at a point of monotonic time.
     wall: Option<(Instant, Wall)>,
     tickets: BTreeMap<Ticket, Owner>,
@@ -121,7 +119,6 @@ impl Node {
             links: Links::default(),
             origins: BTreeSet::new(),
             addresses: Vec::new(),
-            last_own: start.last_own,
             wall: None,
             tickets: BTreeMap::new(),
             ticket: Ticket::default(),

@@ -16,6 +16,7 @@ use model::{
 };
 use statemachine::{BoundedQueue, Instant};
 
+use crate::past::Past;
 use crate::{AckLevel, PublishError, Published, RequestId};
 
 /// Wall-clock time with its state.
@@ -92,7 +93,7 @@ pub(crate) struct Publisher {
     epoch: Epoch,
     last: Sequence,
     previous: BlockHash,
-    continues: Option<Position>,
+    past: Past,
     watermark: Timestamp,
     series: BTreeMap<Arc<SeriesDefinition>, SeriesNumber>,
     queue: BoundedQueue<Batch>,
@@ -143,15 +144,18 @@ impl Publisher {
                 )
             })
             .collect();
-        let mut publisher = Self {
+        let is_running = |last: &(Position, BlockHash)| last.0.epoch == start.epoch;
+        let running = start.last_own.filter(is_running);
+        let past = start.last_own.filter(|last| !is_running(last));
+        Self {
             machine,
             network,
             gather: config.gather,
             watermark_delay: config.watermark_delay,
             epoch: start.epoch,
             last: start.last,
-            previous: BlockHash([0; 32]),
-            continues: None,
+            previous: running.map_or(NO_HASH, |(_, hash)| hash),
+            past: Past::new(past),
             watermark: Timestamp::MIN,
             series: BTreeMap::new(),
             queue: BoundedQueue::new(QUEUE_MAX),
@@ -162,19 +166,33 @@ impl Publisher {
             sealed_at: None,
             held_until: start.held_until,
             effects: Vec::new(),
-        };
-        publisher.follow(start.last_own);
-        publisher
+        }
     }
 
-    /// The epoch before is known up to this block: the next one names it.
-    pub(crate) fn follow(&mut self, last_own: Option<(Position, BlockHash)>) {
-        let Some((position, hash)) = last_own else {
-            return;
-        };
-        self.previous = hash;
-        if self.last == 0 && position.epoch < self.epoch {
-            self.continues = Some(position);
+    /// A block of an epoch before the running one has come back from a neighbour.
+    pub(crate) fn take_back(&mut self, block: &Block) {
+        if self.last > 0 {
+            return; // The running epoch has named the end of the one before: this one is cut off.
+        }
+        let stored = Some(block.id().position());
+        for PublisherMark {
+            publisher,
+            sequence,
+        } in self.past.take_back(block, &self.network)
+        {
+            let known = self
+                .marks
+                .get(&publisher)
+                .is_some_and(|mark| mark.sequence >= sequence);
+            if !known {
+                self.marks.insert(
+                    publisher,
+                    Mark {
+                        sequence,
+                        block: stored,
+                    },
+                );
+            }
         }
     }
 
@@ -186,7 +204,7 @@ impl Publisher {
     /// Starts another epoch, because others know a later one of this machine.
     pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
         if self.last > 0 {
-            self.continues = Some(self.last());
+            self.past = Past::new(Some((self.last(), self.previous)));
         }
         self.epoch = epoch;
         self.last = 0;
@@ -255,9 +273,10 @@ impl Publisher {
 
     /// Moves what can be moved: batches into the block that is gathered, full or due blocks out.
     pub(crate) fn pump(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
-        if self.held_until.is_some_and(|until| until <= now) {
-            self.held_until = None;
+        if self.held_until.is_some_and(|until| until > now) {
+            return; // What comes back meanwhile decides which batches are stored already.
         }
+        self.held_until = None;
         while let Some(batch) = self.queue.first() {
             if self.fits(batch) {
                 if let Some(batch) = self.queue.pop() {
@@ -530,14 +549,18 @@ impl Publisher {
                 sequence,
             });
         }
+        let (previous, continues) = match self.past.last() {
+            Some((position, hash)) if self.last == 0 => (hash, Some(position)),
+            _ => (self.previous, None),
+        };
         let header = BlockHeader {
             log: LogId {
                 machine: self.machine,
                 epoch: self.epoch,
             },
             sequence: position.sequence,
-            previous: self.previous.prefix(),
-            continues: self.continues.take(),
+            previous: previous.prefix(),
+            continues,
             sealed: wall.time,
             watermark,
             count: u32::try_from(readings.len()).unwrap_or(u32::MAX),
@@ -581,6 +604,8 @@ fn judge(quality: Quality, time: Timestamp, wall: Wall) -> Quality {
     }
 }
 
+/// Stands where there is no block before.
+const NO_HASH: BlockHash = BlockHash([0; 32]);
 /// Batches that wait for room in a block. Source: guess, a second of ten sources and some more.
 const QUEUE_MAX: usize = 256;
 /// Sealed blocks that are not durable yet; beyond it a publisher hears `Busy`. Source: guess.

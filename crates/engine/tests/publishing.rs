@@ -17,6 +17,7 @@ use model::{
 };
 use statemachine::{Rng, Ticket};
 use testkit::Probe;
+use wire::Frame;
 
 const NOON: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
 const GATHER: Duration = Duration::from_millis(5);
@@ -92,6 +93,25 @@ impl Desk {
             publisher,
             level,
         });
+        self.collect();
+    }
+
+    /// A neighbour that is there from now on says something.
+    fn neighbour_sends(&mut self, message: gossip::Message) {
+        let machine = Keypair::from_seed(&[3; 32]).machine();
+        let contact = overlay::Contact {
+            machine,
+            addresses: Vec::new(),
+        };
+        let neighbour = overlay::Message::Neighbour {
+            contact,
+            urgent: true,
+        };
+        self.probe.input(Input::LinkUp(machine));
+        self.probe
+            .input(Input::Received(machine, Frame::Overlay(neighbour)));
+        self.probe
+            .input(Input::Received(machine, Frame::Gossip(message)));
         self.collect();
     }
 
@@ -285,6 +305,39 @@ fn after_a_kill_a_new_epoch_names_the_last_block_and_remembers_publishers() {
         "the batch that was durable before is not stored again"
     );
     assert_eq!(after.replies.len(), 2);
+}
+
+#[test]
+fn what_only_neighbours_kept_comes_back_and_is_not_stored_again() {
+    let mut before = Desk::start(Recovered::default());
+    before.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    before.sync();
+    let recovered = before.recovered();
+    before.advance(GATHER);
+    before.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
+    let lost = before.blocks[1].clone();
+
+    let mut after = Desk::start_with(&[Role::Publish], recovered, 8);
+    after.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
+    after.neighbour_sends(gossip::Message::Block {
+        block: lost.clone(),
+        pushed: false,
+    });
+    after.sync();
+    after.advance(Config::default().recovery);
+    after.publish(vec![reading(3.0)], Some(3), AckLevel::Durable);
+    after.sync();
+
+    let repeated = Ok(Published {
+        readings: 0,
+        repeated: true,
+    });
+    assert_eq!(after.replies[0], (1, repeated));
+    let first = after.blocks.last().expect("a block").header();
+    assert_eq!(
+        (first.continues, first.count),
+        (Some(lost.id().position()), 1)
+    );
 }
 
 #[test]

@@ -211,18 +211,9 @@ impl Node {
             self.publisher.pump(&self.identity.keypair, now, wall);
         } else if position.epoch.counter >= epoch.counter {
             self.take_epoch_after(now, position.epoch.counter);
-        } else if self.last_own.is_none_or(|(last, _)| last < position) {
+        } else {
             // What this machine lost of its old log comes back from its neighbours.
-            let gap_free = self
-                .gossip
-                .frontier()
-                .get(&block.id().log)
-                .map(|entry| entry.end);
-            if gap_free >= Some(position.sequence) {
-                let hash = block.hash(&self.identity.trust.network());
-                self.last_own = Some((position, hash));
-                self.publisher.follow(self.last_own);
-            }
+            self.publisher.take_back(block);
         }
     }
 

@@ -116,7 +116,6 @@ impl Node {
         let counter = counter.saturating_add(1);
         let epoch = new_epoch(counter, &mut self.rng);
         self.publisher.start_epoch(epoch);
-        self.publisher.follow(self.last_own);
         self.outputs.push_back(Output::EpochStarted(epoch));
         self.own.forget(StateKind::Series);
         for state in self.own.move_to(&self.identity.keypair, counter) {
