@@ -4,6 +4,8 @@
 //! is full. A batch never spans two blocks, so a publisher's mark and its readings live or die
 //! together.
 
+mod batch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,13 @@ use std::time::Duration;
 use identity::Keypair;
 use model::{
     Block, BlockHash, BlockHeader, ClockState, Draft, Epoch, LogId, MachineId, NetworkId,
-    NewReading, Position, PublisherMark, Quality, QualityLevel, QualityReason, Reading, Sequence,
-    SeriesDefinition, SeriesNumber, Timestamp, Value,
+    NewReading, Position, PublisherMark, Reading, Sequence, SeriesDefinition, SeriesNumber,
+    Timestamp,
 };
 use statemachine::{BoundedQueue, Instant};
+
+pub(crate) use batch::Batch;
+use batch::{BATCH_BYTES_MAX, Gathered, Waiting, batch_bytes, judge};
 
 use crate::past::Past;
 use crate::{AckLevel, PublishError, Published, RequestId};
@@ -35,45 +40,6 @@ pub(crate) enum Effect {
     Publish(Block),
     /// Answer a publisher.
     Reply(RequestId, Result<Published, PublishError>),
-}
-
-/// One call of a publisher.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) request: RequestId,
-    pub(crate) readings: Vec<NewReading>,
-    pub(crate) publisher: Option<PublisherMark>,
-    pub(crate) level: AckLevel,
-}
-
-/// A request that waits for its block.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    request: RequestId,
-    readings: usize,
-    repeated: bool,
-    level: AckLevel,
-}
-
-impl Waiting {
-    fn reply(self, result: Result<(), PublishError>) -> Effect {
-        let readings = if self.repeated { 0 } else { self.readings };
-        let published = Published {
-            readings,
-            repeated: self.repeated,
-        };
-        Effect::Reply(self.request, result.map(|()| published))
-    }
-}
-
-/// What is gathered for the next block. Series get their numbers when it is sealed, so that an
-/// epoch that starts in between costs nothing.
-#[derive(Debug, Default)]
-struct Gathered {
-    readings: Vec<NewReading>,
-    bytes: usize,
-    marks: BTreeMap<String, u64>,
-    waiting: Vec<Waiting>,
 }
 
 /// Where a publisher's last batch is.
@@ -578,32 +544,6 @@ impl Publisher {
     }
 }
 
-/// Size of a batch towards [`BATCH_BYTES_MAX`]. Unit: bytes.
-fn batch_bytes(readings: &[NewReading]) -> usize {
-    let content = |value: &Value| match value {
-        Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::Null | Value::F64(_) | Value::I64(_) | Value::Bool(_) => 0,
-    };
-    readings
-        .iter()
-        .map(|reading| READING_BYTES + content(&reading.value))
-        .sum()
-}
-
-/// The quality of a reading, less if this machine's clock or the reading's time is in doubt.
-fn judge(quality: Quality, time: Timestamp, wall: Wall) -> Quality {
-    if quality.level != QualityLevel::Good {
-        quality
-    } else if wall.state == ClockState::Unsynchronised {
-        Quality::new(QualityLevel::Uncertain, QualityReason::ClockUnsynchronised)
-    } else if time > wall.time.saturating_add(AHEAD_MAX) {
-        Quality::new(QualityLevel::Uncertain, QualityReason::TimeAhead)
-    } else {
-        quality
-    }
-}
-
 /// Stands where there is no block before.
 const NO_HASH: BlockHash = BlockHash([0; 32]);
 /// Batches that wait for room in a block. Source: guess, a second of ten sources and some more.
@@ -617,9 +557,3 @@ const SERIES_MAX: usize = 16_384;
 /// Numbering publishers that are remembered; beyond it the one that was quiet longest is not.
 /// Source: guess.
 const MARKS_MAX: usize = 4_096;
-/// Most bytes of one batch and of one block's readings, which then always fit into the block.
-const BATCH_BYTES_MAX: usize = Block::FILL_BYTES_MAX;
-/// What a reading counts besides its text or bytes, as [`model::block::decoded_bytes`] has it.
-const READING_BYTES: usize = 56;
-/// How far ahead of this machine's clock a reading may be. Source: guess.
-const AHEAD_MAX: Duration = Duration::from_secs(300);
