@@ -1,1 +1,31 @@
-//! The benchmarks.
+//! The benchmarks: what Fieldmesh costs and how fast it is, measured, with what limits it.
+//!
+//! `cargo run --release -p bench -- NAME [--json]`; `list` names them. Each file is one benchmark;
+//! [`measure`] holds the statistics and the output of all.
+//!
+//! Every result names what limits it, as far as the benchmark itself can measure that. Rounds of
+//! things that are compared alternate, so that a noisy computer disturbs them alike.
+//!
+//! Benchmarks with several machines run them as real processes: the testnet starts this program
+//! itself once for each machine.
+//!
+//! # Not here
+//!
+//! Checks of behaviour: a benchmark fails when it cannot measure, never because it is slow.
+
+mod cli;
+mod client;
+mod codec;
+mod failover;
+mod fanout;
+mod footprint;
+mod ingest;
+mod keys;
+mod measure;
+mod process;
+mod query;
+mod rtt;
+mod site;
+mod table;
+
+pub use cli::run;

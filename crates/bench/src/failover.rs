@@ -1,0 +1,271 @@
+//! From the death of a relay to its successor's first upload, between real processes.
+//!
+//! Two machines are fed, windows last 100 ms, and each relay writes into its own file. The relay
+//! of a fed machine is killed, stopped, or cut off from all others; the time ends with the first
+//! record of that machine by another relay. It begins before the order is given, so what it takes
+//! to carry it out counts too.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fieldmesh::clock::{self, Monotonic};
+use proto::v1::value::Kind;
+use serde::Deserialize;
+use testnet::control::Request;
+use testnet::description::NodeDescription;
+use tokio::task::JoinSet;
+
+use crate::client::{Client, reading};
+use crate::measure::{Measure, Report, Sample, millis};
+use crate::site::Site;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many machines.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=25))]
+    nodes: u8,
+    /// Deaths of each kind.
+    #[arg(long, default_value_t = 5)]
+    count: u32,
+}
+
+/// How a relay dies.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    Kill,
+    Stop,
+    Cut,
+}
+
+impl Death {
+    const ALL: [Self; 3] = [Self::Kill, Self::Stop, Self::Cut];
+
+    fn order(self, name: String) -> Request {
+        match self {
+            Self::Kill => Request::Kill(vec![name]),
+            Self::Stop => Request::Stop(vec![name]),
+            Self::Cut => Request::Partition(vec![name]),
+        }
+    }
+
+    /// What brings the relay back.
+    fn remedy(self, name: String) -> Request {
+        match self {
+            Self::Kill => Request::Restart(vec![name]),
+            Self::Stop => Request::Continue(vec![name]),
+            Self::Cut => Request::Heal,
+        }
+    }
+
+    fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kill => ("killed", "the closed connections give it away at once"),
+            Self::Stop => (
+                "stopped",
+                "limited by the silence of 300 ms and 40 ms for probes",
+            ),
+            Self::Cut => (
+                "cut off",
+                "limited by the silence of 300 ms and 40 ms for probes",
+            ),
+        }
+    }
+}
+
+pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
+    let site = Site::start(args.nodes, "100ms").await?;
+    let fed: Vec<NodeDescription> = site.nodes().iter().rev().take(2).cloned().collect();
+    let mut feeds = JoinSet::new();
+    for node in &fed {
+        feeds.spawn(feed(node.grpc.clone()));
+    }
+    let mut watcher = Watcher {
+        site: &site,
+        fed: &fed,
+        sink: Sink::new(site.sink()),
+        clock: Monotonic::start(),
+    };
+    let mut samples: [Sample; 3] = Default::default();
+    for _ in 0..args.count {
+        for (death, sample) in Death::ALL.into_iter().zip(&mut samples) {
+            sample.push(millis(watcher.measure(death).await?));
+        }
+    }
+    feeds.shutdown().await;
+    site.stop().await?;
+    for (death, sample) in Death::ALL.into_iter().zip(&samples) {
+        let (case, limit) = death.describe();
+        let note = format!(
+            "{} machines, windows of 100 ms, a reading every {} ms; {limit}; then up to a window \
+             and 200 ms of watermark delay if nothing was left to upload",
+            args.nodes,
+            FEED_INTERVAL.as_millis(),
+        );
+        report.add(TIME, case, sample, note)?;
+    }
+    Ok(())
+}
+
+/// Publishes for ever, whatever happens to the machine.
+async fn feed(grpc: String) {
+    let mut ticks = tokio::time::interval(FEED_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let Ok(client) = Client::connect(&grpc).await else {
+            tokio::time::sleep(RECONNECT_DELAY).await;
+            continue;
+        };
+        for count in 0.. {
+            ticks.tick().await;
+            let reading = reading(SERIES, clock::wall_time(), Some(Kind::Integer(count)));
+            let published = tokio::time::timeout(PUBLISH_TIMEOUT, client.publish(vec![reading]));
+            if !matches!(published.await, Ok(Ok(()))) {
+                break;
+            }
+        }
+    }
+}
+
+struct Watcher<'a> {
+    site: &'a Site,
+    fed: &'a [NodeDescription],
+    sink: Sink,
+    clock: Monotonic,
+}
+
+impl Watcher<'_> {
+    /// Lets the relay of a fed machine die, and brings it back.
+    async fn measure(&mut self, death: Death) -> anyhow::Result<Duration> {
+        let (origin, relay) = self.settle().await?;
+        let nodes = self.site.nodes();
+        let node = nodes.iter().find(|node| node.machine_id == relay);
+        let name = node.context("a relay is one of the machines")?.name.clone();
+
+        let began = self.clock.uptime();
+        let ordered = self.site.order(death.order(name.clone()));
+        let sink = &mut self.sink;
+        let clock = self.clock;
+        let succeeded = async {
+            loop {
+                for record in sink.read()? {
+                    if record.machine_id == origin && record.relay != relay {
+                        return anyhow::Ok(clock.uptime() - began);
+                    }
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        let limited = tokio::time::timeout(SUCCESSION_MAX, succeeded);
+        let (ordered, took) = tokio::join!(ordered, limited);
+        ordered?;
+        let took = took.with_context(|| format!("nobody took over when {name} {death:?}"))??;
+        self.site.order(death.remedy(name)).await?;
+        Ok(took)
+    }
+
+    /// Waits until each fed machine has been served by one and the same relay for a while; returns
+    /// one that does not serve itself, and its relay.
+    async fn settle(&mut self) -> anyhow::Result<(String, String)> {
+        let mut serving: BTreeMap<String, (String, Duration)> = BTreeMap::new();
+        let (began, mut newest) = (self.clock.uptime(), BTreeMap::new());
+        loop {
+            let now = self.clock.uptime();
+            anyhow::ensure!(
+                now - began < SETTLE_MAX,
+                "the relays did not settle: {serving:?}"
+            );
+            for record in self.sink.read()? {
+                newest.insert(record.machine_id.clone(), now);
+                let known = serving.entry(record.machine_id);
+                let known = known.or_insert_with(|| (record.relay.clone(), now));
+                if known.0 != record.relay {
+                    *known = (record.relay, now);
+                }
+            }
+            let is_settled = |node: &NodeDescription| {
+                let (id, fresh) = (&node.machine_id, SETTLE_TIME / 4);
+                newest.get(id).is_some_and(|at| now - *at < fresh)
+                    && serving
+                        .get(id)
+                        .is_some_and(|(_, since)| now - *since > SETTLE_TIME)
+            };
+            if self.fed.iter().all(is_settled) {
+                let other =
+                    |(origin, (relay, _)): &(&String, &(String, Duration))| origin != &relay;
+                let found = serving.iter().find(other);
+                let (origin, (relay, _)) = found.context("two machines serve each themselves")?;
+                return Ok((origin.clone(), relay.clone()));
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+/// What of a record matters here.
+#[derive(Debug, Deserialize)]
+struct Record {
+    machine_id: String,
+    relay: String,
+}
+
+/// The files that relays write records to, and how far each has been read.
+struct Sink {
+    dir: PathBuf,
+    read: BTreeMap<PathBuf, u64>,
+}
+
+impl Sink {
+    fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            read: BTreeMap::new(),
+        }
+    }
+
+    /// The records that were written since the last time.
+    fn read(&mut self) -> anyhow::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Ok(records); // Nothing has been written yet.
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let read = self.read.entry(path.clone()).or_default();
+            if fs::metadata(&path)?.len() <= *read {
+                continue;
+            }
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(*read))?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            // What follows the last line break is not a record yet.
+            let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+            *read += u64::try_from(whole.len())?;
+            for line in whole.lines() {
+                records.push(serde_json::from_str(line).context("a record is JSON")?);
+            }
+        }
+        Ok(records)
+    }
+}
+
+const TIME: Measure = Measure::lower("failover", "ms");
+const SERIES: &str = "bench/failover";
+/// Several readings to a window.
+const FEED_INTERVAL: Duration = Duration::from_millis(25);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_millis(200);
+/// How often files are looked at: the resolution of the result.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+/// A relay must have served for so long before it dies.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Longest time until one relay serves. Source: guess, above a restart and the grace that the
+/// election gives newcomers.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// Longest time until somebody takes over.
+const SUCCESSION_MAX: Duration = Duration::from_secs(20);

@@ -1,0 +1,333 @@
+//! Durable ingest of one node: readings, blocks, signatures, `fdatasync`.
+//!
+//! The node of a real machine without neighbours, its real store, and between them what
+//! `node::runtime` does; no gRPC and no gossip. A reading counts once its publisher has heard that
+//! it is durable.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use engine::{AckLevel, CleanStop, Input, Node, Output, Recovered, RequestId};
+use fieldmesh::clock::{self, Monotonic};
+use model::{ClockState, NewReading};
+use statemachine::{Rng, StateMachine as _};
+use store::{Completion, Store};
+
+use crate::keys;
+use crate::measure::{Measure, Report, Sample, length, micros, number};
+use crate::process::Process;
+use crate::table::Table;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the store goes; it should lie on the disk that is meant. A directory is made in it,
+    /// and removed at the end.
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    /// How long each round lasts, like `2s`.
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    round: Duration,
+    /// Rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
+    let directory = tempfile::Builder::new()
+        .prefix("fieldmesh-bench-")
+        .tempdir_in(&args.dir)?;
+    let mut source = Source::new(Table::read(None)?.as_new());
+    let mut machine = Machine::start(directory.path().join("data"))?;
+
+    let (mut rates, mut memory) = (Sample::default(), Sample::default());
+    let threads_before = Process::Own.cpu_by_thread()?;
+    let (bytes_before, disk_before) = (
+        machine.store.stats().bytes_written,
+        Process::Own.bytes_written()?,
+    );
+    let resident_before = Process::Own.resident()?;
+    let mut readings = 0;
+    let clock = Monotonic::start();
+    for _ in 0..args.rounds {
+        let began = clock.uptime();
+        let count = machine.flood(&mut source, args.round)?;
+        rates.push(number(count) / (clock.uptime() - began).as_secs_f64());
+        memory.push(mebibytes(Process::Own.resident()?));
+        readings += count;
+    }
+    let took = clock.uptime();
+    let loads = loads(&threads_before, &Process::Own.cpu_by_thread()?, took);
+    let grown = Process::Own.resident()?.saturating_sub(resident_before);
+    let written = machine.store.stats().bytes_written - bytes_before;
+    let on_disk = Process::Own.bytes_written()? - disk_before;
+
+    report.add(
+        RATE,
+        "batches of 4,096",
+        &rates,
+        format!("limited by the busiest thread; busy: {loads}; the publisher's copies included"),
+    )?;
+    let per_reading = |bytes: u64| Sample::from_iter([number(bytes) / number(readings)]);
+    let note = "records of the segments; limited by the block codec";
+    report.add(BYTES, "written by the store", &per_reading(written), note)?;
+    let note = "as the kernel counts it, pages written more than once, sled and the file system's \
+                share included";
+    report.add(BYTES, "written to the disk", &per_reading(on_disk), note)?;
+    report.add(
+        MEMORY,
+        "resident while ingesting",
+        &memory,
+        format!(
+            "grew by {:.2} bytes a reading over {readings} readings; the table itself is part of it",
+            number(grown) / number(readings),
+        ),
+    )?;
+    let note = "a block, a signature and a sync for one reading; limited by the disk's sync";
+    report.add(
+        LATENCY,
+        "one reading alone",
+        &machine.one_by_one(&mut source)?,
+        note,
+    )?;
+    machine.stop()
+}
+
+/// Gives the table's readings again and again, each time later, so that times never repeat.
+struct Source {
+    readings: Vec<NewReading>,
+    next: usize,
+    later: Duration,
+    span: Duration,
+}
+
+impl Source {
+    fn new(readings: Vec<NewReading>) -> Self {
+        let times = || readings.iter().map(|reading| reading.time);
+        let span = times().max().zip(times().min());
+        Self {
+            next: 0,
+            later: Duration::ZERO,
+            span: span.map_or(Duration::ZERO, |(last, first)| last.since(first)),
+            readings,
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Vec<NewReading> {
+        if self.next + count > self.readings.len() {
+            self.next = 0;
+            // Not into the future, where times would count as uncertain.
+            self.later += self.span;
+            if self.later > LATER_MAX {
+                self.later = Duration::ZERO;
+            }
+        }
+        let part = self.readings.iter().skip(self.next).take(count);
+        self.next += count;
+        let later = |reading: &NewReading| NewReading {
+            time: reading.time.saturating_add(self.later),
+            ..reading.clone()
+        };
+        part.map(later).collect()
+    }
+}
+
+/// A node and its store.
+struct Machine {
+    node: Node,
+    store: Store,
+    completions: Receiver<Vec<Completion>>,
+    clock: Monotonic,
+    told: Duration,
+    request: u64,
+    /// Readings whose publisher has heard of them.
+    durable: u64,
+    /// Requests that wait for their answer.
+    waiting: usize,
+    stopped: Option<CleanStop>,
+}
+
+impl Machine {
+    fn start(directory: PathBuf) -> anyhow::Result<Self> {
+        let identity = keys::identity(1)?;
+        let machine = identity.keypair.machine();
+        let config = store::Config::new(directory, identity.trust.network(), machine);
+        let (completed, completions) = sync_channel(COMPLETIONS_MAX);
+        // Whoever listened may be gone at the end.
+        let (store, _) = Store::open(config, move |batch| _ = completed.send(batch))?;
+        let config = engine::Config::default();
+        let node = Node::new(identity, config, Recovered::default(), Rng::from_u64(1));
+        store.start_epoch(node.epoch().counter)?;
+        let mut machine = Self {
+            node,
+            store,
+            completions,
+            clock: Monotonic::start(),
+            told: Duration::ZERO,
+            request: 0,
+            durable: 0,
+            waiting: 0,
+            stopped: None,
+        };
+        machine.tell_time()?;
+        Ok(machine)
+    }
+
+    /// Publishes as fast as acknowledgements allow; returns how many readings became durable.
+    fn flood(&mut self, source: &mut Source, limit: Duration) -> anyhow::Result<u64> {
+        let (began, durable) = (self.clock.uptime(), self.durable);
+        while self.clock.uptime() - began < limit {
+            while self.waiting < WAITING_MAX {
+                self.publish(source.take(model::Block::READINGS_MAX))?;
+            }
+            self.step()?;
+        }
+        while self.waiting > 0 {
+            self.step()?;
+        }
+        Ok(self.durable - durable)
+    }
+
+    /// How long single readings take until they are durable, one after the other.
+    fn one_by_one(&mut self, source: &mut Source) -> anyhow::Result<Sample> {
+        let mut times = Sample::default();
+        for _ in 0..SINGLE_COUNT {
+            let began = self.clock.uptime();
+            self.publish(source.take(1))?;
+            while self.waiting > 0 {
+                self.step()?;
+            }
+            times.push(micros(self.clock.uptime() - began));
+            // The publisher gathers what comes sooner after a block; a lone reading does not wait.
+            std::thread::sleep(PAUSE);
+        }
+        Ok(times)
+    }
+
+    fn publish(&mut self, readings: Vec<NewReading>) -> anyhow::Result<()> {
+        self.request += 1;
+        self.waiting += 1;
+        self.handle(Input::Publish {
+            request: RequestId(self.request),
+            readings,
+            publisher: None,
+            level: AckLevel::Durable,
+        })
+    }
+
+    /// Waits for the disk or the node's next timer, whichever comes first.
+    fn step(&mut self) -> anyhow::Result<()> {
+        if self.clock.uptime() - self.told > TIME_INTERVAL {
+            self.tell_time()?;
+        }
+        let now = self.clock.now();
+        let due = self
+            .node
+            .next_deadline()
+            .map(|deadline| deadline.at.since(now));
+        match self.completions.recv_timeout(due.unwrap_or(TIME_INTERVAL)) {
+            Ok(batch) => {
+                for Completion { ticket, result } in batch {
+                    result?;
+                    self.handle(Input::Persisted(ticket))?;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.node.handle_timeout(self.clock.now());
+                self.perform()?;
+            }
+            Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the store has ended"),
+        }
+        Ok(())
+    }
+
+    fn tell_time(&mut self) -> anyhow::Result<()> {
+        self.told = self.clock.uptime();
+        self.handle(Input::WallClock(
+            clock::wall_time(),
+            ClockState::Synchronised,
+        ))
+    }
+
+    fn handle(&mut self, input: Input) -> anyhow::Result<()> {
+        self.node.handle(self.clock.now(), input);
+        self.perform()
+    }
+
+    /// Does what the node asks for. Without neighbours and uplinks that is little.
+    fn perform(&mut self) -> anyhow::Result<()> {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Persist(ticket, write) => {
+                    self.store
+                        .write(ticket, write)
+                        .map_err(anyhow::Error::new)?;
+                }
+                Output::Reply(_, result) => {
+                    self.waiting -= 1;
+                    self.durable += u64::try_from(result?.readings)?;
+                }
+                Output::EpochStarted(epoch) => self.store.start_epoch(epoch.counter)?,
+                Output::Stopped(clean) => self.stopped = Some(clean),
+                Output::Dial(_)
+                | Output::Send(..)
+                | Output::Release(_)
+                | Output::Learned(_)
+                | Output::Read { .. }
+                | Output::Deliver(_)
+                | Output::StateChanged(_)
+                | Output::Upload { .. }
+                | Output::Withdraw(..)
+                | Output::Event(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(mut self) -> anyhow::Result<()> {
+        self.handle(Input::Stop)?;
+        while self.stopped.is_none() {
+            self.step()?;
+        }
+        drop(self.completions); // Nobody takes any more, and the writer must not wait.
+        Ok(self.store.close(None)?)
+    }
+}
+
+/// How busy each thread was. Unit: percent of one core.
+fn loads(before: &[(String, Duration)], after: &[(String, Duration)], took: Duration) -> String {
+    let loads = after.iter().map(|(name, cpu)| {
+        let earlier = before.iter().find(|(other, _)| other == name);
+        let spent = cpu.saturating_sub(earlier.map_or(Duration::ZERO, |(_, cpu)| *cpu));
+        let load = spent.as_secs_f64() / took.as_secs_f64() * 100.0;
+        (name, load)
+    });
+    let busy = loads.filter(|(_, load)| *load >= 1.0);
+    let texts: Vec<String> = busy
+        .map(|(name, load)| format!("{name} {load:.0} %"))
+        .collect();
+    texts.join(", ")
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    number(bytes) / length(1 << 20)
+}
+
+const RATE: Measure = Measure::higher("ingest", "readings/s");
+const BYTES: Measure = Measure::lower("ingest", "bytes/reading");
+const MEMORY: Measure = Measure::lower("ingest", "MiB");
+const LATENCY: Measure = Measure::lower("ingest", "µs");
+/// Batches that wait for the disk: as many as the publisher lets be unsynced, so that the disk
+/// always has work and nobody hears that the node is busy.
+const WAITING_MAX: usize = 48;
+/// Batches of completions that wait.
+const COMPLETIONS_MAX: usize = 1_024;
+/// How often the node is told the time. Source: `node::runtime`.
+const TIME_INTERVAL: Duration = Duration::from_secs(1);
+/// Single readings that are measured.
+const SINGLE_COUNT: u32 = 200;
+/// Between two single readings; above the time that the publisher gathers.
+const PAUSE: Duration = Duration::from_millis(8);
+/// Beyond ten years the table's times begin again.
+const LATER_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
