@@ -10,6 +10,7 @@ use model::{Block, BlockId, NetworkId, PublisherMark, State, StateKey, StateVers
 use statemachine::Instant;
 
 use crate::disk::Disk;
+use crate::oracle;
 use crate::workload::{Batch, ValueBits, bits};
 
 #[derive(Debug)]
@@ -215,8 +216,17 @@ impl Checker {
         }
     }
 
-    /// At the end: what was acknowledged counts once, and nothing counts twice.
-    pub(crate) fn on_end(&mut self, machine: usize, counted: &BTreeMap<ValueBits, usize>) {
+    /// At the end, with the blocks of a machine that count: each names the one before it, what was
+    /// acknowledged counts once, and nothing counts twice.
+    pub(crate) fn on_end(&mut self, machine: usize, canonical: &[&Block]) {
+        for pair in canonical.windows(2) {
+            let before = pair[0].hash(&self.network).prefix();
+            let chained = pair[1].header().previous == before;
+            self.require(chained, || {
+                format!("block {} does not name {}", pair[1].id(), pair[0].id())
+            });
+        }
+        let counted = oracle::values(canonical);
         if let Some((value, count)) = counted.iter().find(|(_, count)| **count > 1) {
             let value = f64::from_bits(*value);
             self.fail(format!(

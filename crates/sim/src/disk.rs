@@ -85,8 +85,11 @@ impl Disk {
         self.syncing = 0;
     }
 
-    /// A stop in order leaves a marker.
+    /// A stop in order syncs what was written and leaves a marker.
     pub(crate) fn stop(&mut self, clean: CleanStop) {
+        let ops = std::mem::take(&mut self.unsynced);
+        ops.into_iter().for_each(|op| self.content.keep(op));
+        self.syncing = 0;
         self.content.clean = Some(clean);
     }
 

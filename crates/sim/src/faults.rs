@@ -161,8 +161,7 @@ impl World {
         }
     }
 
-    /// Every fault ends. Each machine publishes once more, so that each log ends in its last epoch,
-    /// and then nothing new.
+    /// Every fault ends, and nothing new is published.
     pub(crate) fn calm(&mut self) {
         self.publishing = false;
         self.network.set_weather(Weather::CALM);

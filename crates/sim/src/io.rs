@@ -383,9 +383,7 @@ impl World {
     pub(crate) fn publish(&mut self, machine: usize) {
         let pause = self.machines[machine].publisher.pause();
         self.after(pause, Event::Publish(machine));
-        let publishes = self.publishing
-            || !self.machines[machine].quiet
-            || self.machines[machine].publisher.is_waiting();
+        let publishes = self.publishing || self.machines[machine].publisher.is_waiting();
         let stopping = |running: &crate::machine::Running| running.stopping;
         if !publishes
             || !self.machines[machine].answers()
@@ -396,7 +394,6 @@ impl World {
         {
             return;
         }
-        self.machines[machine].quiet = !self.publishing;
         let wall = self.machines[machine].wall(self.now);
         let batch = self.machines[machine].publisher.batch(wall);
         self.requests += 1;

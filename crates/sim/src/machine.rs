@@ -173,8 +173,6 @@ pub(crate) struct Machine {
     pub(crate) publisher: Publisher,
     /// How far its clock is ahead of the true time.
     pub(crate) skew: Duration,
-    /// It has published in this life since everybody was told to come to an end.
-    pub(crate) quiet: bool,
     /// Whether it reaches the sink, if the sink is up.
     pub(crate) reaches_sink: bool,
     /// How many hops each block had come when it got here first.
@@ -192,7 +190,6 @@ impl Machine {
             disk: Disk::new(rng.fork("disk")),
             publisher: Publisher::new(machine, rng.fork("publisher")),
             skew: Duration::from_micros(skew.below(1_000_000)),
-            quiet: false,
             reaches_sink: true,
             hops: BTreeMap::new(),
         }
@@ -201,7 +198,6 @@ impl Machine {
     /// Starts the next life on what the disk has kept.
     pub(crate) fn start(&mut self, now: Instant, site: &Site, machine: usize, rng: &Rng) {
         self.life += 1;
-        self.quiet = false;
         let rng = rng.fork(&format!("node {machine} life {}", self.life));
         let recovered = self.disk.recover(site.id(machine), &site.trust().network());
         let (identity, config) = (site.identity(machine), site.config(machine));

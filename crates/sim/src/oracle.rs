@@ -25,25 +25,24 @@ pub(crate) struct Expected {
 }
 
 /// The blocks of an origin that count: its epochs in order, each cut where the first block of the
-/// next one says that it goes on.
-#[must_use]
+/// next one says that it goes on. From the newest epoch back, what lies between is left out.
 pub(crate) fn canonical(blocks: &Blocks, origin: MachineId) -> Vec<&Block> {
-    let logs: Vec<_> = blocks
-        .iter()
-        .filter(|(log, _)| log.machine == origin)
-        .collect();
-    let mut counted = Vec::new();
-    for (index, (log, blocks)) in logs.iter().enumerate() {
-        let next = logs.get(index + 1).and_then(|(_, blocks)| blocks.get(&1));
-        let cut = next
-            .and_then(|first| first.header().continues)
-            .filter(|position| position.epoch == log.epoch)
-            .map_or(Sequence::MAX, |position| position.sequence);
+    let logs = blocks.iter().filter(|(log, _)| log.machine == origin);
+    let mut cut: Option<Position> = None;
+    let mut counted: Vec<Vec<&Block>> = Vec::new();
+    for (log, blocks) in logs.rev() {
+        let last = match cut {
+            Some(cut) if log.epoch > cut.epoch => continue,
+            Some(cut) if log.epoch == cut.epoch => cut.sequence,
+            _ => Sequence::MAX,
+        };
         let in_order = (1..).zip(blocks.iter());
-        let gap_free = in_order.take_while(|(n, (sequence, _))| n == *sequence && *n <= cut);
-        counted.extend(gap_free.map(|(_, (_, block))| block));
+        let gap_free = in_order.take_while(|(n, (sequence, _))| n == *sequence && *n <= last);
+        let gap_free: Vec<&Block> = gap_free.map(|(_, (_, block))| block).collect();
+        cut = gap_free.first().and_then(|first| first.header().continues);
+        counted.push(gap_free);
     }
-    counted
+    counted.into_iter().rev().flatten().collect()
 }
 
 /// Every value of an origin's blocks that count, with how often it occurs.

@@ -24,11 +24,16 @@ pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
     run_once(scenario, nodes, seed, None, true).1
 }
 
-/// Runs seeds from 0 on with a mistake switched in, until one finds it.
+/// Runs seeds from 0 on with a mistake switched in, until one finds it: until a run fails that holds
+/// without the mistake.
 #[must_use]
 pub fn find_failure(scenario: Scenario, nodes: usize, plant: Plant, seeds: u64) -> Option<Report> {
-    let mut runs = (0..seeds).map(|seed| run_once(scenario, nodes, seed, Some(plant), false).0);
-    runs.find(|report| report.failure.is_some())
+    let once = |seed, plant| run_once(scenario, nodes, seed, plant, false).0;
+    (0..seeds).find_map(|seed| {
+        let planted = once(seed, Some(plant));
+        let found = planted.failure.is_some() && once(seed, None).failure.is_none();
+        found.then_some(planted)
+    })
 }
 
 fn run_once(

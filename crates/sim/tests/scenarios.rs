@@ -1,0 +1,56 @@
+//! Runs of every scenario, and proof that the simulator finds what it is there to find.
+
+use sim::{Plant, Report, Scenario};
+
+/// The outcome of a run; a failure prints the command that repeats it.
+fn check(report: &Report) {
+    assert!(report.failure.is_none(), "{}", report.to_text());
+}
+
+#[test]
+fn runs_that_once_failed_hold() {
+    for line in include_str!("../seeds.txt").lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            [] | ["#", ..] => {}
+            [scenario, nodes, seed] => check(&sim::run(
+                scenario.parse().expect("a scenario"),
+                nodes.parse().expect("a number of machines"),
+                seed.parse().expect("a seed"),
+            )),
+            _ => panic!("seeds.txt has the line {line:?}"),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_whatever_goes_wrong() {
+    for scenario in Scenario::ALL {
+        for seed in 100..103 {
+            check(&sim::run(scenario, 6, seed));
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    let found = sim::find_failure(Scenario::Churn, 5, Plant::AckBeforeSync, SEEDS_MAX);
+
+    let failure = found
+        .and_then(|report| report.failure)
+        .expect("it is found");
+    assert!(failure.contains("acknowledged as durable"), "{failure}");
+}
+
+#[test]
+fn progress_before_the_sinks_acknowledgement_is_found() {
+    let found = sim::find_failure(Scenario::RelayDeath, 5, Plant::ProgressBeforeAck, SEEDS_MAX);
+
+    let failure = found
+        .and_then(|report| report.failure)
+        .expect("it is found");
+    assert!(failure.contains("the sink"), "{failure}");
+}
+
+/// Within how many seeds a planted mistake must be found.
+const SEEDS_MAX: u64 = 200;
