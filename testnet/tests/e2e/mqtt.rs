@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proto::v1::uplink_status::State;
 use rustix::process::Signal;
 
 use crate::feed::Feeds;
@@ -35,23 +36,22 @@ async fn every_window_reaches_the_subscribers_of_a_broker_that_was_away_in_betwe
     .await;
 
     broker.stop();
-    until("records wait for the broker", ARRIVE_TIMEOUT, async || {
-        let mut waiting = 0;
+    let stopped = Instant::now();
+    until("every machine says so", ARRIVE_TIMEOUT, async || {
         for client in testnet.clients() {
             let status = client.status().await.map_err(|status| status.to_string())?;
-            waiting += status
+            if !status
                 .uplinks
                 .iter()
-                .map(|uplink| uplink.backlog)
-                .sum::<u64>();
+                .all(|uplink| uplink.state() == State::Down)
+            {
+                return Err(format!("{:?}", status.uplinks));
+            }
         }
-        if waiting >= 12 {
-            Ok(())
-        } else {
-            Err(format!("{waiting} are waiting"))
-        }
+        Ok(())
     })
     .await;
+    tokio::time::sleep(OUTAGE.saturating_sub(stopped.elapsed())).await;
     broker.start_again();
     let fed = feeds.stop().await;
 
@@ -88,7 +88,7 @@ impl Broker {
         let config = format!(
             "listener {port} {ip}\nallow_anonymous true\nuser root\n\
              persistence true\npersistence_location {}/\nmax_queued_messages 0\n\
-             log_dest stdout\nlog_type all\n",
+             log_dest stderr\nlog_type all\n",
             home.display()
         );
         std::fs::write(home.join("mosquitto.conf"), config).expect("a configuration");
@@ -163,5 +163,7 @@ impl Broker {
 const TOPICS: &str = "fieldmesh/#";
 /// Longest time until a broker or a subscriber runs.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time until windows of a second arrive, or wait.
+/// How long the broker is away: several windows.
+const OUTAGE: Duration = Duration::from_secs(5);
+/// Longest time until windows of a second arrive.
 const ARRIVE_TIMEOUT: Duration = Duration::from_secs(30);
