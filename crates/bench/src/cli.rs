@@ -76,7 +76,9 @@ fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    runtime.shutdown_background(); // A machine's read of its orders never ends by itself.
+    result
 }
 
 fn list() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use engine::NodeIdentity;
 use fieldmesh::clock::Monotonic;
 use identity::{Keypair, verify_block};
 use model::{BlockHeader, Draft, Epoch, HashPrefix, LogId, NetworkId, Reading, Timestamp};
@@ -39,6 +40,7 @@ struct Costs {
 pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let table = Table::read(args.file.as_deref())?;
     let identity = keys::identity(1)?;
+    let fixed = fixed_bytes(&identity)?;
     for size in SIZES {
         let mut costs = Costs::default();
         for _ in 0..args.rounds {
@@ -49,7 +51,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
                 }
             }
         }
-        costs.report(size, report)?;
+        costs.report(size, fixed, report)?;
     }
     Ok(())
 }
@@ -96,19 +98,19 @@ impl Costs {
         Ok(())
     }
 
-    fn report(&self, size: usize, report: &mut Report) -> anyhow::Result<()> {
+    fn report(&self, size: usize, fixed: usize, report: &mut Report) -> anyhow::Result<()> {
         anyhow::ensure!(
             self.readings_all > 0,
             "the table has no machine with {size} readings"
         );
         let mean = number(self.bytes_all) / number(self.readings_all);
-        let fixed = FIXED_BYTES / length(size);
+        let fixed = length(fixed) / length(size);
         report.add(
             BYTES,
             format!("blocks of {size}"),
             &self.bytes,
             format!(
-                "{mean:.3} bytes over the whole table; header and signature are about {fixed:.2} \
+                "{mean:.3} bytes over the whole table; header and signature are {fixed:.2} \
                  of them, the rest is what the values do not repeat"
             ),
         )?;
@@ -134,10 +136,21 @@ impl Costs {
     }
 }
 
+/// What a block has besides its readings. Unit: bytes.
+fn fixed_bytes(identity: &NodeIdentity) -> anyhow::Result<usize> {
+    let keypair = &identity.keypair;
+    let empty = Draft {
+        header: header(keypair, 1, &[]),
+        readings: Vec::new(),
+    };
+    let block = empty.seal(&identity.trust.network(), |digest| keypair.sign(digest))?;
+    Ok(block.as_bytes().len())
+}
+
 /// A header in the middle of a log, sealed just after its newest reading.
 pub(crate) fn header(keypair: &Keypair, sequence: u64, readings: &[Reading]) -> BlockHeader {
     let newest = readings.iter().map(|reading| reading.time).max();
-    let newest = newest.unwrap_or(Timestamp::MIN).as_nanos();
+    let newest = newest.unwrap_or_default().as_nanos();
     BlockHeader {
         log: LogId {
             machine: keypair.machine(),
@@ -162,9 +175,6 @@ const BYTES: Measure = Measure::lower("codec", "bytes/reading");
 const TIME: Measure = Measure::lower("codec", "ns/reading");
 /// A few seconds of one machine, the promise's size, and the largest.
 const SIZES: [usize; 3] = [64, 512, 4_096];
-/// The signature, and the header of a block in the middle of a log. Unit: bytes. Source: golden
-/// files of `model`.
-const FIXED_BYTES: f64 = 64.0 + 86.0;
 /// Where the numbering begins, so that the header is as long as in an old log.
 const SEQUENCE_FIRST: u64 = 1_000;
 /// From the newest reading to the seal, with odd nanoseconds as a clock has them.

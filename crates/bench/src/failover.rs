@@ -97,7 +97,6 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
         }
     }
     feeds.shutdown().await;
-    site.stop().await?;
     for (death, sample) in Death::ALL.into_iter().zip(&samples) {
         let (case, limit) = death.describe();
         let note = format!(
@@ -108,7 +107,7 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
         );
         report.add(TIME, case, sample, note)?;
     }
-    Ok(())
+    site.stop().await
 }
 
 /// Publishes for ever, whatever happens to the machine.

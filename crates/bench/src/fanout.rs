@@ -95,8 +95,9 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
         };
         round.measure(&mut results).await?;
     }
-    site.stop().await?;
-    results.report(args, report)
+    results.report(args, report)?;
+    drop(clients);
+    site.stop().await
 }
 
 /// One round, with readings numbered from `first` on.

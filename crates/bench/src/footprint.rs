@@ -24,14 +24,13 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
         resident.push(mebibytes(Process::Id(pid).resident()?));
         proportional.push(mebibytes(Process::Id(pid).proportional()?));
     }
-    site.stop().await?;
-
     let case = |what: &str| format!("{what}, {} machines", args.nodes);
-    let note = "idle, store empty, an uplink open; the program's own pages are part of it, and this \
-                program holds more than `fieldmesh` does";
+    let note = "idle, store empty, an uplink open; the program's own pages are part of it, and \
+                this program holds more than `fieldmesh` does";
     report.add(MEMORY, case("resident"), &resident, note)?;
     let note = "pages that the machines share are divided among them";
     report.add(MEMORY, case("proportional"), &proportional, note)?;
+    site.stop().await?;
     report_binary(report)
 }
 

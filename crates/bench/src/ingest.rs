@@ -16,7 +16,7 @@ use store::{Completion, Store};
 
 use crate::keys;
 use crate::measure::{Measure, Report, Sample, length, micros, number};
-use crate::process::Process;
+use crate::process::{Process, Share};
 use crate::table::Table;
 
 /// What to measure.
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let mut machine = Machine::start(directory.path().join("data"))?;
 
     let (mut rates, mut memory) = (Sample::default(), Sample::default());
-    let threads_before = Process::Own.cpu_by_thread()?;
+    let threads_before = Process::Own.threads()?;
     let (bytes_before, disk_before) = (
         machine.store.stats().bytes_written,
         Process::Own.bytes_written()?,
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         readings += count;
     }
     let took = clock.uptime();
-    let loads = loads(&threads_before, &Process::Own.cpu_by_thread()?, took);
+    let shares = shares(&threads_before, &Process::Own.threads()?);
     let grown = Process::Own.resident()?.saturating_sub(resident_before);
     let written = machine.store.stats().bytes_written - bytes_before;
     let on_disk = Process::Own.bytes_written()? - disk_before;
@@ -67,7 +67,19 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         RATE,
         "batches of 4,096",
         &rates,
-        format!("limited by the busiest thread; busy: {loads}; the publisher's copies included"),
+        format!(
+            "{}; limited by the busiest of them, or by the disk if none is busy",
+            describe(&shares, took)
+        ),
+    )?;
+    let running: Duration = shares.iter().map(|(_, share)| share.running).sum();
+    let nanos = running.as_secs_f64() * 1e9 / number(readings);
+    report.add(
+        TIME,
+        "CPU of all threads",
+        &Sample::from_iter([nanos]),
+        "what a reading costs however busy the computer is, the publisher's copies included; \
+         limited by compression",
     )?;
     let per_reading = |bytes: u64| Sample::from_iter([number(bytes) / number(readings)]);
     let note = "records of the segments; limited by the block codec";
@@ -80,7 +92,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         "resident while ingesting",
         &memory,
         format!(
-            "grew by {:.2} bytes a reading over {readings} readings; the table itself is part of it",
+            "grew by {:.2} bytes a reading over {readings} readings; the table itself included",
             number(grown) / number(readings),
         ),
     )?;
@@ -295,19 +307,29 @@ impl Machine {
     }
 }
 
-/// How busy each thread was. Unit: percent of one core.
-fn loads(before: &[(String, Duration)], after: &[(String, Duration)], took: Duration) -> String {
-    let loads = after.iter().map(|(name, cpu)| {
-        let earlier = before.iter().find(|(other, _)| other == name);
-        let spent = cpu.saturating_sub(earlier.map_or(Duration::ZERO, |(_, cpu)| *cpu));
-        let load = spent.as_secs_f64() / took.as_secs_f64() * 100.0;
-        (name, load)
+/// What each thread has had of the cores between two points.
+fn shares(before: &[(String, Share)], after: &[(String, Share)]) -> Vec<(String, Share)> {
+    let since = |(name, share): &(String, Share)| {
+        let known = before.iter().find(|(other, _)| other == name);
+        let known = known.map_or_else(Share::default, |(_, share)| *share);
+        let share = Share {
+            running: share.running.saturating_sub(known.running),
+            waiting: share.waiting.saturating_sub(known.waiting),
+        };
+        (name.clone(), share)
+    };
+    after.iter().map(since).collect()
+}
+
+/// The threads that ran or waited for a noticeable part of the time.
+fn describe(shares: &[(String, Share)], took: Duration) -> String {
+    let percent = |part: Duration| part.as_secs_f64() / took.as_secs_f64() * 100.0;
+    let texts = shares.iter().filter_map(|(name, share)| {
+        let (ran, waited) = (percent(share.running), percent(share.waiting));
+        let text = format!("{name} ran {ran:.0} % and waited for a core {waited:.0} %");
+        (ran + waited >= 1.0).then_some(text)
     });
-    let busy = loads.filter(|(_, load)| *load >= 1.0);
-    let texts: Vec<String> = busy
-        .map(|(name, load)| format!("{name} {load:.0} %"))
-        .collect();
-    texts.join(", ")
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn mebibytes(bytes: u64) -> f64 {
@@ -315,6 +337,7 @@ fn mebibytes(bytes: u64) -> f64 {
 }
 
 const RATE: Measure = Measure::higher("ingest", "readings/s");
+const TIME: Measure = Measure::lower("ingest", "ns/reading");
 const BYTES: Measure = Measure::lower("ingest", "bytes/reading");
 const MEMORY: Measure = Measure::lower("ingest", "MiB");
 const LATENCY: Measure = Measure::lower("ingest", "µs");

@@ -48,19 +48,43 @@ impl Process {
         cpu_of(&self.read("stat")?)
     }
 
-    /// CPU time of each of its threads, by their names.
-    pub(crate) fn cpu_by_thread(self) -> anyhow::Result<Vec<(String, Duration)>> {
+    /// What each of its threads has had of the cores, by their names.
+    pub(crate) fn threads(self) -> anyhow::Result<Vec<(String, Share)>> {
         let mut threads = Vec::new();
         for thread in fs::read_dir(self.path("task"))? {
             let path = thread?.path();
-            let (name, stat) = (path.join("comm"), path.join("stat"));
+            let (name, times) = (path.join("comm"), path.join("schedstat"));
             // A thread may end between being listed and being read.
-            if let (Ok(name), Ok(stat)) = (fs::read_to_string(name), fs::read_to_string(stat)) {
-                threads.push((name.trim().to_owned(), cpu_of(&stat)?));
+            if let (Ok(name), Ok(times)) = (fs::read_to_string(name), fs::read_to_string(times)) {
+                threads.push((name.trim().to_owned(), share_of(&times)?));
             }
         }
         Ok(threads)
     }
+}
+
+/// What a thread has had of the cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// It ran.
+    pub(crate) running: Duration,
+    /// It could have run, but others did.
+    pub(crate) waiting: Duration,
+}
+
+/// The times in a line of `/proc/PID/schedstat`.
+fn share_of(times: &str) -> anyhow::Result<Share> {
+    let mut times = times.split_whitespace().map(str::parse);
+    let mut next = || {
+        times
+            .next()
+            .context("the kernel gives two times")?
+            .map_err(anyhow::Error::from)
+    };
+    Ok(Share {
+        running: Duration::from_nanos(next()?),
+        waiting: Duration::from_nanos(next()?),
+    })
 }
 
 /// User and system time of a line of `/proc/PID/stat`.

@@ -1,7 +1,7 @@
 //! A testnet that this program runs beside itself: real processes, real sockets.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Site {
         let dir = tempfile::Builder::new()
             .prefix("fieldmesh-bench-")
             .tempdir()?;
-        let log = dir.path().join("testnet.log");
+        let log = dir.path().join(LOG);
         let mut child = Command::new(std::env::current_exe()?)
             .args([
                 "up",
@@ -105,12 +105,9 @@ impl Site {
         kill_process(pid.context("the testnet has ended already")?, Signal::TERM)?;
         let status = tokio::time::timeout(END_TIMEOUT, self.child.wait()).await;
         let status = status.context("the testnet does not end")??;
-        let said = || read_log(self.dir.path());
-        anyhow::ensure!(
-            status.success(),
-            "the testnet failed ({status}): {}",
-            said()
-        );
+        let said = std::fs::read_to_string(self.dir.path().join(LOG)).unwrap_or_default();
+        let last = said.lines().last().unwrap_or_default();
+        anyhow::ensure!(status.success(), "the testnet failed ({status}): {last}");
         Ok(())
     }
 }
@@ -138,12 +135,10 @@ pub(crate) async fn counter(node: &NodeDescription, name: &str) -> anyhow::Resul
     Ok(value.trim().parse()?)
 }
 
-fn read_log(dir: &Path) -> String {
-    std::fs::read_to_string(dir.join("testnet.log")).unwrap_or_default()
-}
-
 /// Its machines' addresses: away from those of testnets that somebody runs by hand.
 pub(crate) const SUBNET: &str = "127.0.77";
+/// What the testnet says, in its directory.
+const LOG: &str = "testnet.log";
 /// The testnet ends by itself after this, should this program die.
 const LIFETIME: &str = "20m";
 /// Longest time that all machines take to end in order.
