@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         "CPU of all threads",
         &Sample::from_iter([nanos]),
         "what a reading costs however busy the computer is, the publisher's copies included; \
-         limited by compression",
+         what `codec` says of sealing 4,096 is part of it",
     )?;
     let per_reading = |bytes: u64| Sample::from_iter([number(bytes) / number(readings)]);
     let note = "records of the segments; limited by the block codec";
