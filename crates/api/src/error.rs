@@ -52,9 +52,10 @@ const fn publish_code(error: &PublishError) -> Code {
     match error {
         PublishError::NotPermitted => Code::PermissionDenied,
         PublishError::TooLarge { .. } | PublishError::WrongType { .. } => Code::InvalidArgument,
-        PublishError::TooManySeries { .. } | PublishError::Busy | PublishError::NotPersisted => {
-            Code::ResourceExhausted
-        }
+        PublishError::TooManySeries { .. }
+        | PublishError::Busy
+        | PublishError::NotPersisted
+        | PublishError::DiskRefuses => Code::ResourceExhausted,
         PublishError::TooManyReplicas { .. } => Code::FailedPrecondition,
         PublishError::Stopping => Code::Unavailable,
         _ => Code::Internal, // What a newer engine refuses.

@@ -42,6 +42,20 @@ pub(crate) enum Next {
     Rewind(Rewind),
 }
 
+impl Next {
+    /// The block that must be read, if it is one.
+    pub(crate) fn wanted(self) -> Option<Position> {
+        match self {
+            Self::Block(position) => Some(position),
+            Self::FirstOf(epoch) => Some(Position {
+                epoch,
+                sequence: FIRST,
+            }),
+            Self::Wait | Self::Rewind(_) => None,
+        }
+    }
+}
+
 /// A reader has read stragglers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rewind {

@@ -12,7 +12,7 @@ use gossip::{Frontier, Span};
 use model::{Block, BlockId, LogId, MachineId, NetworkId, Position};
 use statemachine::{Deadline, Instant, Ticket, Timers};
 
-use crate::canonical::{LogInfo, Logs, Next};
+use crate::canonical::{LogInfo, Logs, Next, Rewind};
 use crate::config::UplinkConfig;
 use crate::follower::Follower;
 use crate::presence::Idle;
@@ -62,7 +62,10 @@ pub(crate) struct Feed {
     done: BTreeMap<(UplinkId, MachineId), Progress>,
     served: BTreeSet<Key>,
     followers: BTreeMap<Key, Follower>,
-    reads: BTreeMap<Ticket, Key>,
+    /// Reads under way, with the block that each must bring.
+    reads: BTreeMap<Ticket, (Key, Position)>,
+    /// Records that uplinks have not answered for.
+    uploads: BTreeMap<UploadId, Key>,
     ticket: Ticket,
     upload: UploadId,
     timers: Timers<Timer>,
@@ -80,6 +83,7 @@ impl Feed {
             served: BTreeSet::new(),
             followers: BTreeMap::new(),
             reads: BTreeMap::new(),
+            uploads: BTreeMap::new(),
             ticket: Ticket::default(),
             upload: UploadId(0),
             timers: Timers::default(),
@@ -134,19 +138,18 @@ impl Feed {
         blocks: &[Block],
         catalogue: &Catalogue,
     ) {
-        let Some(key) = self.reads.remove(&ticket) else {
+        let Some((key, wanted)) = self.reads.remove(&ticket) else {
             return;
         };
         if let Some(follower) = self.followers.get_mut(&key) {
             follower.reading = false;
         }
-        if blocks.is_empty() {
-            self.timers.set(Timer::Reread(key), now + REREAD_AFTER);
-            return;
-        }
         for block in blocks {
             self.note_first(block);
             self.apply_if_next(now, key, block, catalogue);
+        }
+        if self.next(key).and_then(Next::wanted) == Some(wanted) {
+            self.timers.set(Timer::Reread(key), now + REREAD_AFTER); // It cannot be read now.
         }
         self.pump(now, key, None, catalogue);
     }
@@ -206,7 +209,7 @@ impl Feed {
         if serving {
             self.served.insert(key);
         } else if self.served.remove(&key) {
-            self.effects.push(Effect::Withdraw(uplink.clone(), machine));
+            self.withdraw(key);
         }
         if let Some(follower) = self.followers.get_mut(&key) {
             follower.set_serving(serving);
@@ -215,41 +218,33 @@ impl Feed {
     }
 
     /// An uplink has done with records.
-    pub(crate) fn on_uploaded(
-        &mut self,
-        now: Instant,
-        uplink: &UplinkId,
-        ids: &[UploadId],
-        catalogue: &Catalogue,
-    ) {
-        let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
-            return;
-        };
-        let served = self.served.iter().copied().filter(|key| key.0 == index);
-        for key in served.collect::<Vec<_>>() {
-            let Some(follower) = self.followers.get_mut(&key) else {
-                continue;
-            };
-            let mut any = false;
-            for id in ids {
-                any |= follower.on_uploaded(*id);
+    pub(crate) fn on_uploaded(&mut self, now: Instant, ids: &[UploadId], catalogue: &Catalogue) {
+        let mut keys = BTreeSet::new();
+        for id in ids {
+            if let Some(key) = self.uploads.remove(id)
+                && let Some(follower) = self.followers.get_mut(&key)
+                && follower.on_uploaded(*id)
+            {
+                keys.insert(key);
             }
-            if any {
-                self.pump(now, key, None, catalogue);
-            }
+        }
+        for key in keys {
+            self.pump(now, key, None, catalogue);
         }
     }
 
     /// An uplink has lost records: they are uploaded again.
-    pub(crate) fn on_upload_lost(&mut self, now: Instant, uplink: &UplinkId, ids: &[UploadId]) {
-        let served = self.served.iter().copied();
-        let keys = served
-            .filter(|key| self.uplinks[key.0].id == *uplink)
-            .collect::<Vec<_>>();
-        for key in keys {
-            if let Some(follower) = self.followers.get_mut(&key) {
-                ids.iter().for_each(|id| follower.on_upload_lost(*id));
+    pub(crate) fn on_upload_lost(&mut self, now: Instant, ids: &[UploadId]) {
+        let mut keys = BTreeSet::new();
+        for id in ids {
+            if let Some(key) = self.uploads.remove(id)
+                && let Some(follower) = self.followers.get_mut(&key)
+            {
+                follower.on_upload_lost(*id);
+                keys.insert(key);
             }
+        }
+        for key in keys {
             self.settle(now, key);
         }
     }
@@ -337,9 +332,42 @@ impl Feed {
         let Some(follower) = self.followers.get_mut(&key) else {
             return;
         };
-        if follower.next(logs) == Next::Block(block.id().position()) {
-            follower.apply(now, block, &self.uplinks[key.0], catalogue);
+        if follower.next(logs) == Next::Block(block.id().position())
+            && follower.apply(now, block, &self.uplinks[key.0], catalogue)
+        {
+            self.on_rewound(key);
         }
+    }
+
+    /// What a follower waits for.
+    fn next(&self, key: Key) -> Option<Next> {
+        Some(self.followers.get(&key)?.next(self.logs.get(&key.1)?))
+    }
+
+    /// What was given of an origin is not to be delivered any more.
+    fn withdraw(&mut self, key: Key) {
+        self.uploads.retain(|_, of| *of != key);
+        let uplink = self.uplinks[key.0].id.clone();
+        self.effects.push(Effect::Withdraw(uplink, key.1));
+    }
+
+    /// What a follower has folded does not count: it starts over. Returns what it waits for then.
+    fn rewind(&mut self, key: Key, rewind: Rewind) -> Option<Next> {
+        self.on_rewound(key);
+        let follower = self.followers.get_mut(&key)?;
+        let logs = self.logs.get(&key.1)?;
+        follower.rewind(&self.uplinks[key.0], rewind);
+        if matches!(follower.next(logs), Next::Rewind(_)) {
+            // Even the furthest progress relied on what does not count.
+            follower.start_over(&self.uplinks[key.0], None);
+        }
+        Some(follower.next(logs))
+    }
+
+    fn on_rewound(&mut self, key: Key) {
+        self.withdraw(key);
+        let uplink = self.uplinks[key.0].id.clone();
+        self.effects.push(Effect::Rewound(uplink, key.1));
     }
 
     /// Moves a follower on as far as it goes: with the block at hand, else by reading the log.
@@ -348,42 +376,36 @@ impl Feed {
         if let Some(block) = block {
             self.apply_if_next(now, key, block, catalogue);
         }
-        let Some(logs) = self.logs.get(&key.1) else {
+        let next = match self.next(key) {
+            Some(Next::Rewind(rewind)) => self.rewind(key, rewind),
+            next => next,
+        };
+        let (Some(next), Some(follower)) = (next, self.followers.get_mut(&key)) else {
             return;
         };
-        let Some(follower) = self.followers.get_mut(&key) else {
-            return;
-        };
-        let mut next = follower.next(logs);
-        if let Next::Rewind(rewind) = next {
-            follower.rewind(&self.uplinks[key.0], rewind);
-            let uplink = self.uplinks[key.0].id.clone();
-            self.effects.push(Effect::Withdraw(uplink.clone(), key.1));
-            self.effects.push(Effect::Rewound(uplink, key.1));
-            next = follower.next(logs);
-        }
-        let wanted = match next {
-            Next::Block(Position { epoch, sequence }) => Some((epoch, sequence, logs[&epoch].end)),
-            Next::FirstOf(epoch) => Some((epoch, 1, 1)),
-            Next::Wait | Next::Rewind(_) => None,
-        };
-        match wanted {
-            Some((epoch, first, last)) if !follower.reading => {
+        let waits = follower.reading || self.timers.is_set(&Timer::Reread(key));
+        match next.wanted() {
+            Some(wanted) if !waits => {
                 follower.reading = true;
                 self.ticket = self.ticket.next();
-                self.reads.insert(self.ticket, key);
+                self.reads.insert(self.ticket, (key, wanted));
                 let log = LogId {
                     machine: key.1,
-                    epoch,
+                    epoch: wanted.epoch,
                 };
-                let span = Span {
-                    first,
-                    last: last.max(first),
+                let first = wanted.sequence;
+                let held = self
+                    .logs
+                    .get(&key.1)
+                    .and_then(|logs| logs.get(&wanted.epoch));
+                let last = match next {
+                    Next::Block(_) => held.map_or(first, |info| info.end.max(first)),
+                    Next::FirstOf(_) | Next::Wait | Next::Rewind(_) => first,
                 };
                 self.effects.push(Effect::Read {
                     ticket: self.ticket,
                     log,
-                    span,
+                    span: Span { first, last },
                 });
             }
             Some(_) => {}
@@ -403,6 +425,7 @@ impl Feed {
         };
         let config = &self.uplinks[key.0];
         for (id, record) in follower.take_uploads(&mut self.upload) {
+            self.uploads.insert(id, key);
             self.effects.push(Effect::Upload {
                 uplink: config.id.clone(),
                 id,

@@ -83,23 +83,24 @@ impl Follower {
         self.blocked = false;
     }
 
-    /// Folds the next block, or waits for definitions of its series.
+    /// Folds the next block, or waits for definitions of its series. Returns whether it started over
+    /// instead, because what was folded does not count.
     pub(crate) fn apply(
         &mut self,
         now: Instant,
         block: &Block,
         config: &UplinkConfig,
         catalogue: &Catalogue,
-    ) {
+    ) -> bool {
         let header = block.header();
         // Gossip has decoded it before, so the columns are there.
         let Ok(mut readings) = block.readings() else {
-            return;
+            return false;
         };
         let defined = |reading: &model::Reading| catalogue.definition(&header.log, reading.series);
         if readings.iter().any(|reading| defined(reading).is_none()) {
             self.blocked = true;
-            return;
+            return false;
         }
         if !config.patterns.is_empty() {
             let names = catalogue.names(&self.machine);
@@ -112,17 +113,12 @@ impl Follower {
             Ok(applied) => applied,
             Err(AggregateError::Undefined(_)) => {
                 self.blocked = true;
-                return;
+                return false;
             }
             Err(AggregateError::Rewind { to }) => {
-                self.rewind(
-                    config,
-                    Rewind {
-                        to,
-                        by: header.log.epoch,
-                    },
-                );
-                return;
+                let by = header.log.epoch;
+                self.rewind(config, Rewind { to, by });
+                return true;
             }
             Err(_) => {
                 // Part of the log is gone for good: what came before it is given as it is.
@@ -136,6 +132,7 @@ impl Follower {
         };
         self.hear(now);
         self.emit(applied);
+        false
     }
 
     /// The origin has nothing to say beyond its last block.
@@ -168,7 +165,7 @@ impl Follower {
     }
 
     /// Begins a fresh fold after a progress, or at the oldest block that is kept.
-    fn start_over(&mut self, config: &UplinkConfig, after: Option<Progress>) {
+    pub(crate) fn start_over(&mut self, config: &UplinkConfig, after: Option<Progress>) {
         let windows = config.windows.clone();
         self.start = after.map(|progress| progress.resume);
         self.windows = match after {
@@ -275,7 +272,8 @@ impl Follower {
     }
 }
 
-/// Whether a relay with this progress has had the record acknowledged.
+/// Whether a relay with this progress has had the record acknowledged, or a complete one in the
+/// place of a partial one.
 fn covers(progress: &Progress, record: &Record) -> bool {
     let key = &record.key;
     let contributor = Position {
@@ -283,7 +281,7 @@ fn covers(progress: &Progress, record: &Record) -> bool {
         sequence: key.last_sequence,
     };
     let end = key.window_start.saturating_add(key.window_length);
-    key.complete && contributor <= progress.through && end <= progress.watermark
+    contributor <= progress.through && end <= progress.watermark
 }
 
 /// Records of one origin that wait at one uplink; beyond it the log is not read on, and gives

@@ -208,11 +208,17 @@ pub enum PublishError {
     /// The disk does not keep up.
     #[error("the disk does not keep up; try again, and publish more readings per batch")]
     Busy,
-    /// The disk refused; what was sent ahead to neighbours may come back from them.
+    /// The disk refused a block that was sealed. It is written as soon as the disk takes it, so
+    /// that a publisher that does not number its batches and sends them again stores them twice.
     #[error(
-        "the readings could not be written to disk; see the log of this node, free space or replace the disk, then send them again"
+        "the readings are not on disk: it refused them, and they are tried again until it takes them; see the log of this node, and free space or replace the disk"
     )]
     NotPersisted,
+    /// The disk refused a block, and until it takes that one, nothing else is taken.
+    #[error(
+        "the disk refuses to write; see the log of this node, free space or replace the disk, then send the readings again"
+    )]
+    DiskRefuses,
     /// `replicated:N` asks for more neighbours than this machine keeps.
     #[error("replicated:{asked} asks for more neighbours than the {max} that this machine keeps")]
     TooManyReplicas {

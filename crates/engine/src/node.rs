@@ -5,31 +5,23 @@ mod outputs;
 mod own_word;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
-use aggregate::Progress;
-use election::{Candidacy, Election, UplinkId};
-use gossip::{Frontier, Gossip, Write};
+use election::{Election, UplinkId};
+use gossip::{Frontier, Gossip};
 use identity::Role;
-use model::{
-    Block, BlockId, ClockState, Epoch, LogId, MachineId, SeriesDefinition, State, StateKind,
-    StateVersion, Timestamp,
-};
+use model::{Block, ClockState, Epoch, MachineId, StateVersion, Timestamp};
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
 
-use own_word::{progress_of, start_of};
+use own_word::start_of;
 
-use crate::catalogue::series_subject_of;
-use crate::feed::{self, Feed};
+use crate::feed::Feed;
 use crate::links::{Action, Links};
 use crate::own::OwnStates;
-use crate::presence::Idle;
-use crate::publisher::{self, Batch, Publisher, Start, Wall};
+use crate::publisher::{Batch, Publisher, Wall};
 use crate::{
-    AckLevel, Catalogue, CleanStop, Config, Event, Input, Neighbour, NodeIdentity, Output,
-    Presence, PublishError, Recovered,
+    AckLevel, Catalogue, Config, Input, Neighbour, NodeIdentity, Output, PublishError, Recovered,
 };
 
 /// Whose ticket it is that the caller was given.
@@ -362,10 +354,8 @@ impl StateMachine for Node {
             Input::PersistFailed(ticket) => self.on_persisted(now, ticket, false),
             Input::BlocksRead(ticket, blocks) => self.on_blocks_read(now, ticket, blocks),
             Input::UplinkReachable(uplink, reachable) => self.stand(now, uplink, reachable),
-            Input::Uploaded(uplink, ids) => {
-                self.feed.on_uploaded(now, &uplink, &ids, &self.catalogue);
-            }
-            Input::UploadLost(uplink, ids) => self.feed.on_upload_lost(now, &uplink, &ids),
+            Input::Uploaded(_, ids) => self.feed.on_uploaded(now, &ids, &self.catalogue),
+            Input::UploadLost(_, ids) => self.feed.on_upload_lost(now, &ids),
             Input::FloorMoved(log, floor) => {
                 self.gossip
                     .handle(now, gossip::Input::FloorMoved(log, floor));

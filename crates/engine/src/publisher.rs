@@ -5,6 +5,8 @@
 //! together.
 
 mod batch;
+mod refused;
+mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use model::{
 use statemachine::{BoundedQueue, Instant};
 
 pub(crate) use batch::Batch;
-use batch::{BATCH_BYTES_MAX, Gathered, Waiting, batch_bytes, judge};
+use batch::{BATCH_BYTES_MAX, Gathered, Mark, Waiting, batch_bytes, judge};
+use refused::Refused;
+use replicas::Replicas;
 
 use crate::past::Past;
 use crate::{AckLevel, PublishError, Published, RequestId};
@@ -42,14 +46,6 @@ pub(crate) enum Effect {
     Reply(RequestId, Result<Published, PublishError>),
 }
 
-/// Where a publisher's last batch is.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    sequence: u64,
-    /// `None` while it is gathered.
-    block: Option<Position>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Publisher {
     machine: MachineId,
@@ -66,8 +62,9 @@ pub(crate) struct Publisher {
     gathered: Gathered,
     /// Sealed blocks that are not durable yet, with who waits for them.
     unsynced: BTreeMap<Position, Vec<Waiting>>,
-    /// Durable blocks whose requests wait for neighbours.
-    unreplicated: BTreeMap<Position, Vec<Waiting>>,
+    /// Those of them that the disk refused.
+    refused: Refused,
+    unreplicated: Replicas,
     marks: BTreeMap<String, Mark>,
     sealed_at: Option<Instant>,
     /// Sealing waits until then: the epoch before may still be completed by neighbours.
@@ -98,18 +95,11 @@ impl Publisher {
             epoch: Epoch { counter: 0, tag: 0 },
             sequence: 0,
         };
-        let marks = publishers
-            .into_iter()
-            .map(|mark| {
-                (
-                    mark.publisher,
-                    Mark {
-                        sequence: mark.sequence,
-                        block: Some(before),
-                    },
-                )
-            })
-            .collect();
+        let known = |mark: PublisherMark| {
+            let (sequence, block) = (mark.sequence, Some(before));
+            (mark.publisher, Mark { sequence, block })
+        };
+        let marks = publishers.into_iter().map(known).collect();
         let is_running = |last: &(Position, BlockHash)| last.0.epoch == start.epoch;
         let running = start.last_own.filter(is_running);
         let past = start.last_own.filter(|last| !is_running(last));
@@ -127,7 +117,8 @@ impl Publisher {
             queue: BoundedQueue::new(QUEUE_MAX),
             gathered: Gathered::default(),
             unsynced: BTreeMap::new(),
-            unreplicated: BTreeMap::new(),
+            refused: Refused::default(),
+            unreplicated: Replicas::default(),
             marks,
             sealed_at: None,
             held_until: start.held_until,
@@ -189,6 +180,17 @@ impl Publisher {
         }
     }
 
+    /// The last block of this machine's log, also if it is of an epoch before; `None` in the life
+    /// of a machine that has published nothing.
+    pub(crate) fn end(&self) -> Option<Position> {
+        let past = self.past.last().map(|(position, _)| position);
+        if self.last > 0 {
+            Some(self.last())
+        } else {
+            past
+        }
+    }
+
     /// Whether blocks are sealed already.
     pub(crate) fn is_open(&self) -> bool {
         self.held_until.is_none()
@@ -202,8 +204,18 @@ impl Publisher {
         self.watermark
     }
 
+    /// Whether all that was published is in a block.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.gathered.is_empty() && self.queue.is_empty()
+    }
+
     /// Takes a batch, or refuses it with the reason.
     pub(crate) fn publish(&mut self, batch: Batch) {
+        if !self.refused.is_empty() {
+            let error = PublishError::DiskRefuses;
+            self.effects.push(Effect::Reply(batch.request, Err(error)));
+            return;
+        }
         let bytes = batch_bytes(&batch.readings);
         let readings = batch.readings.len();
         if readings > Block::READINGS_MAX || bytes > BATCH_BYTES_MAX {
@@ -243,6 +255,8 @@ impl Publisher {
             return; // What comes back meanwhile decides which batches are stored already.
         }
         self.held_until = None;
+        let again = self.refused.take_due(now);
+        self.effects.extend(again.into_iter().map(Effect::Publish));
         while let Some(batch) = self.queue.first() {
             if self.fits(batch) {
                 if let Some(batch) = self.queue.pop() {
@@ -261,21 +275,19 @@ impl Publisher {
 
     /// When `pump` wants to be called again.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        if self.gathered.waiting.is_empty() && self.queue.is_empty() {
-            return self.held_until;
-        }
-        match self.held_until {
+        let seal = match self.held_until {
             Some(until) => Some(until),
             None if self.may_seal() => self.seal_at(),
             None => None, // A block becoming durable makes room.
-        }
+        };
+        seal.into_iter().chain(self.refused.next_deadline()).min()
     }
 
     /// Seals whatever is gathered, for a stop in order.
     pub(crate) fn flush(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
         self.held_until = None;
         self.pump(keypair, now, wall);
-        if !self.gathered.waiting.is_empty() {
+        if !self.gathered.is_empty() {
             self.seal(keypair, now, wall);
         }
         while let Some(batch) = self.queue.pop() {
@@ -289,56 +301,81 @@ impl Publisher {
         self.unsynced.is_empty()
     }
 
-    /// An own block is on disk.
-    pub(crate) fn on_durable(&mut self, position: Position) {
-        let waiting = self.unsynced.remove(&position).unwrap_or_default();
+    /// An own block is on disk. Returns whether it belongs to the log as this machine knows it; if
+    /// not, somebody else has numbered on: this machine before its disk was restored, or a copy.
+    pub(crate) fn on_durable(&mut self, block: &Block) -> bool {
+        let position = block.id().position();
+        if self
+            .refused
+            .remove(&position)
+            .is_some_and(|own| own != *block)
+        {
+            self.disown(position);
+            return false;
+        }
+        let Some(waiting) = self.unsynced.remove(&position) else {
+            return match position.epoch == self.epoch {
+                true => position.sequence <= self.last,
+                false => position.epoch.counter < self.epoch.counter,
+            };
+        };
         for waiting in waiting {
             match waiting.level {
                 AckLevel::Accepted => {}
                 AckLevel::Durable => self.effects.push(waiting.reply(Ok(()))),
                 AckLevel::Replicated(_) => {
-                    self.unreplicated.entry(position).or_default().push(waiting);
+                    self.unreplicated.wait(position, waiting, &mut self.effects);
                 }
             }
         }
-        while self.unreplicated.len() > UNREPLICATED_MAX {
-            let Some((_, waiting)) = self.unreplicated.pop_first() else {
-                break;
-            };
-            for waiting in waiting {
-                self.effects.push(waiting.reply(Err(PublishError::Busy)));
-            }
+        true
+    }
+
+    /// An own block could not be written: it is tried again, and until it is there nothing is taken.
+    /// What came back of an old epoch is left to gossip.
+    pub(crate) fn on_not_persisted(&mut self, now: Instant, block: Block) {
+        let Some(waiting) = self.unsynced.get_mut(&block.id().position()) else {
+            return;
+        };
+        let told = std::mem::take(waiting);
+        self.refused.insert(now, block);
+        self.refuse(told);
+        let told = std::mem::take(&mut self.gathered.waiting);
+        self.refuse(told);
+        while let Some(batch) = self.queue.pop() {
+            let error = PublishError::DiskRefuses;
+            self.effects.push(Effect::Reply(batch.request, Err(error)));
         }
     }
 
-    /// An own block could not be written.
-    pub(crate) fn on_not_persisted(&mut self, position: Position) {
-        for waiting in self.unsynced.remove(&position).unwrap_or_default() {
-            if waiting.level != AckLevel::Accepted {
-                self.effects
-                    .push(waiting.reply(Err(PublishError::NotPersisted)));
-            }
-        }
+    /// An own block will never be written, because its number is taken. Returns whether it was one
+    /// that this machine has sealed.
+    pub(crate) fn disown(&mut self, position: Position) -> bool {
+        self.refused.remove(&position);
+        let Some(waiting) = self.unsynced.remove(&position) else {
+            return false;
+        };
+        self.refuse(waiting);
         self.marks.retain(|_, mark| mark.block != Some(position));
+        true
+    }
+
+    /// Tells publishers that their readings are not on disk.
+    fn refuse(&mut self, waiting: Vec<Waiting>) {
+        let waiting = waiting.into_iter();
+        let unanswered = waiting.filter(|waiting| waiting.level != AckLevel::Accepted);
+        let reply = |waiting: Waiting| waiting.reply(Err(PublishError::NotPersisted));
+        self.effects.extend(unanswered.map(reply));
+    }
+
+    /// Whether requests wait for which neighbours have not been counted yet.
+    pub(crate) fn take_uncounted(&mut self) -> bool {
+        self.unreplicated.take_uncounted()
     }
 
     /// Neighbours' frontiers have moved; `holders` counts those that cover a block.
     pub(crate) fn on_frontiers(&mut self, holders: impl Fn(Position) -> usize) {
-        let effects = &mut self.effects;
-        self.unreplicated.retain(|position, waiting| {
-            let held = holders(*position);
-            waiting.retain(|waiting| {
-                let AckLevel::Replicated(asked) = waiting.level else {
-                    return false;
-                };
-                let done = held >= usize::from(asked);
-                if done {
-                    effects.push(waiting.reply(Ok(())));
-                }
-                !done
-            });
-            !waiting.is_empty()
-        });
+        self.unreplicated.count(holders, &mut self.effects);
     }
 
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
@@ -350,7 +387,7 @@ impl Publisher {
     }
 
     fn seal_at(&self) -> Option<Instant> {
-        if self.gathered.waiting.is_empty() {
+        if self.gathered.is_empty() {
             return None;
         }
         Some(self.sealed_at.map_or(Instant::ZERO, |at| at + self.gather))
@@ -425,7 +462,7 @@ impl Publisher {
         } else if waiting.level == AckLevel::Durable || block.sequence == 0 {
             self.effects.push(waiting.reply(Ok(())));
         } else {
-            self.unreplicated.entry(block).or_default().push(waiting);
+            self.unreplicated.wait(block, waiting, &mut self.effects);
         }
     }
 
@@ -550,10 +587,9 @@ const NO_HASH: BlockHash = BlockHash([0; 32]);
 const QUEUE_MAX: usize = 256;
 /// Sealed blocks that are not durable yet; beyond it a publisher hears `Busy`. Source: guess.
 const UNSYNCED_MAX: usize = 64;
-/// Blocks whose requests wait for neighbours; beyond it the oldest hear `Busy`. Source: guess.
-const UNREPLICATED_MAX: usize = 1_024;
-/// Series of one epoch. Source: guess, ten times what a busy PLC exposes.
-const SERIES_MAX: usize = 16_384;
+/// Series of one epoch. Source: guess, half of the states that others keep of one origin by default
+/// (`gossip::Config::states_max`).
+const SERIES_MAX: usize = 8_192;
 /// Numbering publishers that are remembered; beyond it the one that was quiet longest is not.
 /// Source: guess.
 const MARKS_MAX: usize = 4_096;

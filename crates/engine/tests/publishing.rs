@@ -12,8 +12,9 @@ use engine::{
 use gossip::Write;
 use identity::{Grant, Keypair, Membership, Role, Trust};
 use model::{
-    Block, ClockState, Labels, NewReading, PublisherMark, Quality, SeriesDefinition, State,
-    StateKind, Timestamp, Unit, Value, ValueType,
+    Block, ClockState, Epoch, Labels, LogId, NewReading, Position, PublisherMark, Quality,
+    SeriesDefinition, SeriesNumber, State, StateDraft, StateKey, StateKind, StateVersion,
+    Timestamp, Unit, Value, ValueType,
 };
 use statemachine::{Rng, Ticket};
 use testkit::Probe;
@@ -201,6 +202,23 @@ fn reading(value: f64) -> NewReading {
     }
 }
 
+/// The state by which this machine says in an epoch what a series number means.
+fn own_series(version: StateVersion, epoch: Epoch, number: SeriesNumber) -> State {
+    let identity = identity(&[Role::Publish]);
+    let key = StateKey {
+        origin: identity.keypair.machine(),
+        kind: StateKind::Series,
+        subject: format!("{epoch}/{}", number.0),
+    };
+    let draft = StateDraft {
+        key,
+        version,
+        payload: SeriesDefinition::to_payload(&series("press/oil/level")).into(),
+    };
+    let sign = |digest: &[u8; 32]| identity.keypair.sign(digest);
+    draft.seal(&identity.trust.network(), sign)
+}
+
 #[test]
 fn a_lone_reading_leaves_at_once_and_a_flood_is_gathered() {
     let mut desk = Desk::start(Recovered::default());
@@ -241,25 +259,131 @@ fn durable_is_acknowledged_after_the_sync_and_accepted_before() {
 }
 
 #[test]
-fn a_failed_write_is_told_to_the_publisher_and_its_number_is_not_used_again() {
+fn a_block_that_the_disk_refused_is_written_again_and_nothing_is_taken_until_then() {
     let mut desk = Desk::start(Recovered::default());
     desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
-    let is_block = |(_, write): &&(Ticket, Write)| matches!(write, Write::Block(_));
-    let ticket = desk.unsynced.iter().find(is_block).expect("a block").0;
+    let is_block = |(_, write): &(Ticket, Write)| matches!(write, Write::Block(_));
+    let at = desk.unsynced.iter().position(is_block).expect("a block");
+    let (ticket, _) = desk.unsynced.remove(at);
 
     desk.probe.input(Input::PersistFailed(ticket));
     desk.collect();
-    assert_eq!(desk.replies, [(1, Err(PublishError::NotPersisted))]);
-
-    desk.advance(GATHER);
-    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
-    let second = desk.blocks.last().expect("a block");
-    assert_eq!(second.header().sequence, 2);
+    desk.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
     assert_eq!(
-        second.header().count,
-        1,
-        "what failed is stored when it is sent again"
+        desk.replies,
+        [
+            (1, Err(PublishError::NotPersisted)),
+            (2, Err(PublishError::DiskRefuses))
+        ]
     );
+
+    desk.advance(Duration::from_secs(2));
+    desk.sync();
+    desk.publish(vec![reading(1.0)], Some(1), AckLevel::Durable);
+    desk.publish(vec![reading(2.0)], Some(2), AckLevel::Durable);
+    desk.sync();
+    let sequences: Vec<_> = desk.blocks.iter().map(|b| b.header().sequence).collect();
+    assert_eq!(sequences, [1, 1, 2], "the log has no gap");
+    assert_eq!(desk.blocks[0], desk.blocks[1], "and one block per number");
+    let stored = |readings, repeated| Ok(Published { readings, repeated });
+    assert_eq!(
+        desk.replies[2..],
+        [(3, stored(0, true)), (4, stored(1, false))]
+    );
+}
+
+#[test]
+fn who_waits_is_answered_also_when_the_epoch_changes_meanwhile() {
+    let mut desk = Desk::start(Recovered::default());
+    let first = desk.probe.machine().epoch();
+    desk.publish(vec![reading(1.0)], None, AckLevel::Durable);
+    let version = StateVersion {
+        epoch: 7,
+        counter: 1,
+    };
+    let number = SeriesNumber(1);
+    let epoch = Epoch { counter: 7, tag: 3 };
+    let forgotten = own_series(version, epoch, number);
+
+    desk.neighbour_sends(gossip::Message::States(vec![forgotten]));
+    desk.sync();
+    desk.advance(GATHER);
+    desk.publish(vec![reading(2.0)], None, AckLevel::Durable);
+    desk.sync();
+
+    assert_eq!(desk.replies.len(), 2);
+    let last = desk.blocks.last().expect("a block").header();
+    assert_eq!(last.log.epoch.counter, 8);
+    let before = Position {
+        epoch: first,
+        sequence: 1,
+    };
+    assert_eq!(last.continues, Some(before));
+    let machine = desk.probe.machine().machine();
+    let catalogue = desk.probe.machine().catalogue();
+    let log = LogId { machine, epoch };
+    assert!(
+        catalogue.definition(&log, number).is_some(),
+        "what this machine had defined is known again"
+    );
+    desk.probe.input(Input::Stop);
+    desk.sync();
+    assert!(desk.stopped.is_some(), "nothing is waited for in vain");
+}
+
+#[test]
+fn a_restored_disk_does_not_use_numbers_again_that_neighbours_know() {
+    let mut before = Desk::start(Recovered::default());
+    before.publish(vec![reading(1.0)], None, AckLevel::Durable);
+    before.sync();
+    let recovered = before.recovered();
+    let copied = CleanStop {
+        epoch: before.probe.machine().epoch(),
+        last_sequence: 1,
+        state_counter: 1_000,
+    };
+    before.advance(GATHER);
+    before.publish(vec![reading(2.0)], None, AckLevel::Durable);
+    let later = before.blocks[1].clone();
+
+    let restored = Recovered {
+        clean: Some(copied),
+        ..recovered
+    };
+    let mut after = Desk::start_with(&[Role::Publish], restored, 8);
+    after.neighbour_sends(gossip::Message::Block {
+        block: later.clone(),
+        pushed: false,
+    });
+    after.sync();
+    after.publish(vec![reading(3.0)], None, AckLevel::Durable);
+    after.sync();
+
+    let first = after.blocks.last().expect("a block").header();
+    assert!(first.log.epoch > later.id().log.epoch);
+    assert_eq!(after.replies.len(), 1);
+    assert!(after.replies[0].1.is_ok());
+}
+
+#[test]
+fn neighbours_that_are_faster_than_the_own_disk_count() {
+    let mut desk = Desk::start(Recovered::default());
+    desk.publish(vec![reading(1.0)], None, AckLevel::Replicated(1));
+    let id = desk.blocks[0].id();
+
+    desk.neighbour_sends(gossip::Message::Frontier {
+        entries: vec![gossip::FrontierEntry {
+            log: id.log,
+            floor: 1,
+            end: 1,
+            beyond: Vec::new(),
+        }],
+        complete: true,
+    });
+    assert!(desk.replies.is_empty(), "not on the own disk yet");
+    desk.sync();
+
+    assert_eq!(desk.replies.len(), 1);
 }
 
 #[test]

@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
-use super::*;
+use election::{Candidacy, UplinkId};
+use gossip::Write;
+use identity::Role;
+use model::{Block, BlockId, LogId, MachineId, SeriesDefinition, State, StateKind};
+use statemachine::{Instant, StateMachine as _, Ticket};
+use wire::Frame;
+
+use super::own_word::progress_of;
+use super::{Node, Owner, Timer};
+use crate::catalogue::series_subject_of;
+use crate::presence::Idle;
+use crate::{CleanStop, Event, Output, feed, publisher};
 
 impl Node {
     pub(super) fn ticket_for(&mut self, owner: Owner) -> Ticket {
@@ -13,10 +24,6 @@ impl Node {
 
     /// Lets the protocols talk until none has anything left to say.
     pub(super) fn drain(&mut self, now: Instant) {
-        let wall = self.now_wall(now);
-        if self.wall.is_some() {
-            self.publisher.pump(&self.identity.keypair, now, wall);
-        }
         loop {
             if let Some(output) = self.overlay.poll_output() {
                 self.on_overlay(now, output);
@@ -40,6 +47,13 @@ impl Node {
 
     /// Translates what publisher and feed want done; returns whether there was anything.
     pub(super) fn take_effects(&mut self, now: Instant) -> bool {
+        if self.wall.is_some() {
+            let wall = self.now_wall(now);
+            self.publisher.pump(&self.identity.keypair, now, wall);
+        }
+        if self.publisher.take_uncounted() {
+            self.count_replicas();
+        }
         let publisher = self.publisher.take_effects();
         let feed = self.feed.take_effects();
         let any = !publisher.is_empty() || !feed.is_empty();
@@ -181,7 +195,7 @@ impl Node {
             }
             gossip::Output::Deliver(block) => self.on_durable(now, block),
             gossip::Output::DeliverState(state) => self.on_state(now, state),
-            gossip::Output::NotPersisted(write) => self.on_not_persisted(write),
+            gossip::Output::NotPersisted(write) => self.on_not_persisted(now, write),
             gossip::Output::Misbehaved(machine, fault) => {
                 self.event(Event::Misbehaved(machine, format!("gossip: {fault:?}")));
             }
@@ -203,15 +217,10 @@ impl Node {
     }
 
     pub(super) fn on_own_durable(&mut self, now: Instant, block: &Block) {
-        let position = block.id().position();
-        let epoch = self.publisher.epoch();
-        if position.epoch == epoch {
-            self.publisher.on_durable(position);
-            let wall = self.now_wall(now);
-            self.publisher.pump(&self.identity.keypair, now, wall);
-        } else if position.epoch.counter >= epoch.counter {
-            self.take_epoch_after(now, position.epoch.counter);
-        } else {
+        let epoch = block.id().log.epoch;
+        if !self.publisher.on_durable(block) {
+            self.take_epoch_after(now, epoch.counter);
+        } else if epoch < self.publisher.epoch() {
             // What this machine lost of its old log comes back from its neighbours.
             self.publisher.take_back(block);
         }
@@ -221,11 +230,10 @@ impl Node {
         let key = state.key().clone();
         if key.origin == self.machine && self.own.is_behind(state.version()) {
             self.take_epoch_after(now, state.version().epoch);
-            return;
         }
         self.catalogue.apply(&self.identity.trust, &state);
         match key.kind {
-            StateKind::Candidacy if key.origin != self.machine => {
+            StateKind::Candidacy if key.origin != self.machine && self.may_relay(&key.origin) => {
                 let uplink = key.subject.parse::<UplinkId>();
                 if let (Ok(uplink), Ok(candidacy)) =
                     (uplink, Candidacy::from_payload(state.payload()))
@@ -234,7 +242,7 @@ impl Node {
                     self.election.handle(now, input);
                 }
             }
-            StateKind::Progress => {
+            StateKind::Progress if self.may_relay(&key.origin) => {
                 if let Some((uplink, origin, progress)) = progress_of(&state) {
                     self.feed
                         .on_progress(now, &uplink, origin, progress, &self.catalogue);
@@ -246,22 +254,35 @@ impl Node {
                 }
             }
             StateKind::Series => self.feed.refresh(now, key.origin, &self.catalogue),
-            StateKind::Membership | StateKind::Presence | StateKind::Candidacy => {}
+            StateKind::Membership
+            | StateKind::Presence
+            | StateKind::Candidacy
+            | StateKind::Progress => {}
         }
         self.outputs.push_back(Output::StateChanged(state));
     }
 
-    pub(super) fn on_not_persisted(&mut self, write: Write) {
+    pub(super) fn on_not_persisted(&mut self, now: Instant, write: Write) {
         let what = match write {
             Write::Block(block) => {
-                if block.id().log.machine == self.machine {
-                    self.publisher.on_not_persisted(block.id().position());
+                let id = block.id();
+                if id.log.machine == self.machine {
+                    self.on_own_not_persisted(now, block);
                 }
-                format!("block {}", block.id())
+                format!("block {id}")
             }
             Write::State(state) => format!("state {:?}", state.key().kind),
         };
         self.event(Event::NotPersisted(what));
+    }
+
+    fn on_own_not_persisted(&mut self, now: Instant, block: Block) {
+        let id = block.id();
+        if !self.gossip.frontier().is_settled(&id) {
+            self.publisher.on_not_persisted(now, block);
+        } else if self.publisher.disown(id.position()) {
+            self.take_epoch_after(now, id.log.epoch.counter); // Its number was used before.
+        }
     }
 
     pub(super) fn count_replicas(&mut self) {
@@ -278,7 +299,13 @@ impl Node {
         });
     }
 
-    /// Dials a machine by what its presence says, or by what the overlay knows of it.
+    /// Whether the operator lets a machine relay: nobody else's word on uploads counts.
+    pub(super) fn may_relay(&self, machine: &MachineId) -> bool {
+        let member = self.catalogue.member(machine);
+        member.is_some_and(|member| member.membership.grant().roles.contains(&Role::Relay))
+    }
+
+    /// Dials a machine by what its presence says.
     pub(super) fn dial(&mut self, machine: MachineId) {
         let presence = self
             .catalogue

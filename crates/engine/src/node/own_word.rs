@@ -1,8 +1,18 @@
 //! What a node says of itself: where its numbers start, its states, its candidacies.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::*;
+use aggregate::Progress;
+use election::{Candidacy, UplinkId};
+use identity::Role;
+use model::{Epoch, LogId, MachineId, State, StateKind};
+use statemachine::{Instant, Rng, StateMachine as _};
+
+use super::{Node, Timer};
+use crate::presence::Idle;
+use crate::publisher::Start;
+use crate::{Config, Output, Presence, Recovered};
 
 impl Node {
     /// Takes in what the disk knew.
@@ -12,7 +22,9 @@ impl Node {
         states.sort_by_key(memberships_first);
         for state in states {
             self.catalogue.apply(&self.identity.trust, state);
-            if let Some((uplink, origin, progress)) = progress_of(state) {
+            if let Some((uplink, origin, progress)) = progress_of(state)
+                && self.may_relay(&state.key().origin)
+            {
                 let catalogue = &self.catalogue;
                 self.feed
                     .on_progress(Instant::ZERO, &uplink, origin, progress, catalogue);
@@ -73,8 +85,11 @@ impl Node {
     }
 
     pub(super) fn say_watermark(&mut self, now: Instant) {
-        let last = self.publisher.last();
-        if self.wall.is_some() && self.publisher.is_open() && last.sequence > 0 {
+        let all_told = self.publisher.is_open() && self.publisher.is_idle();
+        if let Some(last) = self.publisher.end()
+            && self.wall.is_some()
+            && all_told
+        {
             let watermark = self.publisher.advance_watermark(self.now_wall(now));
             let idle = Idle { last, watermark };
             self.say(now, StateKind::Watermark, String::new(), idle.to_payload());

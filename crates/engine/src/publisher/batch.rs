@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    Block, ClockState, NewReading, PublisherMark, Quality, QualityLevel, QualityReason, Timestamp,
-    Value,
+    Block, ClockState, NewReading, Position, PublisherMark, Quality, QualityLevel, QualityReason,
+    Timestamp, Value,
 };
 
 use super::{Effect, Wall};
@@ -48,6 +48,21 @@ pub(super) struct Gathered {
     pub(super) bytes: usize,
     pub(super) marks: BTreeMap<String, u64>,
     pub(super) waiting: Vec<Waiting>,
+}
+
+impl Gathered {
+    /// Whether there is nothing to seal; who waited may have been answered already.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.readings.is_empty()
+    }
+}
+
+/// Where a publisher's last batch is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) sequence: u64,
+    /// `None` while it is gathered.
+    pub(super) block: Option<Position>,
 }
 
 /// Size of a batch towards [`BATCH_BYTES_MAX`]. Unit: bytes.

@@ -1,0 +1,444 @@
+//! What a node that relays does with the logs of origins, its own among them: which records it
+//! uploads, when it tells progress, and where it starts after a stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aggregate::{Progress, Record};
+use election::UplinkId;
+use engine::{
+    AckLevel, Config, Input, Node, NodeIdentity, Output, Recovered, RequestId, UplinkConfig,
+    UploadId,
+};
+use gossip::{Span, Write};
+use identity::{Grant, Keypair, Membership, Role, Trust};
+use model::{
+    Block, BlockId, ClockState, Epoch, Labels, LogId, MachineId, NewReading, Position, Quality,
+    SeriesDefinition, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp, Unit, Value,
+    ValueType,
+};
+use statemachine::{Rng, Ticket};
+use testkit::Probe;
+use wire::Frame;
+
+const NOON: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
+const WINDOW: Duration = Duration::from_secs(10);
+/// Until a window has ended, and its origin has said so.
+const WINDOW_ENDED: Duration = Duration::from_secs(12);
+/// Until a machine that stands alone serves, and progress has been told.
+const SOON: Duration = Duration::from_secs(1);
+const OWN: u8 = 2;
+const NEIGHBOUR: u8 = 3;
+
+fn uplink() -> UplinkId {
+    "cloud".parse().expect("an uplink")
+}
+
+fn identity(seed: u8, roles: &[Role]) -> NodeIdentity {
+    let operator = Keypair::from_seed(&[1; 32]);
+    let keypair = Keypair::from_seed(&[seed; 32]);
+    let grant = Grant {
+        machine: keypair.machine(),
+        name: format!("press-{seed}"),
+        site: "hall-3".to_owned(),
+        roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+        commands: Vec::new(),
+        not_before: Timestamp::MIN,
+        not_after: Timestamp::MAX,
+    };
+    NodeIdentity {
+        membership: Membership::issue(&operator, grant).expect("a membership"),
+        keypair,
+        trust: Trust::new(operator.machine()),
+    }
+}
+
+fn state(of: &NodeIdentity, version: StateVersion, kind: StateKind, payload: Vec<u8>) -> State {
+    state_about(of, version, kind, String::new(), payload)
+}
+
+fn state_about(
+    of: &NodeIdentity,
+    version: StateVersion,
+    kind: StateKind,
+    subject: String,
+    payload: Vec<u8>,
+) -> State {
+    let draft = StateDraft {
+        key: StateKey {
+            origin: of.keypair.machine(),
+            kind,
+            subject,
+        },
+        version,
+        payload: payload.into(),
+    };
+    draft.seal(&of.trust.network(), |digest| of.keypair.sign(digest))
+}
+
+/// A node with an uplink, on a disk that syncs at once and keeps its blocks over a restart.
+struct Desk {
+    probe: Probe<Node>,
+    blocks: BTreeMap<BlockId, Block>,
+    states: BTreeMap<StateKey, State>,
+    /// Reads that the test has not answered.
+    reads: Vec<(Ticket, LogId, Span)>,
+    uploads: Vec<(UploadId, Record)>,
+    withdrawn: Vec<MachineId>,
+    requests: u64,
+}
+
+impl Desk {
+    fn start(recovered: Recovered) -> Self {
+        let config = UplinkConfig {
+            id: uplink(),
+            windows: aggregate::Config {
+                lengths: vec![WINDOW],
+                allowed_lateness: Duration::from_secs(60),
+                windows_max: 1_000,
+            },
+            patterns: Vec::new(),
+            priority: 1,
+            cost_class: 0,
+            partial_after: Duration::from_secs(60),
+        };
+        let config = Config {
+            uplinks: vec![config],
+            ..Config::default()
+        };
+        let identity = identity(OWN, &[Role::Publish, Role::Relay]);
+        let node = Node::new(identity, config, recovered, Rng::from_u64(7));
+        let mut desk = Self {
+            probe: Probe::new(node),
+            blocks: BTreeMap::new(),
+            states: BTreeMap::new(),
+            reads: Vec::new(),
+            uploads: Vec::new(),
+            withdrawn: Vec::new(),
+            requests: 0,
+        };
+        desk.input(Input::WallClock(NOON, ClockState::Synchronised));
+        desk
+    }
+
+    /// A node that serves its own log.
+    fn serving() -> Self {
+        let mut desk = Self::start(Recovered::default());
+        desk.input(Input::UplinkReachable(uplink(), true));
+        desk.advance(SOON);
+        desk
+    }
+
+    fn input(&mut self, input: Input) {
+        self.probe.input(input);
+        self.perform();
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.probe.advance(duration);
+        self.perform();
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is not about uploads"
+    )]
+    fn perform(&mut self) {
+        loop {
+            let outputs = self.probe.take();
+            if outputs.is_empty() {
+                return;
+            }
+            for output in outputs {
+                match output {
+                    Output::Persist(ticket, write) => {
+                        match write {
+                            Write::Block(block) => _ = self.blocks.insert(block.id(), block),
+                            Write::State(state) => {
+                                self.states.insert(state.key().clone(), state);
+                            }
+                        }
+                        self.probe.input(Input::Persisted(ticket));
+                    }
+                    Output::Read {
+                        ticket, log, span, ..
+                    } => self.reads.push((ticket, log, span)),
+                    Output::Upload { id, record, .. } => self.uploads.push((id, record)),
+                    Output::Withdraw(_, origin) => self.withdrawn.push(origin),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Answers every read from `blocks`.
+    fn answer_reads(&mut self, blocks: &BTreeMap<BlockId, Block>) {
+        while let Some((ticket, log, span)) = self.reads.pop() {
+            let first = BlockId {
+                log,
+                sequence: span.first,
+            };
+            let last = BlockId {
+                log,
+                sequence: span.last,
+            };
+            let found = blocks.range(first..=last).map(|(_, block)| block.clone());
+            self.input(Input::BlocksRead(ticket, found.collect()));
+        }
+    }
+
+    /// Publishes a reading of this many seconds after noon.
+    fn publish(&mut self, seconds: u64, value: f64) {
+        self.requests += 1;
+        let series = SeriesDefinition {
+            name: "press/oil/temperature".parse().expect("a name"),
+            unit: Unit::default(),
+            value_type: ValueType::F64,
+            labels: Labels::default(),
+        };
+        let reading = NewReading {
+            series: Arc::new(series),
+            time: NOON.saturating_add(Duration::from_secs(seconds)),
+            value: Value::F64(value),
+            quality: Quality::GOOD,
+        };
+        self.input(Input::Publish {
+            request: RequestId(self.requests),
+            readings: vec![reading],
+            publisher: None,
+            level: AckLevel::Durable,
+        });
+    }
+
+    fn acknowledge(&mut self, ids: &[UploadId]) {
+        self.input(Input::Uploaded(uplink(), ids.to_vec()));
+        self.advance(SOON);
+    }
+
+    fn neighbour_sends(&mut self, states: Vec<State>) {
+        let machine = identity(NEIGHBOUR, &[]).keypair.machine();
+        let contact = overlay::Contact {
+            machine,
+            addresses: Vec::new(),
+        };
+        let neighbour = overlay::Message::Neighbour {
+            contact,
+            urgent: true,
+        };
+        self.input(Input::LinkUp(machine));
+        self.input(Input::Received(machine, Frame::Overlay(neighbour)));
+        let message = gossip::Message::States(states);
+        self.input(Input::Received(machine, Frame::Gossip(message)));
+    }
+
+    fn progress_told(&self) -> Option<Progress> {
+        let state = (self.states.values()).find(|s| s.key().kind == StateKind::Progress)?;
+        Progress::from_payload(state.payload()).ok()
+    }
+
+    fn last_position(&self) -> Position {
+        let (id, _) = self.blocks.last_key_value().expect("a block");
+        id.position()
+    }
+
+    /// What the disk knows now, as if the node had just been killed.
+    fn recovered(&self) -> Recovered {
+        let mut ends = BTreeMap::new();
+        for id in self.blocks.keys() {
+            ends.insert(id.log, id.sequence);
+        }
+        let entry = |(log, end)| gossip::FrontierEntry {
+            log,
+            floor: 1,
+            end,
+            beyond: Vec::new(),
+        };
+        let last = self.blocks.values().next_back().map(|block| {
+            let network = identity(OWN, &[]).trust.network();
+            (block.id().position(), block.hash(&network))
+        });
+        Recovered {
+            frontier: ends.into_iter().map(entry).collect(),
+            states: self.states.values().cloned().collect(),
+            epoch_counter_highest: self.probe.machine().epoch().counter,
+            last_own: last,
+            ..Recovered::default()
+        }
+    }
+}
+
+#[test]
+fn a_window_is_uploaded_once_it_ended_and_progress_waits_for_the_sink() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.publish(2, 30.0);
+    assert!(desk.uploads.is_empty(), "the window is open");
+
+    desk.advance(WINDOW_ENDED);
+    let (id, record) = desk.uploads.pop().expect("a record");
+    assert_eq!(record.key.window_start, NOON);
+    assert!(record.key.complete);
+    assert_eq!(record.summary.count, 2);
+    assert!(desk.uploads.is_empty(), "once");
+    assert_eq!(desk.progress_told(), None, "the sink has not answered");
+
+    desk.acknowledge(&[id]);
+    let progress = desk.progress_told().expect("progress");
+    assert_eq!(progress.through, desk.last_position());
+}
+
+#[test]
+fn progress_does_not_pass_a_record_that_the_sink_lacks() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.advance(WINDOW_ENDED);
+    desk.publish(12, 30.0);
+    desk.advance(WINDOW);
+    let ids: Vec<_> = desk.uploads.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), 2);
+
+    desk.acknowledge(&ids[1..]);
+    assert_eq!(desk.progress_told(), None);
+
+    desk.input(Input::UploadLost(uplink(), vec![ids[0]]));
+    let (again, record) = desk.uploads.last().cloned().expect("the first once more");
+    assert_eq!(record.key.window_start, NOON);
+    desk.acknowledge(&[again]);
+    assert!(desk.progress_told().is_some());
+}
+
+#[test]
+fn who_follows_a_killed_relay_reads_the_log_and_starts_at_its_progress() {
+    let mut before = Desk::serving();
+    before.publish(1, 20.0);
+    before.advance(WINDOW_ENDED);
+    let untold = before.recovered();
+    let (id, record) = before.uploads[0].clone();
+    before.acknowledge(&[id]);
+    let told = before.recovered();
+
+    let mut repeats = Desk::start(untold);
+    repeats.input(Input::UplinkReachable(uplink(), true));
+    repeats.answer_reads(&before.blocks);
+    repeats.advance(WINDOW_ENDED);
+    let mut goes_on = Desk::start(told);
+    goes_on.input(Input::UplinkReachable(uplink(), true));
+    goes_on.answer_reads(&before.blocks);
+    goes_on.publish(2, 30.0);
+    goes_on.advance(WINDOW_ENDED);
+
+    assert_eq!(repeats.uploads.len(), 1);
+    let again = &repeats.uploads[0].1;
+    assert_eq!(again.summary, record.summary, "the same readings");
+    let fresh: Vec<_> = goes_on.uploads.iter().map(|(_, record)| record).collect();
+    assert_eq!(fresh.len(), 1, "only what came after the progress");
+    assert_eq!(fresh[0].summary.count, 2, "with what the window had before");
+}
+
+#[test]
+fn what_cannot_be_read_is_tried_again_a_second_later_and_not_at_once() {
+    let mut before = Desk::serving();
+    before.publish(1, 20.0);
+    before.advance(SOON);
+    before.publish(2, 30.0);
+    let mut after = Desk::start(before.recovered());
+    assert_eq!(after.reads.len(), 1);
+
+    let mut damaged = before.blocks.clone();
+    damaged.pop_first();
+    after.answer_reads(&damaged);
+    assert!(after.reads.is_empty(), "the first block is still missing");
+
+    after.advance(SOON);
+    assert_eq!(after.reads.len(), 1);
+    after.answer_reads(&before.blocks);
+    assert!(after.reads.is_empty(), "everything has been read");
+}
+
+#[test]
+fn who_serves_no_longer_withdraws_and_uploads_again_when_it_does() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.advance(WINDOW_ENDED);
+    let (old, record) = desk.uploads.pop().expect("a record");
+
+    desk.input(Input::UplinkReachable(uplink(), false));
+    desk.advance(SOON);
+    assert_eq!(desk.withdrawn, [desk.probe.machine().machine()]);
+    desk.acknowledge(&[old]);
+    assert_eq!(desk.progress_told(), None, "nobody serves it here");
+
+    desk.input(Input::UplinkReachable(uplink(), true));
+    desk.advance(SOON);
+    let (_, again) = desk.uploads.pop().expect("the record once more");
+    assert_eq!(again, record);
+}
+
+#[test]
+fn a_late_reading_makes_a_greater_record_of_its_window() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.advance(WINDOW_ENDED);
+    desk.publish(2, 40.0);
+
+    let keys: Vec<_> = desk.uploads.iter().map(|(_, record)| &record.key).collect();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0].window_start, keys[1].window_start);
+    assert!(keys[0].last_sequence < keys[1].last_sequence);
+    assert_eq!(desk.uploads[1].1.summary.count, 2);
+}
+
+#[test]
+fn a_window_goes_on_in_the_next_epoch() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    let version = StateVersion {
+        epoch: 7,
+        counter: 1,
+    };
+    let own = identity(OWN, &[Role::Publish, Role::Relay]);
+    let later = state(&own, version, StateKind::Presence, Vec::new());
+
+    desk.neighbour_sends(vec![later]);
+    desk.advance(SOON);
+    desk.publish(3, 30.0);
+    desk.advance(WINDOW_ENDED);
+    desk.answer_reads(&desk.blocks.clone());
+    desk.advance(SOON);
+
+    assert_eq!(desk.last_position().epoch.counter, 8);
+    let complete: Vec<_> = desk.uploads.iter().map(|(_, record)| record).collect();
+    assert_eq!(complete.len(), 1);
+    assert_eq!(complete[0].summary.count, 2);
+    assert_eq!(complete[0].key.log_epoch.counter, 8);
+}
+
+#[test]
+fn the_word_of_a_machine_that_may_not_relay_stops_no_upload() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    let liar = identity(NEIGHBOUR, &[Role::Publish]);
+    let version = |counter| StateVersion { epoch: 1, counter };
+    let membership = liar.membership.as_bytes().to_vec();
+    let far = Position {
+        epoch: Epoch { counter: 9, tag: 0 },
+        sequence: 9,
+    };
+    let progress = Progress {
+        through: far,
+        watermark: Timestamp::MAX,
+        closed: Timestamp::MAX,
+        resume: far,
+    };
+    let subject = format!("{}/{}", uplink(), desk.probe.machine().machine());
+    let payload = progress.to_payload();
+
+    desk.neighbour_sends(vec![
+        state(&liar, version(1), StateKind::Membership, membership),
+        state_about(&liar, version(2), StateKind::Progress, subject, payload),
+    ]);
+    desk.advance(WINDOW_ENDED);
+
+    assert_eq!(desk.uploads.len(), 1);
+}
