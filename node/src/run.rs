@@ -178,6 +178,7 @@ pub async fn run_configured(
         uplinks: uplinks_said,
     };
     let clean = runtime.run(inbox, stop).await;
+    runtime.replies.clear(); // Who waits for neighbours hears that the node stops.
     services.stop().await;
     let Runtime {
         swarm,

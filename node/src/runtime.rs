@@ -147,6 +147,7 @@ impl Runtime {
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });
+        self.uplinks.submit();
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;

@@ -81,6 +81,19 @@ async fn publish_batch(readings: &[NewReading], backend: &NodeBackend) {
             Err(api::Refusal::Publish(PublishError::Busy)) => {
                 tokio::time::sleep(BUSY_DELAY).await;
             }
+            Err(api::Refusal::Publish(PublishError::DiskRefuses)) => {
+                tokio::time::sleep(DISK_DELAY).await;
+            }
+            Err(refusal @ api::Refusal::Publish(PublishError::NotPersisted)) => {
+                tracing::warn!(%refusal, readings = readings.len(), "readings wait for the disk");
+                return;
+            }
+            Err(
+                refusal @ (api::Refusal::Stopping | api::Refusal::Publish(PublishError::Stopping)),
+            ) => {
+                tracing::debug!(%refusal, lost = readings.len(), "readings came too late");
+                return;
+            }
             Err(refusal) => {
                 tracing::warn!(%refusal, lost = readings.len(), "readings were not published");
                 return;
@@ -93,3 +106,5 @@ async fn publish_batch(readings: &[NewReading], backend: &NodeBackend) {
 const QUEUE_BATCHES: usize = 16;
 /// How long to wait while the node is busy. Source: guess.
 const BUSY_DELAY: Duration = Duration::from_millis(10);
+/// How long to wait while the disk refuses. Source: guess, as often as it is tried.
+const DISK_DELAY: Duration = Duration::from_secs(1);

@@ -121,10 +121,13 @@ impl Uplinks {
             }
             _ => return None,
         };
-        for held in self.uplinks.values_mut() {
-            held.submit();
-        }
+        self.submit();
         Some(input)
+    }
+
+    /// Hands over what waits, as far as there is room by now.
+    pub fn submit(&mut self) {
+        self.uplinks.values_mut().for_each(Held::submit);
     }
 
     /// How every uplink stands.
@@ -145,12 +148,20 @@ impl Uplinks {
 }
 
 impl Held {
+    /// In parts, so that a record more costs the same however many wait.
     fn submit(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        if let Err(full) = self.uplink.submit(self.waiting.drain(..).collect()) {
-            self.waiting = full.0.into();
+        while !self.waiting.is_empty() {
+            let part = self.waiting.len().min(PART_MAX);
+            if let Err(full) = self.uplink.submit(self.waiting.drain(..part).collect()) {
+                full.0
+                    .into_iter()
+                    .rev()
+                    .for_each(|left| self.waiting.push_front(left));
+                return;
+            }
         }
     }
 }
+
+/// Most records that are handed over at once. Source: guess.
+const PART_MAX: usize = 256;
