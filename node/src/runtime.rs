@@ -38,6 +38,29 @@ pub struct Inbox {
     pub uplinks: mpsc::Receiver<uplink::Event>,
 }
 
+/// One thing that the loop heard.
+enum Heard {
+    Completions(Vec<Completion>),
+    Read(Ticket, Vec<Block>),
+    Swarm(swarm::Event),
+    Request(Request),
+    Uplink(uplink::Event),
+}
+
+impl Inbox {
+    /// What comes next, from anywhere with the same chance: a flood of one kind does not keep the
+    /// others out.
+    async fn next(&mut self, swarm: &mut Swarm) -> Heard {
+        tokio::select! {
+            Some(completions) = self.completions.recv() => Heard::Completions(completions),
+            Some((ticket, blocks)) = self.reads.recv() => Heard::Read(ticket, blocks),
+            Some(request) = self.requests.recv() => Heard::Request(request),
+            Some(event) = self.uplinks.recv() => Heard::Uplink(event),
+            event = swarm.next() => Heard::Swarm(event),
+        }
+    }
+}
+
 /// A node and its effects.
 pub struct Runtime {
     /// The node.
@@ -83,8 +106,8 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl Runtime {
-    /// Runs until `stop`, then until everything that was accepted is on disk. Returns what to note for the next start; `None` if the disk took
-    /// too long.
+    /// Runs until `stop`, then until everything that was accepted is on disk. Returns what to note
+    /// for the next start; `None` if the disk took too long.
     pub async fn run(&mut self, mut inbox: Inbox, stop: CancellationToken) -> Option<CleanStop> {
         let mut second = tokio::time::interval(WALL_CLOCK_INTERVAL);
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -108,18 +131,8 @@ impl Runtime {
                     return None;
                 }
                 () = sleep_until(due) => self.handle_timeout(),
-                Some(completions) = inbox.completions.recv() => self.on_completions(completions),
-                Some((ticket, blocks)) = inbox.reads.recv() => {
-                    self.handle(Input::BlocksRead(ticket, blocks));
-                }
-                event = self.swarm.next() => self.on_swarm(event),
-                Some(request) = inbox.requests.recv() => self.on_request(request),
-                Some(event) = inbox.uplinks.recv() => {
-                    if let Some(input) = self.uplinks.on_event(event) {
-                        self.handle(input);
-                    }
-                }
                 _ = second.tick() => self.tell_wall_clock(),
+                heard = inbox.next(&mut self.swarm) => self.on_heard(heard),
             }
         }
         self.stopped
@@ -248,6 +261,20 @@ impl Runtime {
         } else {
             tracing::info!(neighbour = %to.short(), "neighbour is congested, link closed");
             self.swarm.release(to);
+        }
+    }
+
+    fn on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Completions(completions) => self.on_completions(completions),
+            Heard::Read(ticket, blocks) => self.handle(Input::BlocksRead(ticket, blocks)),
+            Heard::Swarm(event) => self.on_swarm(event),
+            Heard::Request(request) => self.on_request(request),
+            Heard::Uplink(event) => {
+                if let Some(input) = self.uplinks.on_event(event) {
+                    self.handle(input);
+                }
+            }
         }
     }
 
