@@ -154,20 +154,19 @@ async fn an_unreachable_broker_is_shown_and_gets_everything_once_it_is_there() {
         .await
         .done();
 
-    until("the status says so", BACKLOG_TIMEOUT, async || {
+    until("status and uplink say so", BACKLOG_TIMEOUT, async || {
         let status = solo.ask(&["status", "--output", "json"]).await.done();
+        let uplink = solo.ask(&["uplink"]).await.done();
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
-        if status["uplink"]["state"] == "down" {
+        if status["uplink"]["state"] == "down" && uplink.contains(address) {
             Ok(())
         } else {
-            Err(status.to_string())
+            Err(format!("{status} {uplink}"))
         }
     })
     .await;
-    let shown = solo.ask(&["uplink"]).await.done();
-    assert!(shown.contains(address), "the broker is named: {shown}");
 
-    let broker = Broker::start(address, solo.path("").as_ref());
+    let broker = Broker::start(address, solo.path("").as_ref()).await;
     let subscriber = broker.subscribe("late").await;
     until("the window arrives", BACKLOG_TIMEOUT, async || {
         let said = subscriber.said();
@@ -202,7 +201,8 @@ async fn malformed_lines_are_named_and_all_others_are_kept() {
     for line in ["line 2", "line 4", "line 6"] {
         assert!(complaints.contains(line), "{line}: {complaints}");
     }
-    assert_eq!(complaints.matches("line ").count(), 3, "{complaints}");
+    let named = complaints.lines().filter(|line| line.starts_with("line "));
+    assert_eq!(named.count(), 3, "{complaints}");
     let held = solo
         .ask(&["query", "press/**", "--output", "json"])
         .await

@@ -1,5 +1,6 @@
 //! A real broker as uplink.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ async fn every_window_reaches_the_subscribers_of_a_broker_that_was_away_in_betwe
     let _turn = gate::alone();
     let address = "127.0.15.200:18830";
     let home = tempfile::tempdir().expect("a temporary directory");
-    let mut broker = Broker::start(address, home.path());
+    let mut broker = Broker::start(address, home.path()).await;
     let subscriber = broker.subscribe("sub").await;
     let paho = broker.subscribe_by_paho("paho").await;
     let uplink = format!("mqtt://{address}");
@@ -52,7 +53,7 @@ async fn every_window_reaches_the_subscribers_of_a_broker_that_was_away_in_betwe
     })
     .await;
     tokio::time::sleep(OUTAGE.saturating_sub(stopped.elapsed())).await;
-    broker.start_again();
+    broker.start_again().await;
     let fed = feeds.stop().await;
 
     judge::all_arrive(&fed, Duration::from_secs(1), &subscriber.path).await;
@@ -83,7 +84,7 @@ impl Subscriber {
 
 impl Broker {
     /// Starts a broker with its files in `home`. Sessions outlive its restarts.
-    pub(crate) fn start(address: &str, home: &Path) -> Self {
+    pub(crate) async fn start(address: &str, home: &Path) -> Self {
         let (ip, port) = address.split_once(':').expect("IP:PORT");
         let config = format!(
             "listener {port} {ip}\nallow_anonymous true\nuser root\n\
@@ -98,19 +99,23 @@ impl Broker {
             address,
             home,
         };
-        broker.start_again();
+        broker.start_again().await;
         broker
     }
 
     /// Starts it again after [`Broker::stop`].
-    pub(crate) fn start_again(&mut self) {
+    async fn start_again(&mut self) {
         let mut command = Command::new("mosquitto");
         command.arg("-c").arg(self.home.join("mosquitto.conf"));
         self.program = Some(Running::start(&mut command, &self.log()));
+        until("the broker listens", START_TIMEOUT, async || {
+            TcpStream::connect(&self.address).map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     /// Stops it in order, so that it writes its sessions down.
-    pub(crate) fn stop(&mut self) {
+    fn stop(&mut self) {
         let mut program = self.program.take().expect("it runs");
         program.signal(Signal::TERM);
         assert_eq!(program.wait(), 0, "mosquitto ends in order");
