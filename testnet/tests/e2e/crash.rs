@@ -141,7 +141,7 @@ fn judge(outcome: &Outcome, held: &[Reading]) -> Result<(), String> {
             .count();
         let is_whole = count == (0..BATCH_READINGS).count();
         let is_acknowledged = outcome.acknowledged.binary_search(&batch).is_ok();
-        if (is_acknowledged && !is_whole) || (count > 0 && !is_whole) {
+        if !is_whole && (is_acknowledged || count > 0) {
             return Err(format!(
                 "batch {batch} of {series}: {count} readings are held"
             ));
