@@ -1,7 +1,7 @@
 //! The benchmarks: what Fieldmesh costs and how fast it is, measured, with what limits it.
 //!
 //! `cargo run --release -p bench -- NAME [--json]`; `list` names them. Each file is one benchmark;
-//! [`measure`] holds the statistics and the output of all.
+//! `measure` holds the statistics and the output of all.
 //!
 //! Every result names what limits it, as far as the benchmark itself can measure that. Rounds of
 //! things that are compared alternate, so that a noisy computer disturbs them alike.

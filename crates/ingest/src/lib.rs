@@ -3,7 +3,7 @@
 //! A source turns what it finds into [`model::NewReading`]s and sends them, batch by batch, into a
 //! bounded channel; when the channel is full it waits, and when the channel is closed it ends. Each
 //! source is one future, run by a task of the caller's: [`host::run`] and [`replay::run`]. Lines
-//! that programs write are parsed one by one, see [`line`].
+//! that programs write are parsed one by one, see [`mod@line`].
 //!
 //! The wall clock is given by the caller ([`Clock`]); waiting goes through tokio's timers.
 //!
