@@ -349,7 +349,8 @@ impl Detector {
             stats.probes_over_limit += u64::from(asked.is_none());
             asked
                 .inspect(|nonce| {
-                    let answer_at = now + self.config.probe_timeout * 3 / 4; // Leaves time for the way.
+                    // Leaves time for the way.
+                    let answer_at = now + self.config.probe_timeout * 3 / 4;
                     self.timers.set(Timer::Answer(*nonce), answer_at);
                 })
                 .is_some()

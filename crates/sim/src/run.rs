@@ -24,8 +24,8 @@ pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
     run_once(scenario, nodes, seed, None, true).1
 }
 
-/// Runs seeds from 0 on with a mistake switched in, until one finds it: until a run fails that holds
-/// without the mistake.
+/// Runs seeds from 0 on with a mistake switched in, until one finds it: a run that fails with the
+/// mistake and holds without it.
 #[must_use]
 pub fn find_failure(scenario: Scenario, nodes: usize, plant: Plant, seeds: u64) -> Option<Report> {
     let once = |seed, plant| run_once(scenario, nodes, seed, plant, false).0;
