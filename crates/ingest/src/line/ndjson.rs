@@ -125,9 +125,10 @@ fn read_value(json: Json, declared: Option<ValueType>) -> Result<(Value, ValueTy
 
 /// Whether a number is an integer that a double may not hold: beyond 2^53 either way.
 fn is_beyond_doubles(number: &serde_json::Number) -> bool {
-    number
-        .as_i64()
-        .is_some_and(|number| number.unsigned_abs() > 1 << 53)
+    match number.as_i64() {
+        Some(integer) => integer.unsigned_abs() > 1 << 53,
+        None => number.is_u64(),
+    }
 }
 
 fn expected(value_type: ValueType) -> &'static str {
