@@ -99,7 +99,7 @@ fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// What the top level holds. Source: `ARCHITECTURE.md`.
-const TOP_LEVEL: [&str; 16] = [
+const TOP_LEVEL: [&str; 15] = [
     ".cargo",
     ".ci",
     ".git",
@@ -114,7 +114,6 @@ const TOP_LEVEL: [&str; 16] = [
     "deny.toml",
     "node",
     "proto",
-    "rustfmt.toml",
     "testnet",
 ];
 
