@@ -45,8 +45,28 @@ async fn no_window_is_missing_after_the_relay_was_killed_five_times_in_a_row() {
     judge::all_arrive(&fed, Duration::from_secs(1), &testnet.sink()).await;
 }
 
-/// Waits until a living relay serves `origin` and has uploaded a window of it that began after
-/// `since`, a time in nanoseconds since the Unix epoch; unless the origin itself is dead.
+#[tokio::test]
+async fn no_window_is_missing_after_a_relay_was_frozen_and_another_one_cut_off() {
+    let _turn = gate::alone();
+    let arguments = ["--quiet-sources", "--window", "1s"];
+    let testnet = Testnet::start("127.0.21", 5, &arguments).await;
+    let feeds = Feeds::start(&testnet);
+    let origin = &testnet.node(5).machine_id;
+
+    for (fault, end) in [("stop", "continue"), ("partition", "heal")] {
+        let relay = uploading_relay(&testnet, origin, &[], 0).await;
+        let name = testnet.node_of(&relay).name.as_str();
+        testnet.order(fault, &[name]).await;
+        uploading_relay(&testnet, origin, std::slice::from_ref(&relay), now_nanos()).await;
+        testnet.order(end, &[name]).await;
+    }
+
+    let fed = feeds.stop().await;
+    judge::all_arrive(&fed, Duration::from_secs(1), &testnet.sink()).await;
+}
+
+/// Waits until a relay that is not among the `dead` serves `origin`, and has uploaded a window, of
+/// whichever machine, that began after `since`, a time in nanoseconds since the Unix epoch.
 async fn uploading_relay(testnet: &Testnet, origin: &str, dead: &[String], since: i64) -> String {
     let lives = |id: &String| !dead.contains(id);
     let asked = testnet
