@@ -277,17 +277,23 @@ mod tests {
     }
 
     /// The record of 1.0 at 0 s and 4.0 at 0.75 s in a window of a second.
-    fn line(relay: &str, sum: &str) -> String {
-        format!(
-            r#"{{"machine_id":"12D3","series":"press/oil","unit":"Cel","window_start":"1970-01-01T00:00:00Z","window_end":"1970-01-01T00:00:01Z","log_epoch":"1-00000000","last_sequence":1,"complete":true,"count":2,"min":1.0,"max":4.0,"mean":2.5,"sum":{sum},"stddev":1.5,"first":1.0,"last":4.0,"time_weighted_mean":1.75,"good_percent":100.0,"quantiles":{{"0.5":1.0,"0.95":1.0,"0.99":1.0}},"relay":"{relay}","key":"k"}}"#
-        )
+    fn line(relay: &str, sum: f64) -> String {
+        serde_json::json!({
+            "machine_id": "12D3", "series": "press/oil", "unit": UNIT,
+            "window_start": "1970-01-01T00:00:00Z", "window_end": "1970-01-01T00:00:01Z",
+            "log_epoch": "1-00000000", "last_sequence": 1, "complete": true,
+            "count": 2, "min": 1.0, "max": 4.0, "mean": 2.5, "sum": sum, "stddev": 1.5,
+            "first": 1.0, "last": 4.0, "time_weighted_mean": 1.75, "good_percent": 100.0,
+            "quantiles": { "0.5": 1.0, "0.95": 1.0, "0.99": 1.0 }, "relay": relay, "key": "k",
+        })
+        .to_string()
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn the_judge_accepts_what_is_right_and_a_repeat_by_another_relay() {
-        let lines = [line("a", "5.0"), line("b", "5.0")];
+        let lines = [line("a", 5.0), line("b", 5.0)];
 
         assert_eq!(
             compare(&[fed(0, 1.0), fed(750, 4.0)], SECOND, &lines),
@@ -299,8 +305,8 @@ mod tests {
     fn the_judge_finds_a_wrong_a_missing_and_an_invented_window() {
         let readings = [fed(0, 1.0), fed(750, 4.0)];
         let missing = compare(&readings, SECOND, &[]).expect_err("none is there");
-        let wrong = compare(&readings, SECOND, &[line("a", "5.5")]).expect_err("a wrong sum");
-        let invented = compare(&[], SECOND, &[line("a", "5.0")]).expect_err("an invented one");
+        let wrong = compare(&readings, SECOND, &[line("a", 5.5)]).expect_err("a wrong sum");
+        let invented = compare(&[], SECOND, &[line("a", 5.0)]).expect_err("an invented one");
 
         assert!(missing.contains("is missing"), "{missing}");
         assert!(wrong.contains(r#"["sum"]"#), "{wrong}");
@@ -310,6 +316,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "equal keys, different content")]
     fn the_judge_finds_equal_keys_with_different_content() {
-        let _ = compare(&[], SECOND, &[line("a", "5.0"), line("b", "6.0")]);
+        let _ = compare(&[], SECOND, &[line("a", 5.0), line("b", 6.0)]);
     }
 }

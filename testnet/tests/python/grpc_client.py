@@ -25,8 +25,10 @@ def generate(schemas, stubs):
     """Compiles the schemas of the repository as a stranger would."""
     well_known = str(resources.files("grpc_tools") / "_proto")
     files = [f"fieldmesh/v1/{name}.proto" for name in ("readings", "mesh")]
-    options = [f"-I{schemas}", f"-I{well_known}", f"--python_out={stubs}", f"--grpc_python_out={stubs}"]
-    assert protoc.main(["protoc", *options, *files]) == 0, "the schemas do not compile"
+    sources = [f"-I{schemas}", f"-I{well_known}"]
+    results = [f"--python_out={stubs}", f"--grpc_python_out={stubs}"]
+    compiled = protoc.main(["protoc", *sources, *results, *files])
+    assert compiled == 0, "the schemas do not compile"
     sys.path.insert(0, stubs)
 
 
@@ -73,9 +75,11 @@ def check_readings(channel, pb, stub):
     assert found[0].unit == "Cel" and dict(found[0].labels) == {"line": "3"}, found[0]
     assert found[0].machine == "press-1" and found[0].log_epoch and found[0].sequence == 1, found[0]
 
-    latest = [r for part in stub.Latest(pb.LatestRequest(pattern="press-1:**"), timeout=10) for r in part.readings]
+    parts = stub.Latest(pb.LatestRequest(pattern="press-1:**"), timeout=10)
+    latest = [r for part in parts for r in part.readings]
     assert [r.value.double for r in latest] == [values[-1]], latest
-    series = [s for part in stub.ListSeries(pb.ListSeriesRequest(), timeout=10) for s in part.series]
+    parts = stub.ListSeries(pb.ListSeriesRequest(), timeout=10)
+    series = [s for part in parts for s in part.series]
     assert [(s.series, s.value_type) for s in series] == [(SERIES, pb.VALUE_TYPE_DOUBLE)], series
     check_watch(pb, stub, values)
 
