@@ -384,7 +384,7 @@ fn log(event: Event) {
         Event::Yielded(uplink, origin) => {
             tracing::info!(%uplink, origin = %origin.short(), "no longer serving an origin");
         }
-        Event::Fenced => tracing::warn!("this machine was paused; uploads wait until it caught up"),
+        Event::Fenced => tracing::info!("uploads wait until the states of neighbours are read"),
         Event::Misbehaved(machine, how) => {
             tracing::warn!(neighbour = %machine, how, "a neighbour broke the protocol");
         }

@@ -47,12 +47,7 @@ fn report_binary(report: &mut Report) -> anyhow::Result<()> {
             std::fs::metadata(path)?.len(),
         )]))
     };
-    report.add(
-        MEMORY,
-        "binary as built",
-        &size(&path)?,
-        "with line tables for backtraces",
-    )?;
+    report.add(MEMORY, "binary as built", &size(&path)?, "with symbols")?;
     let stripped = tempfile::NamedTempFile::new()?;
     let strip = Command::new("strip")
         .arg("-o")

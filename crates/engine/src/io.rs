@@ -149,7 +149,8 @@ pub enum Event {
     Serving(UplinkId, MachineId),
     /// This machine serves an origin no longer.
     Yielded(UplinkId, MachineId),
-    /// This machine was paused for longer than relays may be, and holds its uploads back.
+    /// This machine holds its uploads back until it has read its neighbours' states: it has just
+    /// begun to stand for election, or was paused for longer than relays may be.
     Fenced,
     /// A peer broke a protocol: which one, and how.
     Misbehaved(MachineId, String),
