@@ -66,8 +66,6 @@ pub enum Output {
 pub enum Fault {
     /// A walk longer than allowed.
     WalkTooLong,
-    /// An answer to a question that was not asked.
-    Unasked,
     /// A contact given as its own that names another machine.
     ForeignContact,
 }
@@ -83,6 +81,9 @@ pub struct Stats {
     pub evictions: u64,
     /// Messages not acted upon because their sender sent too many.
     pub messages_over_limit: u64,
+    /// Answers to questions that were not asked on this link. No proof of a fault: the question may
+    /// have gone out on the link before.
+    pub answers_unasked: u64,
     /// Machines that became neighbours.
     pub neighbours_up: u64,
     /// Neighbours whose links went down or that stopped answering.
@@ -315,7 +316,7 @@ impl Overlay {
             return;
         };
         if !link.take_reply() {
-            self.say(Output::Misbehaved(from, Fault::Unasked));
+            self.stats.answers_unasked += 1;
             return;
         }
         let question = link.question.take();

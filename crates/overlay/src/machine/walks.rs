@@ -115,7 +115,7 @@ impl Overlay {
         if due {
             self.learn_sample(now, sample);
         } else {
-            self.say(Output::Misbehaved(from, Fault::Unasked));
+            self.stats.answers_unasked += 1;
         }
     }
 
