@@ -75,7 +75,7 @@ impl Shared {
         }
         for (sequence, place) in self.candidates(&log, &newest, &seen) {
             // What was decoded since may have made it needless.
-            if could_be_newer(&read(&self.index), &place, &newest) {
+            if could_be_newer(&read(&self.index), sequence, &place, &newest) {
                 self.look_into(&mut newest, BlockId { log, sequence });
             }
         }
@@ -94,7 +94,7 @@ impl Shared {
         let index = read(&self.index);
         index.visit_back(log, |sequence, place| {
             visits += 1;
-            if !seen.contains(&sequence) && could_be_newer(&index, place, newest) {
+            if !seen.contains(&sequence) && could_be_newer(&index, sequence, place, newest) {
                 found.push((sequence, *place));
             }
             if found.len() + seen.len() >= BLOCKS_DECODED_MAX || visits >= BLOCKS_VISITED_MAX {
@@ -124,12 +124,13 @@ impl Shared {
     }
 }
 
-/// Whether a block may hold a newer reading of one of its series than the one that is known.
-fn could_be_newer(index: &Index, place: &Place, newest: &Newest) -> bool {
+/// Whether a block may hold a newer reading of one of its series than the one that is known. Of two
+/// readings of one time the one in the later block is the newer.
+fn could_be_newer(index: &Index, sequence: Sequence, place: &Place, newest: &Newest) -> bool {
     let set: &SeriesSet = index.set(place.set);
     let mut numbers = set.numbers();
     numbers.any(|series| match newest.get(&series) {
-        Some(known) => place.last > known.reading.time,
+        Some(known) => (place.last, sequence) > (known.reading.time, known.at.block.sequence),
         None => true,
     })
 }

@@ -149,3 +149,17 @@ fn a_read_stops_before_its_limit_but_gives_one_block() {
     assert_eq!(least, blocks[1..2]);
     assert_eq!(two, blocks[1..3]);
 }
+
+#[test]
+fn of_two_readings_of_one_time_the_one_in_the_later_block_is_the_newest() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    let early = block(OTHER, 1, 1, &[(1, 39, 7), (2, 38, 7)]);
+    let late = block(OTHER, 1, 2, &[(1, 38, 8), (2, 38, 8)]);
+    site.put_blocks(&[early, late]);
+
+    let found = site.store.latest(&selection(&[1, 2]));
+
+    let values: Vec<_> = found.into_iter().map(|found| found.reading.value).collect();
+    assert_eq!(values, [Value::I64(7), Value::I64(8)]);
+}
