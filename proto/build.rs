@@ -29,6 +29,7 @@ fn compile_services() -> Result<(), Box<dyn Error>> {
     )?;
     tonic_prost_build::configure()
         .btree_map(".")
+        .codec_path("crate::codec::BoundedCodec")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -6,6 +6,9 @@
 //!
 //! Limits and the way to and from typed messages (`wire`), the services themselves (`api`).
 
+#[cfg(feature = "grpc")]
+mod codec;
+
 /// What neighbours say to each other.
 pub mod wire {
     /// The first version.

@@ -1,5 +1,6 @@
 //! Every method and every error code, through a real client over loopback.
 
+mod hostile;
 mod support;
 
 use std::sync::atomic::Ordering;

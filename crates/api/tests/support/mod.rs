@@ -247,6 +247,7 @@ macro_rules! reflected {
 pub(crate) struct Running {
     pub(crate) memory: Arc<Memory>,
     pub(crate) ready: watch::Sender<bool>,
+    address: Option<SocketAddr>,
     channel: Option<Channel>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinSet<Result<(), api::ServeError>>,
@@ -258,6 +259,7 @@ impl Running {
         let listeners = Listeners::bind(&[loopback], None).await.expect("bound");
         let address = listeners.addresses()[0];
         let mut running = Self::serve(listeners, Memory::new());
+        running.address = Some(address);
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         running.channel = Some(endpoint.connect().await.expect("connected"));
         running
@@ -274,6 +276,7 @@ impl Running {
         Self {
             memory,
             ready,
+            address: None,
             channel: None,
             stop: Some(stop),
             server,
@@ -291,6 +294,11 @@ impl Running {
                 .expect("a server")
                 .expect("no panic")
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.expect("listening on TCP")
     }
 
     fn channel(&self) -> Channel {
