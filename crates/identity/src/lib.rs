@@ -18,4 +18,4 @@ pub use error::{FileError, MembershipError, SignatureError};
 pub use file::FileKind;
 pub use keypair::{Keypair, verify_block, verify_digest, verify_state};
 pub use membership::{Grant, Membership, Role, Trust};
-pub use network_key::{NetworkKey, NetworkKeyEpoch};
+pub use network_key::{LinkKeys, NetworkKey, NetworkKeyEpoch};

@@ -42,6 +42,18 @@ impl NetworkKey {
         self.derive(network, epoch, b"fieldmesh-pnet-v1")
     }
 
+    /// The keys of every QUIC connection of the network.
+    #[must_use]
+    pub fn link(&self, network: &NetworkId, epoch: NetworkKeyEpoch) -> LinkKeys {
+        LinkKeys {
+            epoch,
+            connection_id: self.derive(network, epoch, b"fieldmesh-link-connection-id-v1"),
+            initial: self.derive(network, epoch, b"fieldmesh-link-initial-v1"),
+            retry: self.derive(network, epoch, b"fieldmesh-link-retry-v1"),
+            psk: self.derive(network, epoch, b"fieldmesh-link-psk-v1"),
+        }
+    }
+
     fn derive(
         &self,
         network: &NetworkId,
@@ -62,8 +74,58 @@ impl fmt::Debug for NetworkKey {
     }
 }
 
+/// What QUIC needs of one network key: a key per purpose. Wiped when dropped, never printed.
+#[derive(Clone)]
+pub struct LinkKeys {
+    epoch: NetworkKeyEpoch,
+    connection_id: Zeroizing<[u8; 32]>,
+    initial: Zeroizing<[u8; 32]>,
+    retry: Zeroizing<[u8; 32]>,
+    psk: Zeroizing<[u8; 32]>,
+}
+
+impl LinkKeys {
+    /// The epoch of the network key that they were derived from.
+    #[must_use]
+    pub const fn epoch(&self) -> NetworkKeyEpoch {
+        self.epoch
+    }
+
+    /// Authenticates connection ids.
+    #[must_use]
+    pub fn connection_id(&self) -> &[u8; 32] {
+        &self.connection_id
+    }
+
+    /// Protects the packets before the first Diffie-Hellman.
+    #[must_use]
+    pub fn initial(&self) -> &[u8; 32] {
+        &self.initial
+    }
+
+    /// Authenticates Retry packets.
+    #[must_use]
+    pub fn retry(&self) -> &[u8; 32] {
+        &self.retry
+    }
+
+    /// The pre-shared key of the Noise handshake.
+    #[must_use]
+    pub fn psk(&self) -> &[u8; 32] {
+        &self.psk
+    }
+}
+
+impl fmt::Debug for LinkKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LinkKeys(secret of epoch {})", self.epoch.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -84,9 +146,33 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_not_printed() {
-        let printed = format!("{:?}", NetworkKey::from_bytes(&[77; 32]));
+    fn no_two_purposes_share_a_key() {
+        let (key, network) = (
+            NetworkKey::from_bytes(&[1; 32]),
+            NetworkId::from_bytes([2; 32]),
+        );
+        let link = key.link(&network, NetworkKeyEpoch::FIRST);
 
-        assert!(!printed.contains("77"), "{printed}");
+        let purposes = [
+            *link.connection_id(),
+            *link.initial(),
+            *link.retry(),
+            *link.psk(),
+            *key.pnet(&network, NetworkKeyEpoch::FIRST),
+            *key.as_bytes(),
+        ];
+
+        assert_eq!(BTreeSet::from(purposes).len(), purposes.len());
+        let next = key.link(&network, NetworkKeyEpoch(2));
+        assert_ne!(next.psk(), link.psk());
+    }
+
+    #[test]
+    fn the_secret_is_not_printed() {
+        let key = NetworkKey::from_bytes(&[77; 32]);
+        let link = key.link(&NetworkId::from_bytes([2; 32]), NetworkKeyEpoch::FIRST);
+
+        assert_eq!(format!("{key:?}"), "NetworkKey(secret)");
+        assert_eq!(format!("{link:?}"), "LinkKeys(secret of epoch 1)");
     }
 }

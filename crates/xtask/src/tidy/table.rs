@@ -79,7 +79,7 @@ const TABLE: &[Row] = &[
     pure("election", VOCABULARY),
     pure("aggregate", VOCABULARY),
     pure("command", VOCABULARY),
-    pure("handshake", &["identity"]),
+    pure("handshake", &["identity", "model"]),
     pure(
         "wire",
         &[
