@@ -78,7 +78,7 @@ impl Uplinks {
             return;
         };
         held.waiting
-            .retain(|outgoing| outgoing.record.key.machine != origin);
+            .retain(|outgoing| outgoing.record.machine() != origin);
         held.uplink.withdraw(origin);
     }
 

@@ -189,6 +189,8 @@ impl Layout<'_> {
             url: url.to_owned(),
             windows: vec![self.args.window.clone()],
             patterns: Vec::new(),
+            raw: Vec::new(),
+            exclude: Vec::new(),
             priority: 0,
             cost_class: fieldmesh::config::CostClass::Wired,
             allowed_lateness: "60s".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Record;
+use crate::WindowRecord;
 
 /// Which windows are computed. Relays that shall compute the same must agree on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
     /// Records in an order that depends on the log alone.
-    pub records: Vec<Record>,
+    pub records: Vec<WindowRecord>,
     /// Readings that came later than allowed, or at a time whose window cannot be written, and
     /// were left out; counted once for each window length.
     pub late_dropped: u64,

@@ -33,5 +33,5 @@ mod windows;
 pub use config::{Applied, Config};
 pub use error::AggregateError;
 pub use progress::Progress;
-pub use record::{Record, RecordKey, SeriesKey, Summary};
+pub use record::{RawKey, RawRecord, Record, SeriesKey, Summary, WindowKey, WindowRecord};
 pub use windows::Windows;

@@ -1,9 +1,15 @@
-//! Records: the summary of a window of one series.
+//! Records: what leaves the mesh, and under which names.
+//!
+//! A record is the summary of a window of one series, or one reading as it is. Equal keys mean
+//! equal content, whichever relay made the record.
 
 use std::fmt;
 use std::time::Duration;
 
-use model::{Epoch, Labels, MachineId, NetworkId, Sequence, SeriesName, Timestamp, Unit, Value};
+use model::{
+    Epoch, Labels, MachineId, NetworkId, Position, Quality, Sequence, SeriesDefinition, SeriesName,
+    Timestamp, Unit, Value,
+};
 
 /// A series across epochs, in which its number may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,10 +22,20 @@ pub struct SeriesKey {
     pub labels: Labels,
 }
 
-/// The idempotency key of a record (design, section 10). Equal keys mean equal content; of several
-/// records of a window the one with the greatest (epoch, sequence, complete) is the valid one.
+impl From<&SeriesDefinition> for SeriesKey {
+    fn from(definition: &SeriesDefinition) -> Self {
+        Self {
+            name: definition.name.clone(),
+            unit: definition.unit.clone(),
+            labels: definition.labels.clone(),
+        }
+    }
+}
+
+/// The idempotency key of a window's record (design, section 10). Of several records of a window
+/// the one with the greatest (epoch, sequence, complete) is the valid one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RecordKey {
+pub struct WindowKey {
     /// The network.
     pub network: NetworkId,
     /// The origin.
@@ -38,7 +54,7 @@ pub struct RecordKey {
     pub complete: bool,
 }
 
-impl fmt::Display for RecordKey {
+impl fmt::Display for WindowKey {
     /// The key as one string without spaces, the same on every platform:
     /// `NETWORK/MACHINE/NAME[UNIT]{LABEL=VALUE,…}/START/LENGTH/EPOCH/SEQUENCE/complete`, or
     /// `partial` at the end. Start (since the Unix epoch) and length are in milliseconds, without
@@ -57,8 +73,38 @@ impl fmt::Display for RecordKey {
     }
 }
 
+/// The idempotency key of a reading that leaves as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RawKey {
+    /// The network.
+    pub network: NetworkId,
+    /// The origin.
+    pub machine: MachineId,
+    /// The series.
+    pub series: SeriesKey,
+    /// The epoch of its block.
+    pub log_epoch: Epoch,
+    /// The sequence of its block.
+    pub sequence: Sequence,
+    /// Its place among all readings of the block, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for RawKey {
+    /// `NETWORK/MACHINE/NAME[UNIT]{LABEL=VALUE,…}/EPOCH/SEQUENCE/INDEX/raw`, written as in
+    /// [`WindowKey`], whose keys end in another word.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.network, self.machine, self.series)?;
+        write!(
+            f,
+            "/{}/{}/{}/raw",
+            self.log_epoch, self.sequence, self.index
+        )
+    }
+}
+
 impl fmt::Display for SeriesKey {
-    /// `NAME[UNIT]{LABEL=VALUE,…}`, see [`RecordKey`].
+    /// `NAME[UNIT]{LABEL=VALUE,…}`, see [`WindowKey`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_encoded(f, self.name.as_str())?;
         if !self.unit.as_str().is_empty() {
@@ -116,11 +162,83 @@ pub struct Summary {
 
 /// A window of one series, summarised.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct WindowRecord {
     /// Its name, which is also its idempotency key.
-    pub key: RecordKey,
+    pub key: WindowKey,
     /// What it says.
     pub summary: Summary,
+}
+
+/// One reading as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawRecord {
+    /// Its name, which is also its idempotency key.
+    pub key: RawKey,
+    /// When it was measured.
+    pub time: Timestamp,
+    /// When its origin received it: when its block was sealed.
+    pub received: Timestamp,
+    /// What was measured.
+    pub value: Value,
+    /// How good it is.
+    pub quality: Quality,
+}
+
+/// What is uploaded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A window, summarised.
+    Window(WindowRecord),
+    /// A reading as it is.
+    Raw(RawRecord),
+}
+
+impl Record {
+    /// The network.
+    #[must_use]
+    pub const fn network(&self) -> NetworkId {
+        match self {
+            Self::Window(record) => record.key.network,
+            Self::Raw(record) => record.key.network,
+        }
+    }
+
+    /// The series.
+    #[must_use]
+    pub const fn series(&self) -> &SeriesKey {
+        match self {
+            Self::Window(record) => &record.key.series,
+            Self::Raw(record) => &record.key.series,
+        }
+    }
+
+    /// The machine whose log it comes from.
+    #[must_use]
+    pub const fn machine(&self) -> MachineId {
+        match self {
+            Self::Window(record) => record.key.machine,
+            Self::Raw(record) => record.key.machine,
+        }
+    }
+
+    /// The last block that contributed.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        let (epoch, sequence) = match self {
+            Self::Window(WindowRecord { key, .. }) => (key.log_epoch, key.last_sequence),
+            Self::Raw(RawRecord { key, .. }) => (key.log_epoch, key.sequence),
+        };
+        Position { epoch, sequence }
+    }
+
+    /// Its key as text, which different records never share.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Window(record) => record.key.to_string(),
+            Self::Raw(record) => record.key.to_string(),
+        }
+    }
 }
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
@@ -133,7 +251,7 @@ mod tests {
     fn a_key_is_one_line_that_names_everything() {
         let epoch = "3-9f2c11aa".parse().expect("an epoch");
         let labels = [("line".to_owned(), "press hall/3, é".to_owned())];
-        let key = RecordKey {
+        let key = WindowKey {
             network: NetworkId::from_bytes([1; 32]),
             machine: MachineId::from_bytes([2; 32]),
             series: SeriesKey {

@@ -8,7 +8,7 @@ use model::{BlockHeader, Epoch, MachineId, NetworkId, Position, QualityReason, R
 use model::{Sequence, SeriesDefinition, SeriesNumber, Timestamp};
 
 use crate::window::Window;
-use crate::{AggregateError, Applied, Config, Progress, Record, RecordKey, SeriesKey};
+use crate::{AggregateError, Applied, Config, Progress, SeriesKey, WindowKey, WindowRecord};
 
 /// The windows of one origin. No clock: everything follows from the log, but for
 /// [`Windows::pass`] and [`Windows::give_up`].
@@ -29,15 +29,15 @@ pub struct Windows {
     /// Set while blocks are read that a predecessor has already uploaded.
     resuming: Option<Progress>,
     names: Names,
-    open: BTreeMap<WindowKey, Window>,
-    complete: BTreeMap<WindowKey, Window>,
+    open: BTreeMap<Slot, Window>,
+    complete: BTreeMap<Slot, Window>,
     /// First blocks of all windows, with how many windows each began.
     first_blocks: BTreeMap<Position, usize>,
 }
 
 /// Orders windows by their end, so that those that are due come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct WindowKey {
+struct Slot {
     end: Timestamp,
     length: Duration,
     series: Arc<SeriesKey>,
@@ -260,7 +260,7 @@ impl Windows {
         series: &Arc<SeriesKey>,
         length: Duration,
         run: &[Reading],
-        revised: &mut BTreeSet<WindowKey>,
+        revised: &mut BTreeSet<Slot>,
         applied: &mut Applied,
     ) {
         let mut rest = run;
@@ -279,7 +279,7 @@ impl Windows {
                 continue;
             }
             let series = Arc::clone(series);
-            let key = WindowKey {
+            let key = Slot {
                 end,
                 length,
                 series,
@@ -335,7 +335,7 @@ impl Windows {
     }
 
     /// Moves every window that ended at or before the watermark to those that are complete.
-    fn complete_due(&mut self, mut each: impl FnMut(&WindowKey, &Window)) {
+    fn complete_due(&mut self, mut each: impl FnMut(&Slot, &Window)) {
         while let Some(entry) = self.open.first_entry()
             && entry.key().end <= self.watermark
         {
@@ -375,7 +375,7 @@ impl Windows {
         }
     }
 
-    fn record(&self, key: &WindowKey, window: &Window, complete: bool) -> Record {
+    fn record(&self, key: &Slot, window: &Window, complete: bool) -> WindowRecord {
         record(self.network, self.machine, key, window, complete)
     }
 }
@@ -399,11 +399,7 @@ impl Names {
                 return Ok((Arc::clone(series), run));
             }
             let definition = define(number).ok_or(AggregateError::Undefined(number))?;
-            let series = Arc::new(SeriesKey {
-                name: definition.name.clone(),
-                unit: definition.unit.clone(),
-                labels: definition.labels.clone(),
-            });
+            let series = Arc::new(SeriesKey::from(definition));
             self.known.insert(number, Arc::clone(&series));
             Ok((series, run))
         });
@@ -414,12 +410,12 @@ impl Names {
 fn record(
     network: NetworkId,
     machine: MachineId,
-    key: &WindowKey,
+    key: &Slot,
     window: &Window,
     complete: bool,
-) -> Record {
-    Record {
-        key: RecordKey {
+) -> WindowRecord {
+    WindowRecord {
+        key: WindowKey {
             network,
             machine,
             series: SeriesKey::clone(&key.series),

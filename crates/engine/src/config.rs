@@ -50,8 +50,12 @@ pub struct UplinkConfig {
     pub id: UplinkId,
     /// The windows it gets.
     pub windows: aggregate::Config,
-    /// The series it gets; none stands for all.
+    /// The series whose windows it gets; none stands for all.
     pub patterns: Vec<Pattern>,
+    /// The series whose readings it gets one by one instead, whatever `patterns` says.
+    pub raw: Vec<Pattern>,
+    /// The series of which it gets nothing, whatever `patterns` and `raw` say.
+    pub exclude: Vec<Pattern>,
     /// The operator's preference for this machine; higher is better.
     pub priority: u8,
     /// What the way costs: 0 wired, 1 wireless, 2 metered.
@@ -60,17 +64,41 @@ pub struct UplinkConfig {
     pub partial_after: Duration,
 }
 
+/// What an uplink gets of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Its windows.
+    Windows,
+    /// Its readings, one by one.
+    Raw,
+    /// Nothing.
+    Nothing,
+}
+
 impl UplinkConfig {
-    /// Whether the uplink wants a series of a machine that answers to `names`.
+    /// What the uplink gets of a series of a machine that answers to `names`.
     #[must_use]
-    pub fn wants(&self, names: &BTreeSet<String>, series: &SeriesName) -> bool {
+    pub fn forward(&self, names: &BTreeSet<String>, series: &SeriesName) -> Forward {
         let fits = |pattern: &Pattern| {
             pattern
                 .machine()
                 .is_none_or(|machine| names.contains(machine))
                 && pattern.matches(series)
         };
-        self.patterns.is_empty() || self.patterns.iter().any(fits)
+        if self.exclude.iter().any(fits) {
+            Forward::Nothing
+        } else if self.raw.iter().any(fits) {
+            Forward::Raw
+        } else if self.patterns.is_empty() || self.patterns.iter().any(fits) {
+            Forward::Windows
+        } else {
+            Forward::Nothing
+        }
+    }
+
+    /// Whether it gets the windows of everything.
+    pub(crate) fn gets_all_windows(&self) -> bool {
+        self.patterns.is_empty() && self.raw.is_empty() && self.exclude.is_empty()
     }
 }
 

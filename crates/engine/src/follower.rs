@@ -7,12 +7,15 @@
 
 use std::collections::VecDeque;
 
-use aggregate::{AggregateError, Applied, Progress, Record, Windows};
-use model::{Block, MachineId, NetworkId, Position, Timestamp};
+use aggregate::{
+    AggregateError, Progress, RawKey, RawRecord, Record, SeriesKey, WindowRecord, Windows,
+};
+use model::{Block, BlockHeader, MachineId, NetworkId, Position, Reading, SeriesNumber, Timestamp};
 use statemachine::Instant;
 
 use crate::canonical::{self, Logs, Next, Rewind};
-use crate::{Catalogue, UploadId, config::UplinkConfig};
+use crate::config::{Forward, UplinkConfig};
+use crate::{Catalogue, UploadId};
 
 #[derive(Debug)]
 struct Item {
@@ -102,12 +105,7 @@ impl Follower {
             self.blocked = true;
             return false;
         }
-        if !config.patterns.is_empty() {
-            let names = catalogue.names(&self.machine);
-            readings.retain(|reading| {
-                defined(reading).is_some_and(|series| config.wants(&names, &series.name))
-            });
-        }
+        let raw = self.take_raw(header, &mut readings, config, catalogue);
         let define = |number| catalogue.definition(&header.log, number).map(AsRef::as_ref);
         let applied = match self.windows.apply(header, &readings, define) {
             Ok(applied) => applied,
@@ -123,7 +121,7 @@ impl Follower {
             Err(_) => {
                 // Part of the log is gone for good: what came before it is given as it is.
                 let rest = self.windows.give_up();
-                self.emit(rest);
+                self.emit(rest.records.into_iter().map(Record::Window));
                 self.start_over(config, None);
                 self.windows
                     .apply(header, &readings, define)
@@ -131,14 +129,74 @@ impl Follower {
             }
         };
         self.hear(now);
-        self.emit(applied);
+        let windows = applied.records.into_iter().map(Record::Window);
+        self.emit(raw.into_iter().chain(windows));
         false
+    }
+
+    /// Splits a block's readings by what the uplink gets of them: those that are folded stay, those
+    /// that it gets one by one are returned.
+    fn take_raw(
+        &self,
+        header: &BlockHeader,
+        readings: &mut Vec<Reading>,
+        config: &UplinkConfig,
+        catalogue: &Catalogue,
+    ) -> Vec<Record> {
+        let mut raw = Vec::new();
+        if config.gets_all_windows() {
+            return raw;
+        }
+        let names = catalogue.names(&self.machine);
+        let mut memo: Option<(SeriesNumber, Forward, Option<SeriesKey>)> = None;
+        let mut index = 0;
+        readings.retain(|reading| {
+            let known = memo.take().filter(|(number, ..)| *number == reading.series);
+            let (number, forward, key) = known.unwrap_or_else(|| {
+                let series = catalogue.definition(&header.log, reading.series);
+                let forward = series.map_or(Forward::Nothing, |s| config.forward(&names, &s.name));
+                let key = series
+                    .filter(|_| forward == Forward::Raw)
+                    .map(|s| SeriesKey::from(s.as_ref()));
+                (reading.series, forward, key)
+            });
+            if let Some(series) = &key {
+                raw.push(self.raw_record(header, series.clone(), index, reading));
+            }
+            index += 1;
+            memo = Some((number, forward, key));
+            forward == Forward::Windows
+        });
+        raw
+    }
+
+    fn raw_record(
+        &self,
+        header: &BlockHeader,
+        series: SeriesKey,
+        index: u32,
+        reading: &Reading,
+    ) -> Record {
+        Record::Raw(RawRecord {
+            key: RawKey {
+                network: self.network,
+                machine: self.machine,
+                series,
+                log_epoch: header.log.epoch,
+                sequence: header.sequence,
+                index,
+            },
+            time: reading.time,
+            received: header.sealed,
+            value: reading.value.clone(),
+            quality: reading.quality,
+        })
     }
 
     /// The origin has nothing to say beyond its last block.
     pub(crate) fn pass(&mut self, last: Position, watermark: Timestamp) {
         let applied = self.windows.pass(last, watermark);
-        self.emit(applied);
+        self.emit(applied.records.into_iter().map(Record::Window));
     }
 
     /// Gives partial records if the origin has been silent for too long.
@@ -146,7 +204,7 @@ impl Follower {
         if self.silence_deadline(config).is_some_and(|at| at <= now) {
             self.given_up = true;
             let applied = self.windows.give_up();
-            self.emit(applied);
+            self.emit(applied.records.into_iter().map(Record::Window));
         }
     }
 
@@ -252,19 +310,15 @@ impl Follower {
         self.given_up = false;
     }
 
-    fn emit(&mut self, applied: Applied) {
+    fn emit(&mut self, records: impl Iterator<Item = Record>) {
         let done = self.done;
         let fresh = |record: &Record| !done.is_some_and(|done| covers(&done, record));
-        let items = applied
-            .records
-            .into_iter()
-            .filter(fresh)
-            .map(|record| Item {
-                record,
-                upload: None,
-                acknowledged: false,
-                then: None,
-            });
+        let items = records.filter(fresh).map(|record| Item {
+            record,
+            upload: None,
+            acknowledged: false,
+            then: None,
+        });
         self.items.extend(items);
         if let (Some(item), Some(progress)) = (self.items.back_mut(), self.windows.progress()) {
             item.then = Some(progress);
@@ -275,13 +329,14 @@ impl Follower {
 /// Whether a relay with this progress has had the record acknowledged, or a complete one in the
 /// place of a partial one.
 fn covers(progress: &Progress, record: &Record) -> bool {
-    let key = &record.key;
-    let contributor = Position {
-        epoch: key.log_epoch,
-        sequence: key.last_sequence,
-    };
-    let end = key.window_start.saturating_add(key.window_length);
-    contributor <= progress.through && end <= progress.watermark
+    let is_past = record.position() <= progress.through;
+    match record {
+        Record::Raw(_) => is_past,
+        Record::Window(WindowRecord { key, .. }) => {
+            let end = key.window_start.saturating_add(key.window_length);
+            is_past && end <= progress.watermark
+        }
+    }
 }
 
 /// Records of one origin that wait at one uplink; beyond it the log is not read on, and gives

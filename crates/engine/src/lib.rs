@@ -27,7 +27,7 @@ mod presence;
 mod publisher;
 
 pub use catalogue::{Catalogue, Member};
-pub use config::{Config, NodeIdentity, UplinkConfig};
+pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
 pub use io::{
     AckLevel, CleanStop, Event, Input, Output, PublishError, Published, Recovered, RequestId,
     UploadId,

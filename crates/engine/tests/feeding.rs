@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aggregate::{Progress, Record};
+use aggregate::{Progress, RawRecord, Record, WindowRecord};
 use election::UplinkId;
 use engine::{
     AckLevel, Config, Input, Node, NodeIdentity, Output, Recovered, RequestId, UplinkConfig,
@@ -84,14 +84,21 @@ struct Desk {
     states: BTreeMap<StateKey, State>,
     /// Reads that the test has not answered.
     reads: Vec<(Ticket, LogId, Span)>,
-    uploads: Vec<(UploadId, Record)>,
+    /// Windows that were to be uploaded.
+    uploads: Vec<(UploadId, WindowRecord)>,
+    /// Readings that were to be uploaded as they are.
+    raw: Vec<(UploadId, RawRecord)>,
     withdrawn: Vec<MachineId>,
     requests: u64,
 }
 
 impl Desk {
     fn start(recovered: Recovered) -> Self {
-        let config = UplinkConfig {
+        Self::start_with(recovered, Self::uplink_config())
+    }
+
+    fn uplink_config() -> UplinkConfig {
+        UplinkConfig {
             id: uplink(),
             windows: aggregate::Config {
                 lengths: vec![WINDOW],
@@ -99,12 +106,17 @@ impl Desk {
                 windows_max: 1_000,
             },
             patterns: Vec::new(),
+            raw: Vec::new(),
+            exclude: Vec::new(),
             priority: 1,
             cost_class: 0,
             partial_after: Duration::from_secs(60),
-        };
+        }
+    }
+
+    fn start_with(recovered: Recovered, uplink: UplinkConfig) -> Self {
         let config = Config {
-            uplinks: vec![config],
+            uplinks: vec![uplink],
             ..Config::default()
         };
         let identity = identity(OWN, &[Role::Publish, Role::Relay]);
@@ -115,6 +127,7 @@ impl Desk {
             states: BTreeMap::new(),
             reads: Vec::new(),
             uploads: Vec::new(),
+            raw: Vec::new(),
             withdrawn: Vec::new(),
             requests: 0,
         };
@@ -164,7 +177,10 @@ impl Desk {
                     Output::Read {
                         ticket, log, span, ..
                     } => self.reads.push((ticket, log, span)),
-                    Output::Upload { id, record, .. } => self.uploads.push((id, record)),
+                    Output::Upload { id, record, .. } => match record {
+                        Record::Window(record) => self.uploads.push((id, record)),
+                        Record::Raw(record) => self.raw.push((id, record)),
+                    },
                     Output::Withdraw(_, origin) => self.withdrawn.push(origin),
                     _ => {}
                 }
@@ -190,9 +206,13 @@ impl Desk {
 
     /// Publishes a reading of this many seconds after noon.
     fn publish(&mut self, seconds: u64, value: f64) {
+        self.publish_as("press/oil/temperature", seconds, value);
+    }
+
+    fn publish_as(&mut self, name: &str, seconds: u64, value: f64) {
         self.requests += 1;
         let series = SeriesDefinition {
-            name: "press/oil/temperature".parse().expect("a name"),
+            name: name.parse().expect("a name"),
             unit: Unit::default(),
             value_type: ValueType::F64,
             labels: Labels::default(),
@@ -412,6 +432,51 @@ fn a_window_goes_on_in_the_next_epoch() {
     assert_eq!(complete.len(), 1);
     assert_eq!(complete[0].summary.count, 2);
     assert_eq!(complete[0].key.log_epoch.counter, 8);
+}
+
+#[test]
+fn patterns_choose_windows_readings_or_nothing_for_each_series() {
+    let patterns = |text: &str| vec![text.parse().expect("a pattern")];
+    let config = UplinkConfig {
+        patterns: patterns("press/**"),
+        raw: patterns("press-2:*/vibration"),
+        exclude: patterns("**/secret"),
+        ..Desk::uplink_config()
+    };
+    let mut desk = Desk::start_with(Recovered::default(), config);
+    desk.input(Input::UplinkReachable(uplink(), true));
+    desk.advance(SOON);
+
+    for name in [
+        "drive/current",
+        "press/secret",
+        "press/vibration",
+        "press/oil",
+    ] {
+        desk.publish_as(name, 1, 20.0);
+        desk.publish_as(name, 2, 30.0);
+    }
+    desk.advance(WINDOW_ENDED);
+
+    let windows = desk.uploads.iter().map(|(_, w)| w.key.series.name.as_str());
+    assert_eq!(windows.collect::<Vec<_>>(), ["press/oil"]);
+    assert_eq!(desk.uploads[0].1.summary.count, 2);
+    let raw = |record: &RawRecord| (record.key.series.name.to_string(), record.value.clone());
+    let vibration = |value| ("press/vibration".to_owned(), Value::F64(value));
+    let readings: Vec<_> = desk.raw.iter().map(|(_, record)| raw(record)).collect();
+    assert_eq!(readings, [vibration(20.0), vibration(30.0)]);
+
+    let window = desk.uploads[0].0;
+    let ids: Vec<_> = desk.raw.iter().map(|(id, _)| *id).collect();
+    desk.acknowledge(&ids);
+    let covered = |desk: &Desk| desk.progress_told().map(|progress| progress.watermark);
+    let window_end = Some(NOON.saturating_add(WINDOW));
+    assert!(
+        covered(&desk) < window_end,
+        "the window is not acknowledged"
+    );
+    desk.acknowledge(&[window]);
+    assert!(covered(&desk) >= window_end);
 }
 
 #[test]

@@ -319,8 +319,7 @@ impl World {
     }
 
     fn upload(&mut self, machine: usize, id: UploadId, record: aggregate::Record) {
-        self.trace
-            .note(self.now, machine, "upload", &record.key.to_string());
+        self.trace.note(self.now, machine, "upload", &record.name());
         let life = self.machines[machine].life;
         if let Some(running) = &mut self.machines[machine].running {
             running.outbox.push(id, record);

@@ -114,6 +114,8 @@ impl Site {
                 windows_max: 10_000,
             },
             patterns: Vec::new(),
+            raw: Vec::new(),
+            exclude: Vec::new(),
             priority: 10,
             cost_class: 0,
             partial_after: PARTIAL_AFTER,

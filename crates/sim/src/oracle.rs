@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aggregate::{Record, RecordKey};
+use aggregate::{Record, WindowKey, WindowRecord};
 use model::{
     Block, LogId, MachineId, Position, Reading, Sequence, SeriesDefinition, SeriesName, Value,
 };
@@ -89,10 +89,13 @@ pub(crate) fn windows<'a>(
 #[must_use]
 pub(crate) fn valid<'a>(
     records: impl Iterator<Item = &'a Record>,
-) -> BTreeMap<WindowName, &'a Record> {
-    let mut valid: BTreeMap<WindowName, &Record> = BTreeMap::new();
-    let order = |key: &RecordKey| (key.log_epoch, key.last_sequence, key.complete);
+) -> BTreeMap<WindowName, &'a WindowRecord> {
+    let mut valid: BTreeMap<WindowName, &WindowRecord> = BTreeMap::new();
+    let order = |key: &WindowKey| (key.log_epoch, key.last_sequence, key.complete);
     for record in records {
+        let Record::Window(record) = record else {
+            continue;
+        };
         let key = &record.key;
         let name = (
             key.machine,
@@ -113,7 +116,7 @@ impl Expected {
     /// # Errors
     ///
     /// What differs.
-    pub(crate) fn compare(&self, record: &Record) -> Result<(), String> {
+    pub(crate) fn compare(&self, record: &WindowRecord) -> Result<(), String> {
         let position = Position {
             epoch: record.key.log_epoch,
             sequence: record.key.last_sequence,

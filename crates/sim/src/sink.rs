@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aggregate::{Record, RecordKey};
+use aggregate::Record;
 use engine::UploadId;
 use model::MachineId;
 use statemachine::Rng;
@@ -19,11 +19,11 @@ pub(crate) enum Attempt {
     Gone,
 }
 
-/// The one sink that all relays upload to. It keeps what it was given by key.
+/// The one sink that all relays upload to. It keeps what it was given by name.
 #[derive(Debug)]
 pub(crate) struct Sink {
     rng: Rng,
-    records: BTreeMap<RecordKey, Record>,
+    records: BTreeMap<String, Record>,
     up: bool,
     /// Answers that get lost. Unit: per mille.
     lost_answers_permille: u32,
@@ -57,9 +57,9 @@ impl Sink {
         self.lost_answers_permille = 0;
     }
 
-    /// What it was given, by key.
+    /// What it was given, by name.
     #[must_use]
-    pub(crate) const fn records(&self) -> &BTreeMap<RecordKey, Record> {
+    pub(crate) const fn records(&self) -> &BTreeMap<String, Record> {
         &self.records
     }
 
@@ -77,7 +77,8 @@ impl Sink {
         if !self.up {
             return Ok(false);
         }
-        match self.records.get(&record.key) {
+        let name = record.name();
+        match self.records.get(&name) {
             // As text, because that tells apart what equality does not: -0.0 from 0.0.
             Some(known) if format!("{known:?}") != format!("{record:?}") => {
                 return Err(format!(
@@ -86,7 +87,7 @@ impl Sink {
             }
             Some(_) => {}
             None => {
-                self.records.insert(record.key.clone(), record.clone());
+                self.records.insert(name, record.clone());
             }
         }
         Ok(!self.rng.chance(self.lost_answers_permille))
@@ -107,8 +108,7 @@ impl Outbox {
 
     /// Drops the records of an origin that another relay serves now.
     pub(crate) fn withdraw(&mut self, origin: MachineId) {
-        self.records
-            .retain(|_, record| record.key.machine != origin);
+        self.records.retain(|_, record| record.machine() != origin);
     }
 
     /// Tries to deliver a record, if the machine reaches the sink.

@@ -5,24 +5,32 @@
 
 use std::collections::BTreeMap;
 
-use aggregate::Record;
+use aggregate::{RawRecord, Record, WindowRecord};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use model::{Timestamp, Value};
+use model::{Quality, Timestamp, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::{Item, Outgoing};
 
 #[derive(Serialize)]
-struct Rendered<'a> {
+struct Rendered<'a, T> {
     network: String,
     machine_id: String,
     machine: &'a str,
     series: &'a str,
     unit: &'a str,
     labels: BTreeMap<&'a str, &'a str>,
+    #[serde(flatten)]
+    content: T,
+    relay: String,
+    key: &'a str,
+}
+
+#[derive(Serialize)]
+struct WindowContent {
     window_start: String,
     window_end: String,
     log_epoch: String,
@@ -39,22 +47,55 @@ struct Rendered<'a> {
     time_weighted_mean: Option<f64>,
     good_percent: f64,
     quantiles: BTreeMap<String, f64>,
-    relay: String,
-    key: &'a str,
+}
+
+#[derive(Serialize)]
+struct RawContent {
+    time: String,
+    received_time: String,
+    value: Json,
+    quality: String,
+    log_epoch: String,
+    sequence: Json,
+    index: u32,
 }
 
 /// What a sink takes of a record.
 pub(crate) fn render(outgoing: &Outgoing) -> Item {
-    let Record { key, summary } = &outgoing.record;
-    let name = key.to_string();
-    let numbers = summary.min.is_some();
+    match &outgoing.record {
+        Record::Window(record) => render_with(outgoing, window_content(record)),
+        Record::Raw(record) => render_with(outgoing, raw_content(record)),
+    }
+}
+
+fn render_with(outgoing: &Outgoing, content: impl Serialize) -> Item {
+    let (key, series) = (outgoing.record.name(), outgoing.record.series());
     let rendered = Rendered {
-        network: key.network.to_string(),
-        machine_id: key.machine.to_string(),
+        network: outgoing.record.network().to_string(),
+        machine_id: outgoing.record.machine().to_string(),
         machine: &outgoing.machine_name,
-        series: key.series.name.as_str(),
-        unit: key.series.unit.as_str(),
-        labels: key.series.labels.iter().collect(),
+        series: series.name.as_str(),
+        unit: series.unit.as_str(),
+        labels: series.labels.iter().collect(),
+        content,
+        relay: outgoing.relay.to_string(),
+        key: &key,
+    };
+    let json = serde_json::to_vec(&rendered).expect("maps with text keys always serialise");
+    let topic = format!(
+        "{}/{}/{}",
+        rendered.network, rendered.machine_id, rendered.series
+    );
+    Item {
+        topic,
+        json: Bytes::from(json),
+        key,
+    }
+}
+
+fn window_content(WindowRecord { key, summary }: &WindowRecord) -> WindowContent {
+    let numbers = summary.min.is_some();
+    WindowContent {
         window_start: rfc3339(key.window_start),
         window_end: rfc3339(key.window_start.saturating_add(key.window_length)),
         log_epoch: key.log_epoch.to_string(),
@@ -75,18 +116,26 @@ pub(crate) fn render(outgoing: &Outgoing) -> Item {
             .iter()
             .map(|(q, value)| (q.to_string(), *value))
             .collect(),
-        relay: outgoing.relay.to_string(),
-        key: &name,
-    };
-    let json = serde_json::to_vec(&rendered).expect("maps with text keys always serialise");
-    let topic = format!(
-        "{}/{}/{}",
-        rendered.network, rendered.machine_id, rendered.series
-    );
-    Item {
-        topic,
-        json: Bytes::from(json),
-        key: name,
+    }
+}
+
+fn raw_content(record: &RawRecord) -> RawContent {
+    RawContent {
+        time: rfc3339(record.time),
+        received_time: rfc3339(record.received),
+        value: value(&record.value),
+        quality: quality(record.quality),
+        log_epoch: record.key.log_epoch.to_string(),
+        sequence: unsigned(record.key.sequence),
+        index: record.key.index,
+    }
+}
+
+/// A quality as LEVEL or LEVEL:REASON.
+fn quality(quality: Quality) -> String {
+    match quality.reason.name() {
+        "" => quality.level.name().to_owned(),
+        reason => format!("{}:{reason}", quality.level.name()),
     }
 }
 
@@ -122,25 +171,29 @@ const EXACT_MAX: u64 = 1 << 53;
 
 #[cfg(test)]
 mod tests {
-    use aggregate::{RecordKey, SeriesKey, Summary};
-    use model::{Labels, MachineId, NetworkId};
+    use aggregate::{RawKey, SeriesKey, Summary, WindowKey};
+    use model::{Labels, MachineId, NetworkId, QualityLevel, QualityReason};
     use std::time::Duration;
 
     use super::*;
 
-    fn outgoing(summary: Summary) -> Outgoing {
+    fn series() -> SeriesKey {
         let labels = [("line".to_owned(), "3".to_owned())];
+        SeriesKey {
+            name: "press/oil".parse().expect("a name"),
+            unit: "Cel".parse().expect("a unit"),
+            labels: Labels::new(labels.into()).expect("labels"),
+        }
+    }
+
+    fn outgoing(summary: Summary) -> Outgoing {
         Outgoing {
             id: 1,
-            record: Record {
-                key: RecordKey {
+            record: Record::Window(WindowRecord {
+                key: WindowKey {
                     network: NetworkId::from_bytes([1; 32]),
                     machine: MachineId::from_bytes([2; 32]),
-                    series: SeriesKey {
-                        name: "press/oil".parse().expect("a name"),
-                        unit: "Cel".parse().expect("a unit"),
-                        labels: Labels::new(labels.into()).expect("labels"),
-                    },
+                    series: series(),
                     window_start: Timestamp::from_nanos(1_767_225_600_000_000_000),
                     window_length: Duration::from_millis(100),
                     log_epoch: "3-9f2c11aa".parse().expect("an epoch"),
@@ -148,7 +201,7 @@ mod tests {
                     complete: true,
                 },
                 summary,
-            },
+            }),
             machine_name: "press-1".to_owned(),
             relay: MachineId::from_bytes([3; 32]),
         }
@@ -173,8 +226,8 @@ mod tests {
     #[test]
     fn a_record_has_the_fields_of_the_contract() {
         let outgoing = outgoing(summary());
-        let key = outgoing.record.key.to_string();
-        let (network, machine) = (outgoing.record.key.network, outgoing.record.key.machine);
+        let key = outgoing.record.name();
+        let (network, machine) = (outgoing.record.network(), outgoing.record.machine());
 
         let item = render(&outgoing);
 
@@ -190,6 +243,42 @@ mod tests {
         assert_eq!(String::from_utf8(item.json.to_vec()), Ok(expected));
         assert_eq!(item.topic, format!("{network}/{machine}/press/oil"));
         assert_eq!(item.key, key);
+    }
+
+    #[test]
+    fn a_raw_record_has_the_fields_of_a_reading_that_was_asked_for() {
+        let outgoing = Outgoing {
+            record: Record::Raw(RawRecord {
+                key: RawKey {
+                    network: NetworkId::from_bytes([1; 32]),
+                    machine: MachineId::from_bytes([2; 32]),
+                    series: series(),
+                    log_epoch: "3-9f2c11aa".parse().expect("an epoch"),
+                    sequence: 17,
+                    index: 4,
+                },
+                time: Timestamp::from_nanos(1_767_225_600_000_000_001),
+                received: Timestamp::from_nanos(1_767_225_601_000_000_000),
+                value: Value::F64(f64::NAN),
+                quality: Quality::new(QualityLevel::Bad, QualityReason::DeviceFault),
+            }),
+            ..outgoing(summary())
+        };
+        let (key, relay) = (outgoing.record.name(), outgoing.relay);
+
+        let json: Json = serde_json::from_slice(&render(&outgoing).json).expect("JSON");
+
+        assert!(key.ends_with("/3-9f2c11aa/17/4/raw"), "{key}");
+        let expected = serde_json::json!({
+            "network": outgoing.record.network().to_string(),
+            "machine_id": outgoing.record.machine().to_string(), "machine": "press-1",
+            "series": "press/oil", "unit": "Cel", "labels": {"line": "3"},
+            "time": "2026-01-01T00:00:00.000000001Z", "received_time": "2026-01-01T00:00:01Z",
+            "value": null, "quality": "bad:device-fault",
+            "log_epoch": "3-9f2c11aa", "sequence": 17, "index": 4,
+            "relay": relay.to_string(), "key": key,
+        });
+        assert_eq!(json, expected);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Worker {
         }
         let now = clock::wall();
         for outgoing in waiting.submitted {
-            let origin = outgoing.record.key.machine;
+            let origin = outgoing.record.machine();
             if !self
                 .outbox
                 .insert(json::render(&outgoing), origin, outgoing.id, now)

@@ -244,10 +244,9 @@ fn check_uplink(
             "at least one length, like \"10s\"",
         ));
     }
-    let mut patterns = Vec::new();
-    for text in &settings.patterns {
-        patterns.push(parse::<Pattern>(&key("patterns"), text)?);
-    }
+    let patterns = |name: &str, texts: &[String]| -> Result<Vec<Pattern>, ConfigError> {
+        texts.iter().map(|text| parse(&key(name), text)).collect()
+    };
     let url = match settings.url.strip_prefix("file:") {
         Some(dir) => format!("file:{}", base.join(dir).display()),
         None => settings.url.clone(),
@@ -259,7 +258,9 @@ fn check_uplink(
             allowed_lateness: duration(&key("allowed_lateness"), &settings.allowed_lateness)?,
             windows_max: WINDOWS_MAX,
         },
-        patterns,
+        patterns: patterns("patterns", &settings.patterns)?,
+        raw: patterns("raw", &settings.raw)?,
+        exclude: patterns("exclude", &settings.exclude)?,
         priority: settings.priority,
         cost_class: match settings.cost_class {
             CostClass::Wired => 0,

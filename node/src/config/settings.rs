@@ -174,9 +174,15 @@ pub struct UplinkSettings {
     /// Lengths of its windows, as durations.
     #[serde(default = "windows_default")]
     pub windows: Vec<String>,
-    /// Which series; none stands for all.
+    /// The series whose windows are uploaded; none stands for all.
     #[serde(default)]
     pub patterns: Vec<String>,
+    /// The series whose readings are uploaded one by one instead.
+    #[serde(default)]
+    pub raw: Vec<String>,
+    /// The series of which nothing is uploaded.
+    #[serde(default)]
+    pub exclude: Vec<String>,
     /// Preference for this machine.
     #[serde(default)]
     pub priority: u8,

@@ -97,7 +97,7 @@ fn windows() -> Windows {
 
 /// (start in seconds, length in seconds, sequence, complete) of records.
 fn names(applied: &Applied) -> Vec<(i64, u64, Sequence, bool)> {
-    let name = |record: &Record| {
+    let name = |record: &WindowRecord| {
         let key = &record.key;
         let start = key.window_start.as_nanos() / SECOND;
         (

@@ -63,7 +63,7 @@ async fn a_record_that_the_broker_can_never_take_blocks_nothing_and_is_kept() {
 
 #[tokio::test]
 async fn a_record_without_a_right_waits_and_lets_the_others_through() {
-    let allowed = suite::outgoing(1, suite::ORIGIN).record.key.network;
+    let allowed = suite::outgoing(1, suite::ORIGIN).record.network();
     let mut broker = Broker::start_with_acl(&format!(
         "topic readwrite fieldmesh/{allowed}/{}/#\n",
         suite::ORIGIN

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use aggregate::{Record, RecordKey, SeriesKey, Summary};
+use aggregate::{Record, SeriesKey, Summary, WindowKey, WindowRecord};
 use model::{Labels, MachineId, NetworkId, Timestamp, Value};
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -141,8 +141,8 @@ pub(crate) fn read(path: &Path) -> String {
 pub(crate) fn outgoing(id: u64, origin: MachineId) -> Outgoing {
     Outgoing {
         id,
-        record: Record {
-            key: RecordKey {
+        record: Record::Window(WindowRecord {
+            key: WindowKey {
                 network: NetworkId::from_bytes([1; 32]),
                 machine: origin,
                 series: SeriesKey {
@@ -169,7 +169,7 @@ pub(crate) fn outgoing(id: u64, origin: MachineId) -> Outgoing {
                 good_percent: 100.0,
                 quantiles: vec![(0.5, 1.5)],
             },
-        },
+        }),
         machine_name: "press-1".to_owned(),
         relay: RELAY,
     }
@@ -194,7 +194,7 @@ pub(crate) async fn a_record_arrives_whole_and_is_reported_once_it_has(
 ) {
     let mut uplink = Running::start(counterpart);
     let record = outgoing(1, ORIGIN);
-    let key = record.record.key.to_string();
+    let key = record.record.name();
 
     uplink
         .until(|event| matches!(event, Event::Reachable(_, true)))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use model::{QualityLevel, QualityReason};
 use proptest::prelude::*;
 
-use super::{Applied, Config, Position, Reading, Record, TestBlock, Timestamp, Value};
+use super::{Applied, Config, Position, Reading, TestBlock, Timestamp, Value, WindowRecord};
 
 /// A window: series, start and length in nanoseconds.
 type Name = (u32, i64, i64);
@@ -45,7 +45,11 @@ pub(super) fn check(
     Ok(())
 }
 
-fn check_summary(record: &Record, readings: &[&Reading], end: i64) -> Result<(), TestCaseError> {
+fn check_summary(
+    record: &WindowRecord,
+    readings: &[&Reading],
+    end: i64,
+) -> Result<(), TestCaseError> {
     let summary = &record.summary;
     let good: Vec<&&Reading> = readings.iter().filter(|reading| is_good(reading)).collect();
     let mut numbers: Vec<f64> = good.iter().filter_map(|r| r.value.as_f64()).collect();
@@ -176,7 +180,7 @@ fn contributions<'a>(
     found
 }
 
-fn name(record: &Record) -> Name {
+fn name(record: &WindowRecord) -> Name {
     let series = record
         .key
         .series
@@ -191,7 +195,7 @@ fn name(record: &Record) -> Name {
     )
 }
 
-fn position(record: &Record) -> Position {
+fn position(record: &WindowRecord) -> Position {
     Position {
         epoch: record.key.log_epoch,
         sequence: record.key.last_sequence,
