@@ -1,6 +1,6 @@
 //! Fixed-width fields and length-prefixed bytes, big-endian.
 
-use crate::HandshakeError;
+use crate::{HandshakeError, PARAMETERS_BYTES_MAX};
 
 /// Reads fields from the front of a message; every field is bounded by what is left.
 pub(crate) struct Fields<'a>(&'a [u8]);
@@ -30,6 +30,15 @@ impl<'a> Fields<'a> {
         let (field, rest) = self.0.split_at_checked(length).ok_or(CUT_SHORT)?;
         self.0 = rest;
         Ok(field)
+    }
+
+    /// The peer's transport parameters.
+    pub(crate) fn parameters(&mut self) -> Result<Vec<u8>, HandshakeError> {
+        let parameters = self.bytes()?;
+        if parameters.len() > PARAMETERS_BYTES_MAX {
+            return Err(HandshakeError::Malformed("too long transport parameters"));
+        }
+        Ok(parameters.to_vec())
     }
 
     /// Checks that nothing is left.

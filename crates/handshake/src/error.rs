@@ -5,12 +5,14 @@ use std::error::Error;
 use identity::MembershipError;
 use model::MachineId;
 
+use crate::{ALPN, MESSAGE_BYTES_MAX};
+
 /// Why a handshake ended. The session is of no use afterwards.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// A message that announces more bytes than any has; seen before any of them was stored.
-    #[error("handshake message of {0} bytes exceeds the limit of 4096")]
+    #[error("handshake message of {0} bytes exceeds the limit of {limit}", limit = MESSAGE_BYTES_MAX)]
     TooLong(usize),
     /// Own transport parameters or credential that fit into no message.
     #[error("{what} of {length} bytes exceed the limit of {limit}")]
@@ -32,10 +34,7 @@ pub enum HandshakeError {
     #[error("malformed handshake message: {0}")]
     Malformed(&'static str),
     /// The peer speaks another protocol above the link.
-    #[error(
-        "peer speaks another protocol than {}; run the same version on both",
-        crate::ALPN
-    )]
+    #[error("peer speaks another protocol than {ALPN}; run the same version on both")]
     OtherProtocol,
     /// Bytes where the peer has nothing to say: before its turn or after the end.
     #[error("handshake bytes out of turn")]

@@ -137,7 +137,7 @@ fn parse(
     if fields.bytes()? != ALPN.as_bytes() {
         return Err(HandshakeError::OtherProtocol);
     }
-    let parameters = fields.bytes()?.to_vec();
+    let parameters = fields.parameters()?;
     fields.finish()?;
     Ok((FirstFlight { id, time, epoch }, parameters))
 }

@@ -159,7 +159,7 @@ impl Verifier<'_> {
 }
 
 /// What is signed: it binds network, direction, everything said so far, and the Noise key.
-fn digest(
+pub(crate) fn digest(
     network: &NetworkId,
     side: Side,
     transcript: &[u8; 32],

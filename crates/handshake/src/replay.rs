@@ -179,3 +179,6 @@ impl ReplayGuard {
 
 /// The format, and its version.
 const MAGIC: [u8; 4] = *b"FmR1";
+
+#[cfg(test)]
+mod tests;

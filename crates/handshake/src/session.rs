@@ -264,8 +264,7 @@ impl Session {
         let transcript = noise.transcript();
         let payload = noise.read(message)?;
         let mut fields = Fields::new(&payload);
-        let parameters = fields.bytes()?.to_vec();
-        check_parameters(&parameters)?;
+        let parameters = fields.parameters()?;
         self.verify(transcript, fields, &noise, judge)?;
         self.peer_parameters = Some(parameters);
         let stage = Stage::new(&noise.split(), &noise.transcript(), self.side);

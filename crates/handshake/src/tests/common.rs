@@ -1,6 +1,6 @@
 //! Two machines of one network, and a way to carry bytes between their sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use model::{MachineId, Timestamp};
 
 use crate::{HandshakeError, Judge, KeyChange, KeyRing, KeySet, Local, Session, Side, UpdateChain};
 
-/// Seeds of keys: the operator, and machines that it admitted.
+/// Seeds of keys: the operator, and machines that it admitted. Alice dials, Bob answers, and Mallory
+/// is a member with bad intent.
 pub(crate) const OPERATOR: u8 = 1;
 pub(crate) const ALICE: u8 = 2;
 pub(crate) const BOB: u8 = 3;
+pub(crate) const MALLORY: u8 = 4;
 
 pub(crate) const CLIENT_PARAMETERS: &[u8] = b"transport parameters of the client";
 pub(crate) const SERVER_PARAMETERS: &[u8] = b"transport parameters of the server";
@@ -61,8 +63,16 @@ pub(crate) fn membership(seed: u8) -> Membership {
 }
 
 pub(crate) fn local(seed: u8) -> Arc<Local> {
-    let credential = membership(seed).as_bytes().clone();
-    Arc::new(Local::new(key(seed), trust(), credential))
+    showing(seed, &membership(seed))
+}
+
+/// A machine that shows this membership.
+pub(crate) fn showing(seed: u8, membership: &Membership) -> Arc<Local> {
+    Arc::new(Local::new(
+        key(seed),
+        trust(),
+        membership.as_bytes().clone(),
+    ))
 }
 
 /// Judges the window of a membership at [`NOW`], as a node with a trusted clock does.
@@ -79,17 +89,19 @@ pub(crate) fn alice() -> Session {
     dials(local(ALICE), Some(machine(BOB)))
 }
 
+/// Alice with other entropy, who dials Bob.
+pub(crate) fn dials_with(entropy: [u8; 32]) -> Session {
+    initiates(local(ALICE), Some(machine(BOB)), entropy)
+}
+
 pub(crate) fn dials(local: Arc<Local>, expected: Option<MachineId>) -> Session {
-    let entropy = [0xa1; 32];
-    Session::initiate(
-        local,
-        &keys(2),
-        expected,
-        CLIENT_PARAMETERS,
-        Some(NOW),
-        entropy,
-    )
-    .expect("parameters within their bounds")
+    initiates(local, expected, [0xa1; 32])
+}
+
+fn initiates(local: Arc<Local>, expected: Option<MachineId>, entropy: [u8; 32]) -> Session {
+    let (keys, time) = (keys(2), Some(NOW));
+    Session::initiate(local, &keys, expected, CLIENT_PARAMETERS, time, entropy)
+        .expect("parameters within their bounds")
 }
 
 /// Bob, who answers.
@@ -109,24 +121,29 @@ pub(crate) struct Flight {
 }
 
 /// One end as quinn drives it: after every read it writes until nothing comes.
-#[derive(Debug)]
 pub(crate) struct End {
     pub(crate) session: Session,
+    judge: &'static dyn Judge,
     pub(crate) handshake: Option<KeySet>,
     pub(crate) one_rtt: Option<(KeySet, UpdateChain)>,
 }
 
 impl End {
     pub(crate) fn new(session: Session) -> Self {
+        Self::judged_by(session, &AtNow)
+    }
+
+    pub(crate) const fn judged_by(session: Session, judge: &'static dyn Judge) -> Self {
         Self {
             session,
+            judge,
             handshake: None,
             one_rtt: None,
         }
     }
 
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), HandshakeError> {
-        self.session.read(bytes, &AtNow)
+        self.session.read(bytes, self.judge)
     }
 
     pub(crate) fn write(&mut self) -> Flight {
@@ -152,43 +169,90 @@ impl End {
     }
 }
 
-/// Everything that both ends say, carried whole.
-pub(crate) struct Transcript {
-    pub(crate) c1: Vec<u8>,
-    pub(crate) s1a: Vec<u8>,
-    pub(crate) s1b: Vec<u8>,
-    pub(crate) c2: Vec<u8>,
+/// The parts of a handshake, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    C1,
+    S1a,
+    S1b,
+    C2,
 }
+
+impl Part {
+    pub(crate) const ALL: [Self; 4] = [Self::C1, Self::S1a, Self::S1b, Self::C2];
+
+    /// Who reads it.
+    pub(crate) const fn reader(self) -> Side {
+        match self {
+            Self::C1 | Self::C2 => Side::Responder,
+            Self::S1a | Self::S1b => Side::Initiator,
+        }
+    }
+}
+
+/// Everything that both ends say.
+pub(crate) type Transcript = BTreeMap<Part, Vec<u8>>;
 
 /// Carries a handshake to its end, or to the first error and the side that found it.
 pub(crate) fn run(
     client: &mut End,
     server: &mut End,
 ) -> Result<Transcript, (Side, HandshakeError)> {
-    let at = |side| move |error| (side, error);
-    let c1 = client.write().initial;
-    server.read(&c1).map_err(at(Side::Responder))?;
+    run_through(client, server, |_, bytes| vec![bytes])
+}
+
+/// As [`run`], but every part comes as what `wire` makes of it. Ends early if that completes no
+/// message.
+pub(crate) fn run_through(
+    client: &mut End,
+    server: &mut End,
+    mut wire: impl FnMut(Part, Vec<u8>) -> Vec<Vec<u8>>,
+) -> Result<Transcript, (Side, HandshakeError)> {
+    let mut transcript = Transcript::new();
+    let mut carry = |part: Part, bytes: Vec<u8>, to: &mut End| {
+        transcript.insert(part, bytes.clone());
+        let mut pieces = wire(part, bytes).into_iter();
+        let read = pieces.try_for_each(|piece| to.read(&piece));
+        read.map_err(|error| (part.reader(), error))
+    };
+    carry(Part::C1, client.write().initial, server)?;
     let s1 = server.write();
-    client.read(&s1.initial).map_err(at(Side::Initiator))?;
+    carry(Part::S1a, s1.initial, client)?;
     let early = client.write();
-    assert!(
-        early.initial.is_empty() && early.handshake.is_empty(),
-        "C2 waits for S1b"
-    );
-    client.read(&s1.handshake).map_err(at(Side::Initiator))?;
-    let c2 = client.write().handshake;
-    server.read(&c2).map_err(at(Side::Responder))?;
+    let is_silent = early.initial.is_empty() && early.handshake.is_empty();
+    assert!(is_silent, "C2 waits for S1b");
+    carry(Part::S1b, s1.handshake, client)?;
+    carry(Part::C2, client.write().handshake, server)?;
     let s2 = server.write();
-    assert!(
-        s2.initial.is_empty() && s2.handshake.is_empty(),
-        "S2 is QUIC's own"
-    );
-    Ok(Transcript {
-        c1,
-        s1a: s1.initial,
-        s1b: s1.handshake,
-        c2,
-    })
+    let is_silent = s2.initial.is_empty() && s2.handshake.is_empty();
+    assert!(is_silent, "S2 is QUIC's own");
+    Ok(transcript)
+}
+
+/// The error that a handshake must end with, and the side that must find it.
+pub(crate) fn refusal(client: Session, server: Session) -> (Side, HandshakeError) {
+    let (mut client, mut server) = (End::new(client), End::new(server));
+    let refused = run(&mut client, &mut server).expect_err("a handshake that must fail");
+    let reader = match refused.0 {
+        Side::Initiator => &mut client,
+        Side::Responder => &mut server,
+    };
+    assert_is_dead(reader);
+    refused
+}
+
+/// Nothing comes from a session that has failed, whatever it is given.
+pub(crate) fn assert_is_dead(end: &mut End) {
+    assert_eq!(end.session.peer(), None);
+    assert!(end.session.is_handshaking());
+    for bytes in [&[][..], b"more"] {
+        let read = end.read(bytes);
+        assert!(matches!(read, Err(HandshakeError::Failed)), "{read:?}");
+    }
+    let mut out = Vec::new();
+    assert!(end.session.write(&mut out).is_none());
+    assert!(out.is_empty());
+    assert!(end.session.export(b"label", b"", &mut [0]).is_err());
 }
 
 /// The secret parts of a set of keys, as comparable bytes: those for sending, those for receiving.
