@@ -12,7 +12,7 @@ use model::ClockState;
 use overlay::Address;
 use statemachine::Rng;
 use store::{Completion, Store};
-pub use swarm::{BoxedStream, SocketLayer};
+pub use swarm::{BoxedStream, Passage, SocketLayer};
 use swarm::{Credentials, Swarm, WallClock};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +33,7 @@ use crate::{logging, sources};
 /// What whoever embeds a node may put into it. The shipped program puts in nothing.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// Stands between the node's TCP connections and everything above.
+    /// Stands between the node's sockets and everything above.
     pub socket_layer: Option<Arc<dyn SocketLayer>>,
 }
 

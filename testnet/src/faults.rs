@@ -1,6 +1,6 @@
 //! Faults below the nodes' connections: cut links and slow ones.
 //!
-//! A [`FaultLayer`] stands between a node's TCP sockets and everything above. What it does, a
+//! A [`FaultLayer`] stands between a node's sockets and everything above. What it does, a
 //! [`FaultTable`] says, which the testnet sends to the machine's process as a line of JSON whenever
 //! it changes.
 
@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use fieldmesh::run::{BoxedStream, SocketLayer};
+use fieldmesh::run::{BoxedStream, Passage, SocketLayer};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,21 @@ impl SocketLayer for FaultLayer {
             ended: false,
             due: Box::pin(tokio::time::sleep(Duration::ZERO)),
         })
+    }
+
+    fn arriving(&self, remote: IpAddr) -> Passage {
+        let table = self.table.borrow();
+        if table.cut.contains(&remote) {
+            return Passage::Lost;
+        }
+        match table.delay_ms.get(&remote) {
+            Some(0) | None => Passage::Through,
+            Some(delay) => Passage::After(Duration::from_millis(*delay)),
+        }
+    }
+
+    fn is_leaving(&self, remote: IpAddr) -> bool {
+        !self.table.borrow().cut.contains(&remote)
     }
 }
 
@@ -218,6 +233,23 @@ mod tests {
             FaultLayer::new(table).wrap(remote, Box::new(near)),
             far,
         )
+    }
+
+    #[test]
+    fn a_datagram_is_lost_on_a_cut_link_late_on_a_slow_one_and_otherwise_as_before() {
+        let (tables, table) = watch::channel(FaultTable::default());
+        let layer = FaultLayer::new(table);
+        let [cut, slow, whole] = [2, 3, 4].map(|n| IpAddr::from([127, 0, 1, n]));
+        tables.send_replace(FaultTable {
+            cut: [cut].into(),
+            delay_ms: [(slow, 250)].into(),
+        });
+
+        let late = Passage::After(Duration::from_millis(250));
+        let arriving = [cut, slow, whole].map(|remote| layer.arriving(remote));
+        assert_eq!(arriving, [Passage::Lost, late, Passage::Through]);
+        let leaving = [cut, slow, whole].map(|remote| layer.is_leaving(remote));
+        assert_eq!(leaving, [false, true, true]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,6 +22,7 @@
 mod address;
 mod admission;
 mod bootstrap;
+mod compose;
 mod config;
 mod dials;
 mod error;
@@ -32,16 +33,14 @@ mod muxer;
 mod outbox;
 mod pulse;
 mod refusals;
-mod socket;
 mod swarm;
 mod tcp;
-mod transport;
 
 pub use config::{Config, Credentials, WallClock};
 pub use error::{ListenError, RefusalReason, StartError};
 pub use outbox::Sending;
-pub use socket::{BoxedStream, ByteStream, SocketLayer};
 pub use swarm::{Event, Stats, Swarm};
+pub use transport::{BoxedStream, ByteStream, Passage, SocketLayer};
 pub use wire::Lane;
 
 #[cfg(test)]

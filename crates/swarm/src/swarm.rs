@@ -24,11 +24,11 @@ use wire::Lane;
 use crate::address::{machine_of, parse, peer_of, split_peer, to_ours};
 use crate::admission::{Admission, Members};
 use crate::bootstrap::Bootstrap;
+use crate::compose::compose;
 use crate::dials::Dials;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
 use crate::refusals::{Refusal, Refusals};
-use crate::transport::compose;
 use crate::{Config, Credentials, ListenError, RefusalReason, StartError};
 
 /// What happened.

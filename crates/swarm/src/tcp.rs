@@ -4,7 +4,7 @@
 //! a taken port goes unnoticed, and has no place for a [`SocketLayer`]. Ours also bounds how many
 //! accepted connections wait for their admission.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::{BoxFuture, Ready, ready as ready_future};
-use futures::{FutureExt as _, StreamExt as _};
-use if_watch::IfEvent;
-use if_watch::tokio::IfWatcher;
 use libp2p::Multiaddr;
 use libp2p::core::Transport;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
@@ -25,6 +23,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::PollSemaphore;
+use transport::{AddressChange, Interfaces};
 
 use crate::address::{from_socket, to_socket};
 use crate::{BoxedStream, SocketLayer};
@@ -113,12 +112,6 @@ impl Transport for Tcp {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
         let listener = Listener::new(id, socket).map_err(TransportError::Other)?;
-        if listener.interfaces.is_none() {
-            self.events.push_back(TransportEvent::NewAddress {
-                listener_id: id,
-                listen_addr: from_socket(listener.bound),
-            });
-        }
         self.listeners.push_back(listener);
         Ok(())
     }
@@ -178,9 +171,7 @@ struct Listener {
     id: ListenerId,
     socket: TcpListener,
     bound: SocketAddr,
-    /// For a listener on every interface: which addresses that means.
-    interfaces: Option<IfWatcher>,
-    announced: BTreeSet<IpAddr>,
+    interfaces: Interfaces,
     /// Set after accepting failed, which mostly means that there are no file descriptors left.
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -199,47 +190,28 @@ impl Listener {
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into())?;
         let bound = socket.local_addr()?;
-        let is_everywhere = bound.ip().is_unspecified();
         Ok(Self {
             id,
             socket,
             bound,
-            interfaces: is_everywhere.then(IfWatcher::new).transpose()?,
-            announced: BTreeSet::new(),
+            interfaces: Interfaces::new(bound.ip())?,
             pause: None,
         })
     }
 
     fn poll_interfaces(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         let (listener_id, port) = (self.id, self.bound.port());
-        let Some(interfaces) = &mut self.interfaces else {
-            return Poll::Pending;
-        };
-        while let Poll::Ready(Some(change)) = interfaces.poll_next_unpin(cx) {
-            let event = match change {
-                Ok(IfEvent::Up(net)) if is_useful(net.addr(), self.bound.ip()) => {
-                    if !self.announced.insert(net.addr()) {
-                        continue;
-                    }
-                    let listen_addr = from_socket(SocketAddr::new(net.addr(), port));
-                    TransportEvent::NewAddress {
-                        listener_id,
-                        listen_addr,
-                    }
-                }
-                Ok(IfEvent::Down(net)) if self.announced.remove(&net.addr()) => {
-                    let listen_addr = from_socket(SocketAddr::new(net.addr(), port));
-                    TransportEvent::AddressExpired {
-                        listener_id,
-                        listen_addr,
-                    }
-                }
-                Ok(_) => continue,
-                Err(error) => TransportEvent::ListenerError { listener_id, error },
-            };
-            return Poll::Ready(event);
-        }
-        Poll::Pending
+        self.interfaces.poll(cx).map(|change| match change {
+            Ok(AddressChange::Up(ip)) => TransportEvent::NewAddress {
+                listener_id,
+                listen_addr: from_socket(SocketAddr::new(ip, port)),
+            },
+            Ok(AddressChange::Down(ip)) => TransportEvent::AddressExpired {
+                listener_id,
+                listen_addr: from_socket(SocketAddr::new(ip, port)),
+            },
+            Err(error) => TransportEvent::ListenerError { listener_id, error },
+        })
     }
 
     fn poll_accept(
@@ -261,15 +233,6 @@ impl Listener {
         }
         Poll::Ready(accepted)
     }
-}
-
-/// Whether others could reach a listener on every interface at this address.
-fn is_useful(ip: IpAddr, bound: IpAddr) -> bool {
-    let is_link_local = match ip {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => ip.is_unicast_link_local(), // Means nothing without an interface.
-    };
-    ip.is_ipv4() == bound.is_ipv4() && !ip.is_loopback() && !is_link_local
 }
 
 async fn connect(source: Option<IpAddr>, remote: SocketAddr) -> io::Result<TcpStream> {

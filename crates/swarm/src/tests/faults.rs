@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use super::*;
-use crate::{BoxedStream, SocketLayer};
+use crate::{BoxedStream, Passage, SocketLayer};
 
 /// A cable that can be cut: for all connections, or for those that exist.
 struct Cable {
@@ -81,6 +81,18 @@ impl SocketLayer for Cable {
             healed: Box::pin(healed(cut.clone())),
             cut,
         })
+    }
+
+    fn arriving(&self, remote: IpAddr) -> Passage {
+        self.remotes.lock().expect("not poisoned").insert(remote);
+        if *self.subscribe().borrow() {
+            return Passage::Lost;
+        }
+        Passage::Through
+    }
+
+    fn is_leaving(&self, _: IpAddr) -> bool {
+        !*self.subscribe().borrow()
     }
 }
 
