@@ -8,7 +8,7 @@ pub struct Address(String);
 
 impl Address {
     /// Longest address. Unit: bytes.
-    pub const BYTES_MAX: usize = 128;
+    pub const BYTES_MAX: usize = 192;
 
     /// Takes a text of at most [`Self::BYTES_MAX`] bytes; `None` if it is longer or empty.
     #[must_use]

@@ -47,9 +47,9 @@ pub(crate) fn to_socket(address: &Multiaddr) -> Option<SocketAddr> {
     let Some(Protocol::Tcp(port)) = protocols.next() else {
         return None;
     };
-    match protocols.next() {
-        None | Some(Protocol::P2p(_)) => Some(SocketAddr::new(ip, port)),
-        Some(_) => None,
+    match (protocols.next(), protocols.next()) {
+        (None, _) | (Some(Protocol::P2p(_)), None) => Some(SocketAddr::new(ip, port)),
+        (Some(_), _) => None,
     }
 }
 
@@ -73,6 +73,10 @@ mod tests {
         assert_eq!(read("/ip4/127.0.1.1/tcp/4001"), Some(socket));
         assert_eq!(read("/ip4/127.0.1.1/udp/4001"), None);
         assert_eq!(read("/ip4/127.0.1.1/tcp/4001/ws"), None);
+        let machine = MachineId::from_bytes([7; 32]);
+        let direct = format!("/ip4/127.0.1.1/tcp/4001/p2p/{machine}");
+        assert_eq!(read(&direct), Some(socket));
+        assert_eq!(read(&format!("{direct}/p2p-circuit")), None);
         assert_eq!(read("/dns4/example.com/tcp/4001"), None);
         assert_eq!(from_socket(socket).to_string(), "/ip4/127.0.1.1/tcp/4001");
     }

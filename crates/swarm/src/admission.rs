@@ -218,7 +218,7 @@ fn io_failed(error: &io::Error) -> RefusalReason {
     RefusalReason::Closed
 }
 
-/// Two streams are needed; the rest leaves room for a new version beside the old one.
+/// Two streams are needed for links, the rest for what `reach` runs beside them: most are circuits.
 fn yamux_config() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(STREAMS_MAX);
@@ -228,6 +228,6 @@ fn yamux_config() -> yamux::Config {
 /// Hashed into the Noise handshake, before network and epoch of its key.
 const PROLOGUE: &[u8] = b"fieldmesh-tcp-v1";
 /// Streams of one connection.
-const STREAMS_MAX: usize = 8;
+const STREAMS_MAX: usize = 64;
 /// Most members that are remembered. Source: guess; at most 12 MiB.
 const MEMBERS_MAX: usize = 4_096;

@@ -32,6 +32,7 @@ mod links;
 mod muxer;
 mod outbox;
 mod pulse;
+mod reach;
 mod refusals;
 mod swarm;
 mod tcp;

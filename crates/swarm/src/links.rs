@@ -5,6 +5,7 @@
 //! smaller id decides: it accepts the first connection that is open, over that connection, and the
 //! other reports the link when it reads this. While a link stands, a further connection waits and
 //! the link is probed: if it answers, the newcomer is closed; if not, the newcomer takes its place.
+//! A link over a circuit gives way to a direct connection at once.
 //! A link is never moved from one connection to another unseen: that would lose or reorder frames.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,7 @@ use crate::Config;
 use crate::address::{machine_of, peer_of};
 use crate::handler::{Handler, Order, Report, Timing};
 use crate::outbox::{Outbox, Sending};
+use crate::reach::is_circuit;
 
 /// What happened to links.
 #[derive(Debug)]
@@ -54,10 +56,24 @@ pub(crate) struct Links {
 /// The connections to one machine.
 #[derive(Default)]
 struct Peer {
-    connections: BTreeMap<ConnectionId, Arc<Outbox>>,
+    connections: BTreeMap<ConnectionId, Connection>,
     link: Option<ConnectionId>,
     /// Open, and waiting for the link to prove that it is alive.
     newcomer: Option<ConnectionId>,
+}
+
+struct Connection {
+    outbox: Arc<Outbox>,
+    /// It leads over a third machine.
+    is_circuit: bool,
+}
+
+impl Peer {
+    /// Whether the link should give way to this connection although it is alive.
+    fn is_better(&self, connection: ConnectionId) -> bool {
+        let is_circuit = |id| self.connections.get(&id).is_some_and(|it| it.is_circuit);
+        self.link.is_some_and(is_circuit) && !is_circuit(connection)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +129,7 @@ impl Links {
             return Sending::NoLink;
         };
         match peer.link.and_then(|link| peer.connections.get(&link)) {
-            Some(outbox) => outbox.push(lane, frame),
+            Some(connection) => connection.outbox.push(lane, frame),
             None => Sending::NoLink,
         }
     }
@@ -143,6 +159,11 @@ impl Links {
             self.accept(machine, connection);
             return;
         };
+        if peer.is_better(connection) {
+            self.release(machine);
+            self.accept(machine, connection);
+            return;
+        }
         if let Some(redundant) = peer.newcomer.replace(connection) {
             self.close(machine, redundant);
         }
@@ -208,6 +229,7 @@ impl Links {
         peer: &PeerId,
         connection: ConnectionId,
         is_dialler: bool,
+        is_circuit: bool,
     ) -> Result<Handler, ConnectionDenied> {
         let denied = || ConnectionDenied::new(TooManyConnections);
         let machine = machine_of(peer).ok_or_else(denied)?;
@@ -220,7 +242,11 @@ impl Links {
         }
         let outbox = Arc::new(Outbox::new(self.queue_frames_max, self.queue_bytes_max));
         let peer = self.peers.entry(machine).or_default();
-        peer.connections.insert(connection, Arc::clone(&outbox));
+        let known = Connection {
+            outbox: Arc::clone(&outbox),
+            is_circuit,
+        };
+        peer.connections.insert(connection, known);
         Ok(Handler::new(is_dialler, self.timing, outbox))
     }
 
@@ -265,21 +291,23 @@ impl NetworkBehaviour for Links {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
-        self.handler(&peer, connection, false)
+        self.handler(&peer, connection, false, is_circuit(local))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
-        _: Endpoint,
+        remote: &Multiaddr,
+        role: Endpoint,
         _: PortUse,
     ) -> Result<Handler, ConnectionDenied> {
-        self.handler(&peer, connection, true)
+        // Two that punch through to each other both dial; one of them acts as if it was dialled.
+        let is_dialler = role == Endpoint::Dialer;
+        self.handler(&peer, connection, is_dialler, is_circuit(remote))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

@@ -15,7 +15,7 @@ use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{self as p2p, DialError, NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, relay};
 use model::MachineId;
 use overlay::{Address, Contact};
 use statemachine::Rng;
@@ -28,6 +28,7 @@ use crate::compose::compose;
 use crate::dials::Dials;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
+use crate::reach::{Circuits, Reach, ReachEvent};
 use crate::refusals::{Refusal, Refusals};
 use crate::{Config, Credentials, ListenError, RefusalReason, StartError};
 
@@ -87,6 +88,7 @@ pub struct Swarm {
     refusals: Refusals,
     bootstrap: Bootstrap,
     dials: Dials,
+    circuits: Circuits,
     own_addresses: BTreeSet<Multiaddr>,
     /// What the caller is told next. Emptied before anything else is taken in.
     events: VecDeque<Event>,
@@ -98,6 +100,7 @@ pub struct Swarm {
 struct Behaviour {
     links: Links,
     mdns: Toggle<mdns::tokio::Behaviour>,
+    reach: Reach,
 }
 
 impl Swarm {
@@ -143,11 +146,13 @@ impl Swarm {
             Arc::clone(&members),
             refused,
         )?;
+        let (circuit_transport, circuit_client) = relay::client::new(peer);
         let behaviour = Behaviour {
             links: Links::new(own, config),
             mdns: start_mdns(config.mdns, peer)?,
+            reach: Reach::new(&keypair, circuit_client),
         };
-        let transport = compose(config, Arc::new(admission));
+        let transport = compose(config, Arc::new(admission), circuit_transport);
         let settings = p2p::Config::with_tokio_executor()
             .with_dial_concurrency_factor(DIAL_ADDRESSES_MAX)
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
@@ -158,6 +163,7 @@ impl Swarm {
             refusals,
             bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
             dials: Dials::default(),
+            circuits: Circuits::new(),
             own_addresses: BTreeSet::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
@@ -253,6 +259,7 @@ impl Swarm {
                 event = self.inner.select_next_some() => self.on_swarm_event(event),
                 refusal = self.refusals.next() => self.on_refusal(refusal),
                 () = self.bootstrap.due() => self.start_round(),
+                () = self.circuits.due() => self.update_circuits(),
             }
         }
     }
@@ -321,6 +328,7 @@ impl Swarm {
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 self.on_mdns(found);
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Reach(event)) => self.on_reach_event(event),
             SwarmEvent::ConnectionEstablished {
                 peer_id,
                 connection_id,
@@ -335,6 +343,7 @@ impl Swarm {
                 num_established: 0,
                 ..
             } => {
+                self.circuits.on_disconnected(&peer_id);
                 if let Some(machine) = machine_of(&peer_id)
                     && self.dials.is_undecided(machine)
                 {
@@ -348,17 +357,61 @@ impl Swarm {
                 error,
             } => self.on_dial_error(connection_id, peer_id, &error),
             SwarmEvent::NewListenAddr { address, .. } => {
-                self.own_addresses.insert(address);
+                self.own_addresses.insert(split_peer(address).0);
                 self.tell_own_addresses();
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
-                self.own_addresses.remove(&address);
+                self.own_addresses.remove(&split_peer(address).0);
                 self.tell_own_addresses();
+            }
+            SwarmEvent::ListenerClosed { listener_id, .. } => {
+                self.circuits.on_closed(listener_id);
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "cannot accept connections for a moment");
             }
             _ => {}
+        }
+    }
+
+    fn on_reach_event(&mut self, event: ReachEvent) {
+        match event {
+            ReachEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.circuits.on_identified(peer_id, &info);
+            }
+            ReachEvent::Autonat(autonat::v1::Event::StatusChanged { new, .. }) => {
+                tracing::info!(status = ?new, "others tried to dial this machine");
+                self.circuits.on_status(new);
+                self.tell_own_addresses();
+            }
+            ReachEvent::Punch(dcutr::Event {
+                remote_peer_id,
+                result,
+            }) => match result {
+                Ok(_) => tracing::info!(peer = %remote_peer_id, "a circuit became direct"),
+                Err(error) => tracing::debug!(peer = %remote_peer_id, %error, "no direct way"),
+            },
+            ReachEvent::Identify(_)
+            | ReachEvent::Autonat(_)
+            | ReachEvent::Relay(_)
+            | ReachEvent::Circuits(_) => return,
+        }
+        self.update_circuits();
+    }
+
+    /// Listens on circuits while this machine cannot be dialled, and on none otherwise.
+    fn update_circuits(&mut self) {
+        for listener in self.circuits.needless() {
+            self.inner.remove_listener(listener);
+        }
+        while let Some((relay, address)) = self.circuits.next() {
+            match self.inner.listen_on(address.clone()) {
+                Ok(listener) => self.circuits.on_listening(listener, relay),
+                Err(error) => {
+                    tracing::debug!(%address, %error, "cannot listen on a circuit");
+                    self.circuits.on_failed();
+                }
+            }
         }
     }
 
@@ -448,8 +501,11 @@ impl Swarm {
     }
 
     fn tell_own_addresses(&mut self) {
-        let addresses = self.own_addresses.iter().filter_map(to_ours);
-        let addresses = addresses.take(Contact::ADDRESSES_MAX).collect();
+        let seen = self.circuits.public_address();
+        let seen = seen.filter(|address| !self.own_addresses.contains(*address));
+        let addresses = seen.into_iter().chain(&self.own_addresses);
+        let addresses = addresses.filter_map(to_ours).take(Contact::ADDRESSES_MAX);
+        let addresses = addresses.collect();
         self.events.push_back(Event::OwnAddresses(addresses));
     }
 }
@@ -519,5 +575,5 @@ const DIAL_ADDRESSES_MAX: NonZeroU8 = NonZeroU8::new(8).expect("not zero");
 const _: () = assert!(Contact::ADDRESSES_MAX == 8);
 /// Source: what releasing and closing may take each.
 const STOPPING_TIME_MAX: Duration = Duration::from_secs(3);
-/// Streams of one connection that may be negotiating: ours are two.
-const NEGOTIATING_MAX: usize = 4;
+/// Streams of one connection that may be negotiating: ours are two, those of `reach` some more.
+const NEGOTIATING_MAX: usize = 16;

@@ -16,8 +16,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Ready, ready as ready_future};
 use libp2p::Multiaddr;
-use libp2p::core::Transport;
 use libp2p::core::transport::{DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::core::{Endpoint, Transport};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -131,9 +131,12 @@ impl Transport for Tcp {
     fn dial(
         &mut self,
         address: Multiaddr,
-        _: DialOpts,
+        options: DialOpts,
     ) -> Result<Self::Dial, TransportError<io::Error>> {
-        let is_dialable = |socket: &SocketAddr| socket.port() != 0 && !socket.ip().is_unspecified();
+        // A dial in the role of a listener punches through a router, which is QUIC's to do.
+        let is_dialable = |socket: &SocketAddr| {
+            options.role == Endpoint::Dialer && socket.port() != 0 && !socket.ip().is_unspecified()
+        };
         let Some(remote) = to_socket(&address).filter(is_dialable) else {
             return Err(TransportError::MultiaddrNotSupported(address));
         };
