@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::codec::{Fields, put_bytes};
 use crate::frame::Frame;
-use crate::noise::{Entropy, Noise};
+use crate::noise::{Noise, Secrets};
 use crate::{ALPN, HandshakeError, KeyRing, Side, VERSION};
 
 /// Names one first flight: a hash of its message, so a repetition has the same.
@@ -40,8 +40,7 @@ impl FirstFlight {
         if !rest.is_empty() {
             return Err(HandshakeError::OutOfTurn);
         }
-        // Nothing of this side's own goes into the first message, so no entropy is needed.
-        let opened = Opened::read(ring, network, &message, &Entropy::new([0; 32]))?;
+        let opened = Opened::read(ring, network, &message, &Secrets::none())?;
         Ok(opened.flight)
     }
 }
@@ -59,12 +58,12 @@ impl Opened {
         ring: &KeyRing,
         network: &NetworkId,
         message: &[u8],
-        entropy: &Entropy,
+        secrets: &Secrets,
     ) -> Result<Self, HandshakeError> {
         let mut refused = HandshakeError::Decrypt;
         for keys in ring.iter() {
             let prologue = prologue(network, keys.epoch());
-            let mut noise = Noise::new(Side::Responder, &prologue, keys.psk(), entropy);
+            let mut noise = Noise::new(Side::Responder, &prologue, keys.psk(), secrets);
             match noise.read(message) {
                 Ok(payload) => {
                     let id = FlightId::of(message);

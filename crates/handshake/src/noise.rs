@@ -3,6 +3,7 @@
 //! Wraps `snow`. Its default resolver draws entropy by itself and accepts public keys of small
 //! order, under which every shared secret is zero; ours does neither.
 
+use std::cell::Cell;
 use std::fmt;
 
 use hkdf::Hkdf;
@@ -15,20 +16,35 @@ use zeroize::Zeroizing;
 
 use crate::{HandshakeError, MESSAGE_BYTES_MAX, Side};
 
-/// What a session draws its keys from: 32 bytes from the operating system, used once.
-pub(crate) struct Entropy(Zeroizing<[u8; 32]>);
+/// Own private keys of one handshake.
+pub(crate) struct Secrets {
+    static_key: Zeroizing<[u8; 32]>,
+    ephemeral: Zeroizing<[u8; 32]>,
+}
 
-impl Entropy {
-    pub(crate) fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+impl Secrets {
+    /// No secrets: enough to read a first message, into which nothing of the reader's goes.
+    pub(crate) fn none() -> Self {
+        Self {
+            static_key: Zeroizing::new(UNSET),
+            ephemeral: Zeroizing::new(UNSET),
+        }
     }
 
-    fn draw(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, &*self.0)
-            .expand(purpose, key.as_mut())
-            .expect("HKDF gives up to 255 times 32 bytes");
-        key
+    /// Draws them from 32 bytes of the operating system, which are used for nothing else.
+    pub(crate) fn draw(entropy: [u8; 32]) -> Self {
+        let entropy = Zeroizing::new(entropy);
+        let hkdf = Hkdf::<Sha256>::new(None, &*entropy);
+        let key = |purpose: &[u8]| {
+            let mut key = Zeroizing::new([0; 32]);
+            hkdf.expand(purpose, key.as_mut())
+                .expect("HKDF gives up to 255 times 32 bytes");
+            key
+        };
+        Self {
+            static_key: key(b"static"),
+            ephemeral: key(b"ephemeral"),
+        }
     }
 }
 
@@ -41,20 +57,20 @@ pub(crate) struct Noise {
 impl Noise {
     /// A handshake that has not started. Its static key is drawn for it alone: who a machine is, its
     /// signature says.
-    pub(crate) fn new(side: Side, prologue: &[u8], psk: &[u8; 32], entropy: &Entropy) -> Self {
-        let mut own = GuardedDh(plain_dh());
-        let private = entropy.draw(b"static");
-        own.set(&*private);
+    pub(crate) fn new(side: Side, prologue: &[u8], psk: &[u8; 32], secrets: &Secrets) -> Self {
+        let mut own = GuardedDh::new();
+        own.set(&*secrets.static_key);
         let mut static_key = [0; 32];
         static_key.copy_from_slice(own.pubkey());
         let resolver = Resolver {
-            ephemeral: entropy.draw(b"ephemeral"),
+            own: Cell::new(Some(own)),
+            ephemeral: secrets.ephemeral.clone(),
         };
         let params: NoiseParams = PROTOCOL.parse().expect("snow knows the protocol");
         let state = Builder::with_resolver(params, Box::new(resolver))
             .prologue(prologue)
             .and_then(|builder| builder.psk(0, psk))
-            .and_then(|builder| builder.local_private_key(&*private))
+            .and_then(|builder| builder.local_private_key(&*secrets.static_key))
             .and_then(|builder| match side {
                 Side::Initiator => builder.build_initiator(),
                 Side::Responder => builder.build_responder(),
@@ -125,6 +141,9 @@ fn failed(error: snow::Error) -> HandshakeError {
 
 /// `snow`'s primitives, but for entropy and for keys of small order.
 struct Resolver {
+    /// The static key with its public key, which `snow` would compute anew. It asks for it first;
+    /// if it asked otherwise, it would set another key and lose nothing but time.
+    own: Cell<Option<GuardedDh>>,
     ephemeral: Zeroizing<[u8; 32]>,
 }
 
@@ -134,8 +153,9 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        let inner = DefaultResolver.resolve_dh(choice)?;
-        Some(Box::new(GuardedDh(inner)))
+        let is_known = matches!(choice, DHChoice::Curve25519);
+        is_known
+            .then(|| -> Box<dyn Dh> { Box::new(self.own.take().unwrap_or_else(GuardedDh::new)) })
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -161,14 +181,16 @@ impl Random for Drawn {
     }
 }
 
-fn plain_dh() -> Box<dyn Dh> {
-    DefaultResolver
-        .resolve_dh(&DHChoice::Curve25519)
-        .expect("snow is built with Curve25519")
-}
-
 /// X25519 that refuses an all-zero result (RFC 7748, section 6.1).
 struct GuardedDh(Box<dyn Dh>);
+
+impl GuardedDh {
+    /// Its private key is [`UNSET`].
+    fn new() -> Self {
+        let plain = DefaultResolver.resolve_dh(&DHChoice::Curve25519);
+        Self(plain.expect("snow is built with Curve25519"))
+    }
+}
 
 impl Dh for GuardedDh {
     fn name(&self) -> &'static str {
@@ -184,7 +206,9 @@ impl Dh for GuardedDh {
     }
 
     fn set(&mut self, private: &[u8]) {
-        self.0.set(private);
+        if self.0.privkey() != private {
+            self.0.set(private);
+        }
     }
 
     fn generate(&mut self, entropy: &mut dyn Random) -> Result<(), snow::Error> {
@@ -212,6 +236,9 @@ impl Dh for GuardedDh {
         self.0.dh_len()
     }
 }
+
+/// The private key of `snow`'s X25519 before one is set.
+const UNSET: [u8; 32] = [0; 32];
 
 /// One suite; another one would be another version of the link.
 const PROTOCOL: &str = "Noise_XXpsk0_25519_ChaChaPoly_SHA256";

@@ -12,7 +12,7 @@ use crate::codec::{Fields, put_bytes};
 use crate::first_flight::{self, Opened};
 use crate::frame::{Frame, framed};
 use crate::keys::{Exporter, Stage};
-use crate::noise::{Entropy, Noise};
+use crate::noise::{Noise, Secrets};
 use crate::proof::{PROOF_BYTES_MAX, Verifier};
 use crate::{ExportError, FirstFlight, HandshakeError, Judge, KeyChange, KeyRing, Local, Peer};
 
@@ -60,7 +60,7 @@ enum State {
     First {
         ring: KeyRing,
         parameters: Vec<u8>,
-        entropy: Entropy,
+        secrets: Secrets,
     },
     /// An initiator before the second message.
     Second(Noise),
@@ -93,8 +93,8 @@ impl Session {
         check_parameters(parameters)?;
         let network = local.network();
         let prologue = first_flight::prologue(&network, keys.epoch());
-        let entropy = Entropy::new(entropy);
-        let mut noise = Noise::new(Side::Initiator, &prologue, keys.psk(), &entropy);
+        let secrets = Secrets::draw(entropy);
+        let mut noise = Noise::new(Side::Initiator, &prologue, keys.psk(), &secrets);
         let payload = first_flight::payload(&network, keys.epoch(), time, parameters);
         let message = noise.write(&payload)?;
         let mut session = Self::new(local, Side::Initiator, State::Second(noise));
@@ -110,7 +110,7 @@ impl Session {
         let state = State::First {
             ring,
             parameters: parameters.to_vec(),
-            entropy: Entropy::new(entropy),
+            secrets: Secrets::draw(entropy),
         };
         Self::new(local, Side::Responder, state)
     }
@@ -216,8 +216,8 @@ impl Session {
             State::First {
                 ring,
                 parameters,
-                entropy,
-            } => self.on_first(&ring, &parameters, &entropy, message)?,
+                secrets,
+            } => self.on_first(&ring, &parameters, &secrets, message)?,
             State::Second(noise) => self.on_second(noise, message, judge)?,
             State::Confirmation(noise, expected) => {
                 self.on_confirmation(noise, &expected, message)?
@@ -233,12 +233,12 @@ impl Session {
         &mut self,
         ring: &KeyRing,
         parameters: &[u8],
-        entropy: &Entropy,
+        secrets: &Secrets,
         message: &[u8],
     ) -> Result<State, HandshakeError> {
         self.local.check()?;
         check_parameters(parameters)?;
-        let opened = Opened::read(ring, &self.local.network(), message, entropy)?;
+        let opened = Opened::read(ring, &self.local.network(), message, secrets)?;
         self.flight = Some(opened.flight);
         self.peer_parameters = Some(opened.parameters);
         let mut noise = opened.noise;
