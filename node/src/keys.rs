@@ -10,7 +10,8 @@ use std::time::Duration;
 use engine::NodeIdentity;
 pub use identity::Role;
 use identity::{
-    FileError, FileKind, Grant, Keypair, Membership, MembershipError, NetworkKey, Trust, file,
+    CredentialError, EpochKey, FileError, FileKind, Grant, Issuer, Keypair, Membership, NetworkKey,
+    NetworkKeyEpoch, NetworkKeys, Trust, file,
 };
 use model::{MachineId, NetworkId};
 
@@ -88,7 +89,7 @@ pub enum KeyError {
     },
     /// The membership cannot be issued or is not valid.
     #[error("{0}")]
-    Membership(#[from] MembershipError),
+    Membership(#[from] CredentialError),
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(String),
@@ -116,8 +117,8 @@ pub struct Admission {
 pub struct LoadedKeys {
     /// Who this machine is.
     pub identity: NodeIdentity,
-    /// The network's secret.
-    pub network_key: NetworkKey,
+    /// The network's secrets.
+    pub network_keys: NetworkKeys,
 }
 
 /// Makes a network: the operator's key, its public half, and the network key, in `dir`.
@@ -129,7 +130,10 @@ pub fn network_create(dir: &Path) -> Result<NetworkId, KeyError> {
     create_dir(dir)?;
     let operator = Keypair::from_seed(&random_bytes()?);
     let trust = Trust::new(operator.machine());
-    let network_key = NetworkKey::from_bytes(&random_bytes()?);
+    let network_keys = NetworkKeys::new(EpochKey {
+        epoch: NetworkKeyEpoch::FIRST,
+        key: NetworkKey::from_bytes(&random_bytes()?),
+    });
     let files = [OPERATOR_KEY_FILE, OPERATOR_FILE, NETWORK_KEY_FILE].map(|name| dir.join(name));
     for path in &files {
         if path.exists() {
@@ -145,7 +149,7 @@ pub fn network_create(dir: &Path) -> Result<NetworkId, KeyError> {
     write_new(
         &files[2],
         FileKind::NetworkKey,
-        &file::write_network_key(&network_key),
+        &file::write_network_keys(&network_keys),
     )?;
     Ok(trust.network())
 }
@@ -168,8 +172,9 @@ pub fn network_admit(dir: &Path, admission: Admission) -> Result<Membership, Key
         commands: admission.commands,
         not_before: now.saturating_sub(CLOCK_SLACK),
         not_after: now.saturating_add(admission.lifetime),
+        delegation: None,
     };
-    Ok(Membership::issue(&operator, grant)?)
+    Ok(Issuer::operator(&operator).admit(grant)?)
 }
 
 /// Reads the operator's public key in `dir`.
@@ -222,7 +227,7 @@ pub fn load(files: &NetworkSettings) -> Result<LoadedKeys, KeyError> {
     let text = read_file(key_path, FileKind::MachineKey)?;
     let keypair = content(key_path, file::read_machine_key(&text))?;
     let text = read_file(&files.network_key_file, FileKind::NetworkKey)?;
-    let network_key = content(&files.network_key_file, file::read_network_key(&text))?;
+    let network_keys = content(&files.network_key_file, file::read_network_keys(&text))?;
     let text = read_file(&files.operator_file, FileKind::Operator)?;
     let trust = content(&files.operator_file, file::read_operator(&text))?;
     let path = &files.membership_file;
@@ -244,7 +249,7 @@ pub fn load(files: &NetworkSettings) -> Result<LoadedKeys, KeyError> {
             membership,
             trust,
         },
-        network_key,
+        network_keys,
     })
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use engine::{Node, RequestId};
-use identity::NetworkKeyEpoch;
+use identity::Roll;
 use model::ClockState;
 use overlay::Address;
 use statemachine::Rng;
@@ -99,13 +100,12 @@ pub async fn run_configured(
     let machine = keys.identity.keypair.machine();
     let network = keys.identity.trust.network();
     let grant = keys.identity.membership.grant().clone();
-    keys.identity
-        .trust
-        .judge(&keys.identity.membership, trusted_time())?;
+    let roll = Roll::new(keys.identity.trust, Duration::ZERO);
+    roll.judge(&keys.identity.membership, trusted_time())?;
     let rng = Rng::from_seed(keys::random_bytes()?);
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
-    let swarm = start_swarm(&keys, &configuration, hooks, &rng)?;
+    let swarm = start_swarm(&keys, &roll, &configuration, hooks, &rng)?;
     let listeners =
         api::Listeners::bind(&[configuration.grpc], configuration.socket.as_deref()).await?;
     let metrics_listener = bind_metrics(&configuration).await?;
@@ -200,6 +200,7 @@ pub async fn run_configured(
 
 fn start_swarm(
     keys: &LoadedKeys,
+    roll: &Roll,
     configuration: &Configuration,
     hooks: Hooks,
     rng: &Rng,
@@ -207,9 +208,8 @@ fn start_swarm(
     let credentials = Credentials {
         machine_key: &keys.identity.keypair,
         membership: &keys.identity.membership,
-        trust: keys.identity.trust,
-        network_key: &keys.network_key,
-        network_key_epoch: NetworkKeyEpoch::FIRST,
+        roll,
+        network_keys: &keys.network_keys,
     };
     let mut config = swarm::Config::new(WallClock(Arc::new(trusted_time)));
     config.bootstrap.clone_from(&configuration.bootstrap);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use engine::NodeIdentity;
 use fieldmesh::clock;
-use identity::{Grant, Keypair, Membership, NetworkKey, Role, Trust};
+use identity::{
+    EpochKey, Grant, Keypair, Membership, NetworkKey, NetworkKeyEpoch, NetworkKeys, Role, Trust,
+};
 
 /// The identity of machine `number`. Keys are drawn from small numbers: they protect nothing.
 pub(crate) fn identity(number: u8) -> anyhow::Result<NodeIdentity> {
@@ -19,6 +21,7 @@ pub(crate) fn identity(number: u8) -> anyhow::Result<NodeIdentity> {
         commands: Vec::new(),
         not_before: now.saturating_sub(LIFETIME),
         not_after: now.saturating_add(LIFETIME),
+        delegation: None,
     };
     Ok(NodeIdentity {
         keypair,
@@ -28,8 +31,11 @@ pub(crate) fn identity(number: u8) -> anyhow::Result<NodeIdentity> {
 }
 
 /// The network key of all of them.
-pub(crate) fn network_key() -> NetworkKey {
-    NetworkKey::from_bytes(&[201; 32])
+pub(crate) fn network_keys() -> NetworkKeys {
+    NetworkKeys::new(EpochKey {
+        epoch: NetworkKeyEpoch::FIRST,
+        key: NetworkKey::from_bytes(&[201; 32]),
+    })
 }
 
 /// Longer than any benchmark.

@@ -7,11 +7,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use fieldmesh::clock::{self, Monotonic};
-use identity::NetworkKeyEpoch;
+use identity::Roll;
 use overlay::{Address, Contact};
 use statemachine::Rng;
 use swarm::{Config, Credentials, Event, Lane, Sending, Swarm, WallClock};
@@ -176,13 +177,13 @@ async fn ask_link(contact: oneshot::Receiver<Contact>, count: u32) -> anyhow::Re
 
 fn start_swarm(number: u8) -> anyhow::Result<(model::MachineId, Swarm)> {
     let identity = keys::identity(number)?;
-    let network_key = keys::network_key();
+    let network_keys = keys::network_keys();
+    let roll = Roll::new(identity.trust, Duration::ZERO);
     let credentials = Credentials {
         machine_key: &identity.keypair,
         membership: &identity.membership,
-        trust: identity.trust,
-        network_key: &network_key,
-        network_key_epoch: NetworkKeyEpoch::FIRST,
+        roll: &roll,
+        network_keys: &network_keys,
     };
     let config = Config::new(WallClock(Arc::new(|| Some(clock::wall_time()))));
     let swarm = Swarm::new(&credentials, &config, Rng::from_u64(number.into()))?;

@@ -46,6 +46,7 @@ fn identity(seed: u8, roles: &[Role]) -> NodeIdentity {
         commands: Vec::new(),
         not_before: Timestamp::MIN,
         not_after: Timestamp::MAX,
+        delegation: None,
     };
     NodeIdentity {
         membership: Membership::issue(&operator, grant).expect("a membership"),

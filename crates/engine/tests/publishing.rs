@@ -34,6 +34,7 @@ fn identity(roles: &[Role]) -> NodeIdentity {
         commands: Vec::new(),
         not_before: Timestamp::MIN,
         not_after: Timestamp::MAX,
+        delegation: None,
     };
     let membership = Membership::issue(&operator, grant).expect("a membership");
     NodeIdentity {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use identity::MembershipError;
+use identity::CredentialError;
 use model::MachineId;
 
 use crate::{ALPN, MESSAGE_BYTES_MAX};
@@ -60,7 +60,7 @@ pub enum HandshakeError {
         machine: MachineId,
         /// What is wrong with it.
         #[source]
-        error: MembershipError,
+        error: CredentialError,
     },
     /// A genuine membership, but of another machine.
     #[error("machine {} showed the membership of {}", .shown_by.short(), .of.short())]

@@ -16,12 +16,12 @@ pub enum SignatureError {
     Mismatch(MachineId),
 }
 
-/// Why a membership is refused.
+/// Why a membership, an invitation or a claim is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum MembershipError {
+pub enum CredentialError {
     /// The bytes do not decode, or a field is missing or out of bounds.
-    #[error("malformed membership: {0}")]
+    #[error("malformed credential: {0}")]
     Malformed(&'static str),
     /// The name of the machine or of its site is none.
     #[error("{what} must be one level of a series name: {source}")]
@@ -32,15 +32,36 @@ pub enum MembershipError {
         #[source]
         source: NameError,
     },
-    /// Signed by somebody else than this network's operator, or changed since.
-    #[error("membership was not signed by this network's operator; ask this network's operator")]
+    /// Signed by somebody else than this network's operator or its admitters, or changed since.
+    #[error("not signed by this network's operator or an admitter; ask this network's operator")]
     OtherOperator,
+    /// An admitter grants more than the operator lets it.
+    #[error("an admitter may not grant this: {0}; ask the operator")]
+    BeyondDelegation(&'static str),
+    /// Signed by a machine that may not admit, or to be signed by one.
+    #[error("a machine that may not admit others cannot sign this; ask the operator")]
+    NotAdmitter,
+    /// A claim that is not signed with the secret of its invitation.
+    #[error("not signed with the secret of the invitation; copy the whole token")]
+    OtherSecret,
+    /// Another machine's.
+    #[error("of machine {0}, whose key was not proved; put the files of one machine together")]
+    OtherMachine(MachineId),
     /// Before its window.
     #[error("membership is not valid yet; check the clock of this machine")]
     NotYetValid,
     /// After its window.
     #[error("membership has expired; ask the operator for a new one (`fieldmesh network admit`)")]
     Expired,
+    /// Thrown out, or signed by an admitter that was.
+    #[error("membership was revoked; a machine that is to come back needs a new key")]
+    Revoked,
+    /// An invitation that is redeemed too late.
+    #[error("invitation has expired; ask for a new one (`fieldmesh network invite`)")]
+    InvitationExpired,
+    /// Without the time nobody can tell whether an invitation still holds.
+    #[error("this machine has no trusted clock to judge an invitation by; ask another one")]
+    NoClock,
 }
 
 /// Why a text is not the key or membership that it should be. Never quotes the text.
@@ -64,7 +85,7 @@ pub enum FileError {
     /// The right file, but damaged.
     #[error("this is {0}, but a damaged one; copy it again")]
     Damaged(FileKind),
-    /// A whole membership file that this network does not accept.
+    /// A whole file that this network does not accept.
     #[error(transparent)]
-    Membership(#[from] MembershipError),
+    Credential(#[from] CredentialError),
 }

@@ -1,4 +1,6 @@
-//! Keys and memberships as the text of files: one line, a label and base64.
+//! Keys and memberships as the text of files: a line of a label and base64. A file of network keys
+//! has one line for each key, the current one first, with its epoch at the end; without a number it
+//! is the first epoch.
 //!
 //! The label says what the file is, so a file put in the wrong place is named instead of
 //! misread. Writers of secrets return text that is wiped when dropped.
@@ -10,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use model::MachineId;
 use zeroize::Zeroizing;
 
-use crate::{FileError, Keypair, Membership, NetworkKey, Trust};
+use crate::{
+    EpochKey, FileError, Keypair, Membership, NetworkKey, NetworkKeyEpoch, NetworkKeys, Trust,
+};
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,22 +109,57 @@ pub fn read_operator(text: &str) -> Result<Trust, FileError> {
     Ok(Trust::new(MachineId::from_bytes(*key)))
 }
 
-/// The network key as text.
+/// The network keys as text.
 #[must_use]
-pub fn write_network_key(key: &NetworkKey) -> Zeroizing<String> {
-    write(FileKind::NetworkKey, key.as_bytes())
+pub fn write_network_keys(keys: &NetworkKeys) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::new());
+    for EpochKey { epoch, key } in keys.iter() {
+        let line = write(FileKind::NetworkKey, key.as_bytes());
+        text.push_str(line.trim_end());
+        text.push_str(&format!(" {epoch}\n"));
+    }
+    text
 }
 
-/// Reads what [`write_network_key`] wrote.
+/// Reads what [`write_network_keys`] wrote.
 ///
 /// # Errors
 ///
 /// [`FileError`] if the text is anything else.
-pub fn read_network_key(text: &str) -> Result<NetworkKey, FileError> {
-    Ok(NetworkKey::from_bytes(&*read_32(
-        FileKind::NetworkKey,
-        text,
-    )?))
+pub fn read_network_keys(text: &str) -> Result<NetworkKeys, FileError> {
+    let kind = FileKind::NetworkKey;
+    let damaged = FileError::Damaged(kind);
+    let mut lines = text.trim().lines();
+    let current = read_epoch_key(lines.next().unwrap_or_default())?;
+    let keys = match lines.next() {
+        None => NetworkKeys::new(current),
+        Some(line) => {
+            let keys = NetworkKeys::with_previous(current, read_epoch_key(line)?);
+            keys.ok_or(damaged.clone())?
+        }
+    };
+    match lines.next() {
+        None => Ok(keys),
+        Some(_) => Err(damaged),
+    }
+}
+
+fn read_epoch_key(line: &str) -> Result<EpochKey, FileError> {
+    let kind = FileKind::NetworkKey;
+    let mut parts = line.splitn(3, ' ');
+    let (label, key) = (parts.next(), parts.next());
+    let epoch = match parts.next() {
+        None => NetworkKeyEpoch::FIRST,
+        Some(number) => NetworkKeyEpoch(
+            number
+                .trim()
+                .parse()
+                .map_err(|_| FileError::Damaged(kind))?,
+        ),
+    };
+    let line = Zeroizing::new([label.unwrap_or_default(), " ", key.unwrap_or_default()].concat());
+    let key = NetworkKey::from_bytes(&*read_32(kind, &line)?);
+    Ok(EpochKey { epoch, key })
 }
 
 /// A machine's secret key as text.
@@ -188,25 +227,63 @@ fn read_32(expected: FileKind, text: &str) -> Result<Zeroizing<[u8; 32]>, FileEr
 mod tests {
     use super::*;
 
+    /// Keys of these epochs, the current one first.
+    fn keys(epochs: &[u8]) -> NetworkKeys {
+        let key = |epoch: u8| EpochKey {
+            epoch: NetworkKeyEpoch(epoch.into()),
+            key: NetworkKey::from_bytes(&[epoch; 32]),
+        };
+        match *epochs {
+            [current, previous] => {
+                NetworkKeys::with_previous(key(current), key(previous)).expect("in order")
+            }
+            _ => NetworkKeys::new(key(epochs[0])),
+        }
+    }
+
+    #[test]
+    fn a_network_key_without_a_number_is_the_first_and_nonsense_behind_it_is_damage() {
+        let line = "fieldmesh-network-key-v1 CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+
+        let keys = read_network_keys(&format!("{line}\n")).expect("one key");
+
+        assert_eq!(keys.current().epoch, NetworkKeyEpoch::FIRST);
+        assert_eq!(keys.current().key.as_bytes(), &[8; 32]);
+        let damaged = FileError::Damaged(FileKind::NetworkKey);
+        for text in [
+            format!("{line} x"),
+            format!("{line} 1\n{line} 1"),
+            format!("{line} 1\n{line} 2"),
+            format!("{line} 3\n{line} 2\n{line} 1"),
+        ] {
+            let refused = read_network_keys(&text).map(|_| ());
+            assert_eq!(refused, Err(damaged.clone()), "{text}");
+        }
+    }
+
     #[test]
     fn keys_read_back_what_they_wrote() {
         let key = Keypair::from_seed(&[7; 32]);
-        let network_key = NetworkKey::from_bytes(&[8; 32]);
+        let network_keys = keys(&[2, 1]);
         let trust = Trust::new(key.machine());
 
         let machine_key = read_machine_key(&write_machine_key(&key)).expect("a machine key");
         let operator_key = read_operator_key(&write_operator_key(&key)).expect("an operator key");
-        let network = read_network_key(&write_network_key(&network_key)).expect("a network key");
+        let network = read_network_keys(&write_network_keys(&network_keys)).expect("two keys");
 
         assert_eq!(machine_key.machine(), key.machine());
         assert_eq!(operator_key.machine(), key.machine());
-        assert_eq!(network.as_bytes(), &[8; 32]);
+        let read: Vec<_> = network
+            .iter()
+            .map(|key| (key.epoch.0, key.key.as_bytes()[0]))
+            .collect();
+        assert_eq!(read, [(2, 2), (1, 1)]);
         assert_eq!(read_operator(&write_operator(&trust)), Ok(trust));
     }
 
     #[test]
     fn a_file_in_the_wrong_place_is_named() {
-        let text = write_network_key(&NetworkKey::from_bytes(&[8; 32]));
+        let text = write_network_keys(&keys(&[1]));
 
         let refused = read_machine_key(&text).expect_err("a network key");
 

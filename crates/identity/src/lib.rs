@@ -1,21 +1,35 @@
-//! Keys, the network, memberships: who a machine is and what it may do.
+//! Keys, the network, memberships, invitations, revocations: who a machine is and what it may do.
 //!
-//! Start at [`Trust::read`] for how a membership is checked and at [`mod@file`] for how keys look on
-//! disk.
+//! Start at [`Roll::admit`] for the one question that every transport asks, at [`Trust::read`] for
+//! how a membership is checked and at [`mod@file`] for how keys look on disk.
 //!
 //! # Not here
 //!
-//! Files (`node` reads and writes them), connections (`swarm` shows memberships to the peer),
-//! entropy (callers pass seeds in).
+//! Files (`node` reads and writes them), connections (`swarm` shows credentials to the peer), who
+//! has redeemed which invitation (`engine`), entropy (callers pass seeds in).
 
+mod credential;
 mod error;
 pub mod file;
+mod grant;
+mod invitation;
 mod keypair;
 mod membership;
 mod network_key;
+mod network_keys;
+mod pattern;
+mod revocation;
+mod roll;
+mod signed;
 
-pub use error::{FileError, MembershipError, SignatureError};
+pub use credential::Credential;
+pub use error::{CredentialError, FileError, SignatureError};
 pub use file::FileKind;
+pub use grant::{Delegation, Grant, Role};
+pub use invitation::{Claim, Invitation, InvitationId, Terms};
 pub use keypair::{Keypair, verify_block, verify_digest, verify_state};
-pub use membership::{Grant, Membership, Role, Trust};
+pub use membership::{Issuer, Membership, Trust};
 pub use network_key::{LinkKeys, NetworkKey, NetworkKeyEpoch};
+pub use network_keys::{EpochKey, NetworkKeys};
+pub use revocation::Revocation;
+pub use roll::{Roll, Standing};

@@ -1,144 +1,43 @@
-//! Memberships: what the operator lets a machine do.
+//! Memberships: what the operator, or an admitter on its behalf, lets a machine do.
 //!
-//! As carried, a membership is a protobuf message followed by 64 bytes of signature. The signature
-//! covers every byte before it, so no two byte strings are the same membership.
+//! As carried, a membership is a protobuf message and a signature over it. One that an admitter
+//! signed carries the admitter's own membership inside, which the operator signed: a chain is
+//! operator → machine or operator → admitter → machine, never longer.
 //!
 //! # Not here
 //!
-//! Memberships signed by an admitter: the field for the admitter's own membership is reserved and
-//! a membership that uses it is refused. Revocation.
+//! Whether a membership counts now ([`crate::Roll`]).
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use model::{MachineId, NameError, NetworkId, SeriesName, Signature, Timestamp};
+use bytes::Bytes;
+use model::{MachineId, NetworkId, Timestamp};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::{Keypair, MembershipError, verify_digest};
+use crate::grant::{numbers_of, roles_of};
+use crate::signed::{self, Purpose};
+use crate::{CredentialError, Delegation, Grant, Keypair};
 
-/// What a machine may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Be the origin of readings.
-    Publish = 1,
-    /// Be a candidate, and forward to the internet.
-    Relay = 2,
-    /// Send commands.
-    Command = 3,
-    /// Read what others published.
-    Observe = 4,
-    /// Admit others, within limits.
-    Admit = 5,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 5] = [
-        Self::Publish,
-        Self::Relay,
-        Self::Command,
-        Self::Observe,
-        Self::Admit,
-    ];
-
-    /// Its name on the command line and in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Relay => "relay",
-            Self::Command => "command",
-            Self::Observe => "observe",
-            Self::Admit => "admit",
-        }
-    }
-
-    /// The role with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.name() == name)
-    }
-}
-
-/// What a membership says. Signed by the operator over the bytes as carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The machine.
-    pub machine: MachineId,
-    /// Its display name; characters as in one level of a series name.
-    pub name: String,
-    /// Its site; characters as in one level of a series name.
-    pub site: String,
-    /// What it may do.
-    pub roles: BTreeSet<Role>,
-    /// Names of commands that it may send, as patterns; at most [`Grant::COMMANDS_MAX`].
-    pub commands: Vec<String>,
-    /// Valid from.
-    pub not_before: Timestamp,
-    /// Valid until, exclusive.
-    pub not_after: Timestamp,
-}
-
-impl Grant {
-    /// Longest display name of a machine or a site. Unit: bytes. Source: DNS labels, RFC 1035.
-    pub const NAME_BYTES_MAX: usize = 63;
-    /// Most patterns of commands. Source: guess.
-    pub const COMMANDS_MAX: usize = 32;
-    /// Longest pattern of a command. Unit: bytes. Source: guess.
-    pub const COMMAND_BYTES_MAX: usize = 128;
-
-    fn check(&self) -> Result<(), MembershipError> {
-        check_name("the machine's name", &self.name)?;
-        check_name("the site's name", &self.site)?;
-        if self.commands.len() > Self::COMMANDS_MAX {
-            return Err(MembershipError::Malformed("more than 32 command patterns"));
-        }
-        let refused = |c: char| c.is_control() || c.is_whitespace();
-        let is_command = |command: &String| {
-            (1..=Self::COMMAND_BYTES_MAX).contains(&command.len()) && !command.contains(refused)
-        };
-        if !self.commands.iter().all(is_command) {
-            return Err(MembershipError::Malformed("a command pattern"));
-        }
-        if self.not_before >= self.not_after {
-            return Err(MembershipError::Malformed(
-                "a window that ends before it starts",
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// A membership: a grant with the signature of the network's operator, kept as carried.
+/// A membership: a grant with the signature of the operator or an admitter, kept as carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     grant: Grant,
+    issuer: MachineId,
     bytes: Bytes,
 }
 
 impl Membership {
-    /// Largest membership. Unit: bytes.
+    /// Largest membership, its issuer's included. Unit: bytes.
     pub const BYTES_MAX: usize = 3 * 1024;
 
     /// Signs a grant with the operator's key.
     ///
     /// # Errors
     ///
-    /// [`MembershipError`] if a name is refused or the whole is too long.
-    pub fn issue(operator: &Keypair, grant: Grant) -> Result<Self, MembershipError> {
-        grant.check()?;
-        let body = GrantMessage::from(&grant).encode_to_vec();
-        if body.len() + SIGNATURE_BYTES > Self::BYTES_MAX {
-            return Err(MembershipError::Malformed(TOO_LONG));
-        }
-        let network = Trust::new(operator.machine()).network();
-        let signature = operator.sign(&digest(&network, &body));
-        let mut bytes = BytesMut::with_capacity(body.len() + SIGNATURE_BYTES);
-        bytes.put_slice(&body);
-        bytes.put_slice(&signature.0);
-        let bytes = bytes.freeze();
-        Ok(Self { grant, bytes })
+    /// As [`Issuer::admit`].
+    pub fn issue(operator: &Keypair, grant: Grant) -> Result<Self, CredentialError> {
+        Issuer::operator(operator).admit(grant)
     }
 
     /// What it says.
@@ -153,10 +52,106 @@ impl Membership {
         self.grant.machine
     }
 
+    /// Who signed it: the operator, or an admitter.
+    #[must_use]
+    pub const fn issuer(&self) -> MachineId {
+        self.issuer
+    }
+
     /// The bytes that travel.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.bytes
+    }
+}
+
+/// Who signs memberships and invitations: the operator, or a machine that it lets admit.
+#[derive(Clone, Copy, Debug)]
+pub struct Issuer<'a> {
+    key: &'a Keypair,
+    network: NetworkId,
+    /// The admitter's own membership; `None` for the operator.
+    membership: Option<&'a Membership>,
+}
+
+impl<'a> Issuer<'a> {
+    /// The operator, with its key.
+    #[must_use]
+    pub fn operator(key: &'a Keypair) -> Self {
+        Self {
+            key,
+            network: Trust::new(key.machine()).network(),
+            membership: None,
+        }
+    }
+
+    /// A machine, with its key and its membership.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] if the membership is not of this key, not signed by the operator itself,
+    /// or does not let the machine admit.
+    pub fn admitter(
+        key: &'a Keypair,
+        membership: &'a Membership,
+        trust: Trust,
+    ) -> Result<Self, CredentialError> {
+        if membership.machine() != key.machine() {
+            return Err(CredentialError::OtherMachine(membership.machine()));
+        }
+        if membership.issuer != trust.operator || !membership.grant.may_admit() {
+            return Err(CredentialError::NotAdmitter);
+        }
+        Ok(Self {
+            key,
+            network: trust.network(),
+            membership: Some(membership),
+        })
+    }
+
+    /// Signs a membership.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] if a name is refused, the whole is too long, or the grant goes beyond
+    /// what the operator lets this admitter grant.
+    pub fn admit(&self, grant: Grant) -> Result<Membership, CredentialError> {
+        grant.check()?;
+        if let Some(admitter) = self.membership {
+            check_delegated(&grant, &admitter.grant)?;
+        }
+        let mut message = GrantMessage::from(&grant);
+        message.issuer = self.issuer_bytes();
+        let bytes_max = Membership::BYTES_MAX;
+        let bytes = self.sign(Purpose::Membership, &message.encode_to_vec(), bytes_max)?;
+        Ok(Membership {
+            grant,
+            issuer: self.key.machine(),
+            bytes,
+        })
+    }
+
+    /// What this issuer may grant; `None` for the operator, who may grant everything.
+    pub(crate) fn own_grant(&self) -> Option<&Grant> {
+        self.membership.map(Membership::grant)
+    }
+
+    pub(crate) fn machine(&self) -> MachineId {
+        self.key.machine()
+    }
+
+    /// The membership that goes along with what an admitter signs.
+    pub(crate) fn issuer_bytes(&self) -> Option<Bytes> {
+        self.membership.map(|membership| membership.bytes.clone())
+    }
+
+    pub(crate) fn sign(
+        &self,
+        purpose: Purpose,
+        body: &[u8],
+        bytes_max: usize,
+    ) -> Result<Bytes, CredentialError> {
+        signed::sign(purpose, &self.network, self.key, body, bytes_max)
     }
 }
 
@@ -185,56 +180,94 @@ impl Trust {
         NetworkId::from_bytes(Sha256::digest(self.operator.as_bytes()).into())
     }
 
-    /// Reads a membership and checks the signature; whether it is valid now, [`Self::judge`] says.
+    /// Reads a membership and checks every signature of its chain; whether it counts now,
+    /// [`crate::Roll::judge`] says.
     ///
     /// # Errors
     ///
-    /// [`MembershipError`] if it does not decode or the operator did not sign it.
-    pub fn read(&self, bytes: Bytes) -> Result<Membership, MembershipError> {
-        if bytes.len() > Membership::BYTES_MAX {
-            return Err(MembershipError::Malformed(TOO_LONG));
+    /// [`CredentialError`] if it does not decode, is not signed, or grants more than its issuer may.
+    pub fn read(&self, bytes: Bytes) -> Result<Membership, CredentialError> {
+        let unverified = signed::split(&bytes, Membership::BYTES_MAX)?;
+        let message = GrantMessage::decode(unverified.body)
+            .map_err(|_| CredentialError::Malformed("not the expected protobuf message"))?;
+        let admitter = self.read_issuer(message.issuer.as_ref())?;
+        let issuer = (admitter.as_ref()).map_or(self.operator, Membership::machine);
+        if !unverified.is_signed_by(Purpose::Membership, &self.network(), issuer) {
+            return Err(CredentialError::OtherOperator);
         }
-        let (body, signature) = bytes
-            .split_last_chunk::<SIGNATURE_BYTES>()
-            .ok_or(MembershipError::Malformed("shorter than a signature"))?;
-        let digest = digest(&self.network(), body);
-        verify_digest(self.operator, &digest, &Signature(*signature))
-            .map_err(|_| MembershipError::OtherOperator)?;
-        let message = GrantMessage::decode(body)
-            .map_err(|_| MembershipError::Malformed("not the expected protobuf message"))?;
         let grant = Grant::try_from(message)?;
-        Ok(Membership { grant, bytes })
+        if let Some(admitter) = &admitter {
+            check_delegated(&grant, &admitter.grant)?;
+        }
+        Ok(Membership {
+            grant,
+            issuer,
+            bytes,
+        })
     }
 
-    /// Whether a membership is valid at `now`; with `None` (no trusted clock) its window cannot be
-    /// judged and counts as open.
-    ///
-    /// # Errors
-    ///
-    /// [`MembershipError::NotYetValid`] or [`MembershipError::Expired`].
-    pub fn judge(
+    /// Reads the membership of whoever signed; it must be the operator's own word, so that no
+    /// chain is longer than two.
+    pub(crate) fn read_issuer(
         &self,
-        membership: &Membership,
-        now: Option<Timestamp>,
-    ) -> Result<(), MembershipError> {
-        match now {
-            Some(now) if now < membership.grant.not_before => Err(MembershipError::NotYetValid),
-            Some(now) if now >= membership.grant.not_after => Err(MembershipError::Expired),
-            Some(_) | None => Ok(()),
+        bytes: Option<&Bytes>,
+    ) -> Result<Option<Membership>, CredentialError> {
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let unverified = signed::split(bytes, Membership::BYTES_MAX)?;
+        if !unverified.is_signed_by(Purpose::Membership, &self.network(), self.operator) {
+            return Err(CredentialError::OtherOperator);
         }
+        let message = GrantMessage::decode(unverified.body)
+            .map_err(|_| CredentialError::Malformed("not the expected protobuf message"))?;
+        if message.issuer.is_some() {
+            return Err(CredentialError::Malformed("a chain longer than two"));
+        }
+        Ok(Some(Membership {
+            grant: Grant::try_from(message)?,
+            issuer: self.operator,
+            bytes: bytes.clone(),
+        }))
     }
+}
+
+/// An admitter grants within its site and delegation, and within its own window: then nobody needs
+/// to judge the admitter's window beside the member's.
+fn check_delegated(grant: &Grant, admitter: &Grant) -> Result<(), CredentialError> {
+    if grant.delegation.is_some() {
+        return Err(CredentialError::BeyondDelegation("the role admit"));
+    }
+    let nanos = grant
+        .not_after
+        .as_nanos()
+        .saturating_sub(grant.not_before.as_nanos());
+    let lifetime = Duration::from_nanos(nanos.unsigned_abs());
+    Delegation::check(
+        admitter,
+        &grant.site,
+        &grant.roles,
+        &grant.commands,
+        lifetime,
+    )?;
+    if grant.not_before < admitter.not_before || grant.not_after > admitter.not_after {
+        return Err(CredentialError::BeyondDelegation(
+            "a window outside of the admitter's own",
+        ));
+    }
+    Ok(())
 }
 
 /// [`Grant`] on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
 struct GrantMessage {
-    #[prost(bytes = "vec", tag = "1")]
-    machine: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "1")]
+    machine: Bytes,
     #[prost(string, tag = "2")]
     name: String,
     #[prost(string, tag = "3")]
     site: String,
-    /// Numbers of [`Role`]; one that is not known here grants nothing here.
+    /// Numbers of [`crate::Role`].
     #[prost(uint32, repeated, tag = "4")]
     roles: Vec<u32>,
     #[prost(string, repeated, tag = "5")]
@@ -246,85 +279,71 @@ struct GrantMessage {
     #[prost(sfixed64, tag = "7")]
     not_after: i64,
     /// The membership of the admitter that signed, if it was not the operator.
-    #[prost(bytes = "vec", optional, tag = "8")]
-    issuer: Option<Vec<u8>>,
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    issuer: Option<Bytes>,
+    #[prost(message, optional, tag = "9")]
+    delegation: Option<DelegationMessage>,
+}
+
+/// [`Delegation`] on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct DelegationMessage {
+    #[prost(uint32, repeated, tag = "1")]
+    roles: Vec<u32>,
+    #[prost(string, repeated, tag = "2")]
+    commands: Vec<String>,
+    /// Unit: seconds.
+    #[prost(uint64, tag = "3")]
+    lifetime_seconds: u64,
 }
 
 impl From<&Grant> for GrantMessage {
     fn from(grant: &Grant) -> Self {
         Self {
-            machine: grant.machine.as_bytes().to_vec(),
+            machine: Bytes::copy_from_slice(grant.machine.as_bytes()),
             name: grant.name.clone(),
             site: grant.site.clone(),
-            roles: grant.roles.iter().map(|role| *role as u32).collect(),
+            roles: numbers_of(&grant.roles),
             commands: grant.commands.clone(),
             not_before: grant.not_before.as_nanos(),
             not_after: grant.not_after.as_nanos(),
             issuer: None,
+            delegation: grant
+                .delegation
+                .as_ref()
+                .map(|delegation| DelegationMessage {
+                    roles: numbers_of(&delegation.roles),
+                    commands: delegation.commands.clone(),
+                    lifetime_seconds: delegation.lifetime.as_secs(),
+                }),
         }
     }
 }
 
 impl TryFrom<GrantMessage> for Grant {
-    type Error = MembershipError;
+    type Error = CredentialError;
 
-    fn try_from(message: GrantMessage) -> Result<Self, MembershipError> {
-        if message.issuer.is_some() {
-            return Err(MembershipError::Malformed(
-                "signed by an admitter, which this version does not know; update this node",
-            ));
-        }
-        let machine = message
-            .machine
-            .try_into()
-            .map_err(|_| MembershipError::Malformed("no machine id"))?;
-        let is_known = |role: &Role| message.roles.contains(&(*role as u32));
+    fn try_from(message: GrantMessage) -> Result<Self, CredentialError> {
+        let machine = message.machine.as_ref().try_into();
+        let machine = machine.map_err(|_| CredentialError::Malformed("no machine id"))?;
         let grant = Self {
             machine: MachineId::from_bytes(machine),
             name: message.name,
             site: message.site,
-            roles: Role::ALL.into_iter().filter(is_known).collect(),
+            roles: roles_of(&message.roles),
             commands: message.commands,
             not_before: Timestamp::from_nanos(message.not_before),
             not_after: Timestamp::from_nanos(message.not_after),
+            delegation: message.delegation.map(|delegation| Delegation {
+                roles: roles_of(&delegation.roles),
+                commands: delegation.commands,
+                lifetime: Duration::from_secs(delegation.lifetime_seconds),
+            }),
         };
         grant.check()?;
         Ok(grant)
     }
 }
-
-fn digest(network: &NetworkId, body: &[u8]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(LABEL)
-        .chain_update(network.as_bytes())
-        .chain_update(body)
-        .finalize()
-        .into()
-}
-
-fn check_name(what: &'static str, text: &str) -> Result<(), MembershipError> {
-    let refused = |source| MembershipError::Name { what, source };
-    if text.len() > Grant::NAME_BYTES_MAX {
-        return Err(refused(NameError::TooLong {
-            what: "name",
-            length: text.len(),
-            limit: Grant::NAME_BYTES_MAX,
-        }));
-    }
-    if text.contains('/') {
-        return Err(refused(NameError::Character {
-            what: "name",
-            character: '/',
-        }));
-    }
-    text.parse::<SeriesName>().map(|_| ()).map_err(refused)
-}
-
-/// Binds a signature to its purpose.
-const LABEL: &[u8] = b"fieldmesh-membership-v1";
-/// Unit: bytes. Source: RFC 8032.
-const SIGNATURE_BYTES: usize = 64;
-const TOO_LONG: &str = "longer than 3 KiB";
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,18 @@ pub struct NetworkKeyEpoch(pub u32);
 impl NetworkKeyEpoch {
     /// The epoch of the key that `fieldmesh network create` makes.
     pub const FIRST: Self = Self(1);
+
+    /// The one that follows.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for NetworkKeyEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The secret of a network: 32 bytes. Wiped when dropped, never printed.

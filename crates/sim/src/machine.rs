@@ -96,6 +96,7 @@ impl Site {
             commands: Vec::new(),
             not_before: Timestamp::MIN,
             not_after: Timestamp::MAX,
+            delegation: None,
         };
         let membership = Membership::issue(&self.operator, grant);
         NodeIdentity {

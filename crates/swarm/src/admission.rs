@@ -5,16 +5,15 @@
 //!
 //! # Not here
 //!
-//! Revocation: it will be asked where memberships are judged.
+//! Who gets in ([`Gate`]).
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use identity::{Membership, MembershipError, Trust};
+use identity::{Credential, CredentialError, EpochKey};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
 use libp2p::core::{ConnectedPoint, UpgradeInfo as _};
@@ -26,43 +25,18 @@ use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use crate::address::machine_of;
+use crate::gate::Gate;
 use crate::muxer::ClosingInTime;
 use crate::refusals::Refusal;
 use crate::tcp::RawConnection;
-use crate::{Credentials, RefusalReason, StartError, WallClock};
+use crate::{Credentials, RefusalReason, StartError};
 
-/// Who has been admitted, and with which membership. One entry per member, the newest.
-#[derive(Debug, Default)]
-pub(crate) struct Members(Mutex<BTreeMap<MachineId, Membership>>);
-
-impl Members {
-    /// The membership that a machine showed last.
-    pub(crate) fn get(&self, machine: MachineId) -> Option<Membership> {
-        let members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        members.get(&machine).cloned()
-    }
-
-    fn insert(&self, membership: Membership) -> Result<(), RefusalReason> {
-        let mut members = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = members.contains_key(&membership.machine());
-        if !is_known && members.len() >= MEMBERS_MAX {
-            return Err(RefusalReason::TooManyMembers);
-        }
-        members.insert(membership.machine(), membership);
-        Ok(())
-    }
-}
-
-/// Decides who gets in.
+/// Takes TCP connections through every step.
 pub(crate) struct Admission {
     pnet: PnetConfig,
     noise: noise::Config,
-    /// What this machine shows.
-    membership: Bytes,
-    trust: Trust,
-    wall_clock: WallClock,
+    gate: Arc<Gate>,
     time_max: Duration,
-    members: Arc<Members>,
     refusals: mpsc::Sender<Refusal>,
 }
 
@@ -70,14 +44,13 @@ impl Admission {
     pub(crate) fn new(
         credentials: &Credentials<'_>,
         keypair: &libp2p::identity::Keypair,
-        wall_clock: WallClock,
+        gate: Arc<Gate>,
         time_max: Duration,
-        members: Arc<Members>,
         refusals: mpsc::Sender<Refusal>,
     ) -> Result<Self, StartError> {
-        let network = credentials.trust.network();
-        let epoch = credentials.network_key_epoch;
-        let key = credentials.network_key.pnet(&network, epoch);
+        let network = credentials.roll.trust().network();
+        let EpochKey { epoch, key } = credentials.network_keys.current();
+        let key = key.pnet(&network, *epoch);
         let prologue = [PROLOGUE, network.as_bytes(), &epoch.0.to_be_bytes()].concat();
         let noise = noise::Config::new(keypair)
             .map_err(|error| StartError::Keys(error.to_string()))?
@@ -85,11 +58,8 @@ impl Admission {
         Ok(Self {
             pnet: PnetConfig::new(PreSharedKey::new(*key)),
             noise,
-            membership: credentials.membership.as_bytes().clone(),
-            trust: credentials.trust,
-            wall_clock,
+            gate,
             time_max,
-            members,
             refusals,
         })
     }
@@ -143,8 +113,8 @@ impl Admission {
         .map_err(noise_failed)?;
         let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
         *machine = Some(proved);
-        let shown = exchange(&mut stream, &self.membership).await?;
-        self.check(proved, shown)?;
+        let shown = exchange(&mut stream, &self.gate.shown()).await?;
+        self.gate.judge(proved, shown)?;
         let config = yamux_config();
         let protocol = config.protocol_info().next().unwrap_or_default();
         let muxer = if endpoint.is_dialer() {
@@ -156,23 +126,14 @@ impl Admission {
         drop(permit);
         Ok((peer, StreamMuxerBox::new(ClosingInTime::new(muxer))))
     }
-
-    fn check(&self, proved: MachineId, shown: Bytes) -> Result<(), RefusalReason> {
-        let membership = self.trust.read(shown)?;
-        if membership.machine() != proved {
-            return Err(RefusalReason::OtherMachine(membership.machine()));
-        }
-        self.trust.judge(&membership, (self.wall_clock.0)())?;
-        self.members.insert(membership)
-    }
 }
 
-/// Both sides show their membership at once; the length comes first, in two bytes.
+/// Both sides show their credential at once; the length comes first, in two bytes.
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     own: &Bytes,
 ) -> Result<Bytes, RefusalReason> {
-    let length = u16::try_from(own.len()).expect("a membership has at most 3 KiB");
+    let length = u16::try_from(own.len()).expect("a credential has at most 3 KiB");
     let exchanged = async {
         stream.write_all(&length.to_be_bytes()).await?;
         stream.write_all(own).await?;
@@ -180,7 +141,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         let mut length = [0; 2];
         stream.read_exact(&mut length).await?;
         let length = usize::from(u16::from_be_bytes(length));
-        if length > Membership::BYTES_MAX {
+        if length > Credential::BYTES_MAX {
             return Ok(None);
         }
         let mut shown = vec![0; length];
@@ -188,7 +149,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Some(Bytes::from(shown)))
     };
     let shown = exchanged.await.map_err(|error| io_failed(&error))?;
-    shown.ok_or(RefusalReason::Membership(MembershipError::Malformed(
+    shown.ok_or(RefusalReason::Credential(CredentialError::Malformed(
         "longer than 3 KiB",
     )))
 }
@@ -229,5 +190,3 @@ fn yamux_config() -> yamux::Config {
 const PROLOGUE: &[u8] = b"fieldmesh-tcp-v1";
 /// Streams of one connection.
 const STREAMS_MAX: usize = 64;
-/// Most members that are remembered. Source: guess; at most 12 MiB.
-const MEMBERS_MAX: usize = 4_096;

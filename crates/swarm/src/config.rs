@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{Keypair, Membership, NetworkKey, NetworkKeyEpoch, Trust};
+use identity::{Keypair, Membership, NetworkKeys, Roll};
 use model::Timestamp;
 use overlay::Address;
 
@@ -17,12 +17,10 @@ pub struct Credentials<'a> {
     pub machine_key: &'a Keypair,
     /// What the operator lets it do; must be of `machine_key`.
     pub membership: &'a Membership,
-    /// The operator that others must have been admitted by.
-    pub trust: Trust,
-    /// The secret of the network.
-    pub network_key: &'a NetworkKey,
-    /// Which one it is.
-    pub network_key_epoch: NetworkKeyEpoch,
+    /// Who else counts as a member.
+    pub roll: &'a Roll,
+    /// The secrets of the network.
+    pub network_keys: &'a NetworkKeys,
 }
 
 /// The wall clock, which memberships are judged by: `None` while nobody vouches for it.

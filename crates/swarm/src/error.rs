@@ -2,7 +2,7 @@
 
 use std::io;
 
-use identity::MembershipError;
+use identity::CredentialError;
 use model::MachineId;
 use overlay::Address;
 
@@ -80,12 +80,12 @@ pub enum RefusalReason {
     /// What it sent makes no sense under this network's key.
     #[error("handshake failed; it has another network key or speaks another protocol ({0})")]
     Handshake(String),
-    /// The operator did not admit it, or not now.
+    /// What it showed does not make it a member, or not now.
     #[error(transparent)]
-    Membership(#[from] MembershipError),
-    /// It showed another machine's membership.
-    #[error("showed the membership of machine {0}, which is not its own")]
-    OtherMachine(MachineId),
+    Credential(#[from] CredentialError),
+    /// It wants to become a member.
+    #[error("showed an invitation, and this machine admits nobody")]
+    Claim,
     /// More members than this machine remembers.
     #[error("there are too many members")]
     TooManyMembers,

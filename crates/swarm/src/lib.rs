@@ -4,7 +4,7 @@
 //! other who they are and that the operator admitted both:
 //!
 //! ```text
-//! TCP → socket layer → pnet (network key) → Noise (machine keys) → memberships → Yamux → live, bulk
+//! TCP → socket layer → pnet (network key) → Noise (machine keys) → credentials → Yamux → live, bulk
 //! ```
 //!
 //! **Invariant:** at most one link per machine is reported at a time, each up once and down once.
@@ -27,6 +27,7 @@ mod config;
 mod dials;
 mod error;
 mod frame;
+mod gate;
 mod handler;
 mod links;
 mod muxer;

@@ -22,10 +22,11 @@ use statemachine::Rng;
 use wire::Lane;
 
 use crate::address::{machine_of, parse, peer_of, split_peer, to_ours};
-use crate::admission::{Admission, Members};
+use crate::admission::Admission;
 use crate::bootstrap::Bootstrap;
 use crate::compose::compose;
 use crate::dials::Dials;
+use crate::gate::Gate;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
 use crate::reach::{Circuits, Reach, ReachEvent};
@@ -40,7 +41,7 @@ pub enum Event {
         /// The machine.
         machine: MachineId,
         /// What it may do.
-        membership: Membership,
+        membership: Box<Membership>,
     },
     /// The link is gone, for whatever reason, [`Swarm::release`] included.
     LinkDown(MachineId),
@@ -84,7 +85,7 @@ pub struct Stats {
 pub struct Swarm {
     inner: p2p::Swarm<Behaviour>,
     own: MachineId,
-    members: Arc<Members>,
+    gate: Arc<Gate>,
     refusals: Refusals,
     bootstrap: Bootstrap,
     dials: Dials,
@@ -136,14 +137,13 @@ impl Swarm {
         let own = credentials.machine_key.machine();
         let keypair = to_libp2p(credentials.machine_key)?;
         let peer = keypair.public().to_peer_id();
-        let members = Arc::new(Members::default());
+        let gate = Arc::new(Gate::new(credentials, config.wall_clock.clone()));
         let (refused, refusals) = Refusals::new();
         let admission = Admission::new(
             credentials,
             &keypair,
-            config.wall_clock.clone(),
+            Arc::clone(&gate),
             config.admission_timeout,
-            Arc::clone(&members),
             refused,
         )?;
         let (circuit_transport, circuit_client) = relay::client::new(peer);
@@ -159,7 +159,7 @@ impl Swarm {
         Ok(Self {
             inner: p2p::Swarm::new(transport, behaviour, peer, settings),
             own,
-            members,
+            gate,
             refusals,
             bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
             dials: Dials::default(),
@@ -420,10 +420,12 @@ impl Swarm {
             LinkEvent::Up(machine) => {
                 self.stats.links_made += 1;
                 self.dials.end(machine);
-                let membership = self.members.get(machine);
+                let membership = self.gate.member(machine);
                 Event::LinkUp {
                     machine,
-                    membership: membership.expect("whoever has a link has shown a membership"),
+                    membership: Box::new(
+                        membership.expect("whoever has a link has shown a membership"),
+                    ),
                 }
             }
             LinkEvent::Down(machine) => Event::LinkDown(machine),

@@ -16,7 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::select_all;
-use identity::{Grant, Keypair, Membership, NetworkKey, NetworkKeyEpoch, Role, Trust};
+use identity::{
+    EpochKey, Grant, Keypair, Membership, NetworkKey, NetworkKeyEpoch, NetworkKeys, Role, Roll,
+    Trust,
+};
 use model::{MachineId, Timestamp};
 use overlay::{Address, Contact};
 use statemachine::Rng;
@@ -30,8 +33,8 @@ const NOW: Timestamp = Timestamp::from_nanos(1_000);
 struct Disk {
     machine_key: Keypair,
     membership: Membership,
-    trust: Trust,
-    network_key: NetworkKey,
+    roll: Roll,
+    network_keys: NetworkKeys,
 }
 
 impl Disk {
@@ -41,8 +44,8 @@ impl Disk {
         Self {
             machine_key,
             membership,
-            trust: Trust::new(operator().machine()),
-            network_key: NetworkKey::from_bytes(&[200; 32]),
+            roll: Roll::new(Trust::new(operator().machine()), Duration::ZERO),
+            network_keys: network_keys(200),
         }
     }
 
@@ -52,9 +55,8 @@ impl Disk {
         let credentials = Credentials {
             machine_key: &self.machine_key,
             membership: &self.membership,
-            trust: self.trust,
-            network_key: &self.network_key,
-            network_key_epoch: NetworkKeyEpoch::FIRST,
+            roll: &self.roll,
+            network_keys: &self.network_keys,
         };
         Node {
             machine: self.machine_key.machine(),
@@ -65,6 +67,13 @@ impl Disk {
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+fn network_keys(seed: u8) -> NetworkKeys {
+    NetworkKeys::new(EpochKey {
+        epoch: NetworkKeyEpoch::FIRST,
+        key: NetworkKey::from_bytes(&[seed; 32]),
+    })
+}
 
 fn operator() -> Keypair {
     Keypair::from_seed(&[100; 32])
@@ -79,6 +88,7 @@ fn admit(operator: &Keypair, machine: MachineId, not_after: Timestamp) -> Member
         commands: Vec::new(),
         not_before: Timestamp::from_nanos(0),
         not_after,
+        delegation: None,
     };
     Membership::issue(operator, grant).expect("a good grant")
 }

@@ -144,6 +144,7 @@ pub(crate) fn membership_by(operator: u8, n: u8, grantee: u8, role: Role) -> Sta
         commands: Vec::new(),
         not_before: Timestamp::from_nanos(0),
         not_after: Timestamp::MAX,
+        delegation: None,
     };
     let membership = Membership::issue(key(operator), grant).expect("a plain grant");
     let kind = StateKind::Membership;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::{Grant, Membership, MembershipError, Role};
+use identity::{CredentialError, Grant, Membership, Role};
 
 use super::common::{
     ALICE, BOB, End, MALLORY, NOW, OPERATOR, alice, answers, bob, dials, grant, key, keys, local,
@@ -51,7 +51,7 @@ fn an_expired_membership_is_refused_and_one_in_its_last_moment_is_not() {
     };
 
     for error in refused_at_both_ends(until(NOW)) {
-        assert_refused(&error, &MembershipError::Expired);
+        assert_refused(&error, &CredentialError::Expired);
     }
     assert_admitted(until(NOW.saturating_add(Duration::from_nanos(1))));
 }
@@ -69,7 +69,7 @@ fn a_membership_that_is_not_valid_yet_is_refused_and_one_in_its_first_moment_is_
     };
 
     for error in refused_at_both_ends(from(NOW.saturating_add(Duration::from_nanos(1)))) {
-        assert_refused(&error, &MembershipError::NotYetValid);
+        assert_refused(&error, &CredentialError::NotYetValid);
     }
     assert_admitted(from(NOW));
 }
@@ -80,7 +80,7 @@ fn a_membership_by_another_operator_is_refused() {
         let HandshakeError::Credential { error, .. } = error else {
             panic!("{error:?}");
         };
-        assert_eq!(error, MembershipError::OtherOperator);
+        assert_eq!(error, CredentialError::OtherOperator);
     }
     assert_admitted(local);
 }
@@ -172,7 +172,7 @@ fn what_the_judge_says_counts_at_either_end() {
     );
 }
 
-fn assert_refused(error: &HandshakeError, expected: &MembershipError) {
+fn assert_refused(error: &HandshakeError, expected: &CredentialError) {
     let HandshakeError::Refused { reason, .. } = error else {
         panic!("{error:?}");
     };

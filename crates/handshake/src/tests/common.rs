@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
-use identity::{Grant, Keypair, LinkKeys, Membership, NetworkKey, NetworkKeyEpoch, Role, Trust};
+use identity::{
+    Grant, Keypair, LinkKeys, Membership, NetworkKey, NetworkKeyEpoch, Role, Roll, Trust,
+};
 use model::{MachineId, Timestamp};
 
 use crate::{HandshakeError, Judge, KeyChange, KeyRing, KeySet, Local, Session, Side, UpdateChain};
@@ -44,7 +47,7 @@ pub(crate) fn ring() -> KeyRing {
 
 /// What the operator lets a machine do: typical in size, valid for a year around [`NOW`].
 pub(crate) fn grant(seed: u8) -> Grant {
-    let half_a_year = std::time::Duration::from_secs(183 * 86_400);
+    let half_a_year = Duration::from_secs(183 * 86_400);
     Grant {
         machine: machine(seed),
         name: format!("press-{seed}"),
@@ -55,6 +58,7 @@ pub(crate) fn grant(seed: u8) -> Grant {
             .to_vec(),
         not_before: NOW.saturating_sub(half_a_year),
         not_after: NOW.saturating_add(half_a_year),
+        delegation: None,
     }
 }
 
@@ -80,7 +84,8 @@ pub(crate) struct AtNow;
 
 impl Judge for AtNow {
     fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(trust().judge(membership, Some(NOW))?)
+        Roll::new(trust(), Duration::ZERO).judge(membership, Some(NOW))?;
+        Ok(())
     }
 }
 

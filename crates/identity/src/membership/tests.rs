@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Role;
 
 fn operator() -> Keypair {
     Keypair::from_seed(&[1; 32])
@@ -19,16 +20,56 @@ fn grant() -> Grant {
         commands: vec!["press/*/stop".to_owned()],
         not_before: Timestamp::from_nanos(1_000),
         not_after: Timestamp::from_nanos(2_000),
+        delegation: None,
     }
 }
 
 fn issued() -> Membership {
-    Membership::issue(&operator(), grant()).expect("a good grant")
+    Issuer::operator(&operator())
+        .admit(grant())
+        .expect("a good grant")
+}
+
+fn signed_by(key: &Keypair, body: &[u8]) -> Bytes {
+    let (purpose, network) = (Purpose::Membership, trust().network());
+    signed::sign(purpose, &network, key, body, Membership::BYTES_MAX).expect("short")
 }
 
 fn signed(body: &[u8]) -> Bytes {
-    let signature = operator().sign(&digest(&trust().network(), body));
-    [body, &signature.0].concat().into()
+    signed_by(&operator(), body)
+}
+
+fn admitter() -> Keypair {
+    Keypair::from_seed(&[5; 32])
+}
+
+/// A membership that lets [`admitter`] admit machines that publish and send `press/**`.
+fn admitters_membership() -> Membership {
+    let delegation = Delegation {
+        roles: [Role::Publish, Role::Relay].into(),
+        commands: vec!["press/**".to_owned()],
+        lifetime: Duration::from_secs(60),
+    };
+    let grant = Grant {
+        machine: admitter().machine(),
+        roles: [Role::Admit].into(),
+        not_before: Timestamp::from_nanos(0),
+        not_after: Timestamp::from_nanos(100_000_000_000),
+        delegation: Some(delegation),
+        ..grant()
+    };
+    Issuer::operator(&operator())
+        .admit(grant)
+        .expect("a good grant")
+}
+
+/// What a delegated grant looks like, whoever signs it, with the admitter's membership inside.
+fn delegated(grant: &Grant, issuer: &Membership) -> Bytes {
+    let message = GrantMessage {
+        issuer: Some(issuer.as_bytes().clone()),
+        ..GrantMessage::from(grant)
+    };
+    signed_by(&admitter(), &message.encode_to_vec())
 }
 
 #[test]
@@ -44,23 +85,15 @@ fn a_membership_reads_back_as_it_was_issued() {
 
 #[test]
 fn a_membership_of_another_operator_is_refused() {
-    let other = Membership::issue(&Keypair::from_seed(&[9; 32]), grant()).expect("a good grant");
+    let other = Keypair::from_seed(&[9; 32]);
+    let other = Issuer::operator(&other)
+        .admit(grant())
+        .expect("a good grant");
 
     assert_eq!(
         trust().read(other.as_bytes().clone()),
-        Err(MembershipError::OtherOperator)
+        Err(CredentialError::OtherOperator)
     );
-}
-
-#[test]
-fn a_window_is_judged_only_with_a_clock() {
-    let at = |nanos| trust().judge(&issued(), Some(Timestamp::from_nanos(nanos)));
-
-    assert_eq!(at(999), Err(MembershipError::NotYetValid));
-    assert_eq!(at(1_000), Ok(()));
-    assert_eq!(at(1_999), Ok(()));
-    assert_eq!(at(2_000), Err(MembershipError::Expired));
-    assert_eq!(trust().judge(&issued(), None), Ok(()));
 }
 
 #[test]
@@ -83,8 +116,10 @@ fn names_that_are_not_one_level_are_refused() {
             ..grant()
         };
 
-        assert!(Membership::issue(&operator(), named).is_err(), "{name:?}");
-        assert!(Membership::issue(&operator(), sited).is_err(), "{name:?}");
+        let operator = operator();
+        let issuer = Issuer::operator(&operator);
+        assert!(issuer.admit(named).is_err(), "{name:?}");
+        assert!(issuer.admit(sited).is_err(), "{name:?}");
     }
 }
 
@@ -97,7 +132,7 @@ fn what_may_not_be_issued_is_not_read_either() {
             ..good.clone()
         },
         GrantMessage {
-            machine: vec![1; 31],
+            machine: vec![1; 31].into(),
             ..good.clone()
         },
         GrantMessage {
@@ -113,7 +148,7 @@ fn what_may_not_be_issued_is_not_read_either() {
             ..good.clone()
         },
         GrantMessage {
-            issuer: Some(vec![1]),
+            issuer: Some(vec![1].into()),
             ..good.clone()
         },
     ];
@@ -122,10 +157,121 @@ fn what_may_not_be_issued_is_not_read_either() {
     for message in bad {
         let refused = trust().read(signed(&message.encode_to_vec()));
         assert!(
-            !matches!(refused, Ok(_) | Err(MembershipError::OtherOperator)),
+            !matches!(refused, Ok(_) | Err(CredentialError::OtherOperator)),
             "{message:?}: {refused:?}"
         );
     }
+}
+
+#[test]
+fn an_admitter_signs_memberships_that_everyone_reads() {
+    let (key, own) = (admitter(), admitters_membership());
+    let issuer = Issuer::admitter(&key, &own, trust()).expect("it may admit");
+
+    let membership = issuer.admit(grant()).expect("within what it may grant");
+
+    assert_eq!(membership.issuer(), key.machine());
+    assert_eq!(trust().read(membership.as_bytes().clone()), Ok(membership));
+}
+
+#[test]
+fn adversarial_18_an_admitter_that_goes_beyond_its_delegation_is_refused_by_every_reader() {
+    let own = admitters_membership();
+    let good = grant();
+    let beyond = [
+        Grant {
+            site: "hall-c".to_owned(),
+            ..good.clone()
+        },
+        Grant {
+            roles: [Role::Command].into(),
+            ..good.clone()
+        },
+        Grant {
+            roles: [Role::Admit].into(),
+            ..good.clone()
+        },
+        Grant {
+            commands: vec!["oven/stop".to_owned()],
+            ..good.clone()
+        },
+        Grant {
+            commands: vec!["**".to_owned()],
+            ..good.clone()
+        },
+        Grant {
+            not_after: Timestamp::from_nanos(60_000_001_001),
+            ..good.clone()
+        },
+        Grant {
+            not_before: Timestamp::from_nanos(-1),
+            ..good.clone()
+        },
+        Grant {
+            not_before: Timestamp::from_nanos(99_000_000_000),
+            not_after: Timestamp::from_nanos(100_000_000_001),
+            ..good.clone()
+        },
+        Grant {
+            not_before: Timestamp::MIN,
+            not_after: Timestamp::MAX,
+            ..good.clone()
+        },
+        Grant {
+            roles: [Role::Admit].into(),
+            delegation: own.grant().delegation.clone(),
+            ..good.clone()
+        },
+    ];
+    let (key, honest) = (admitter(), own.clone());
+    let issuer = Issuer::admitter(&key, &honest, trust()).expect("it may admit");
+
+    assert!(trust().read(delegated(&good, &own)).is_ok(), "the control");
+    for grant in beyond {
+        let refused = trust().read(delegated(&grant, &own));
+        assert!(
+            matches!(refused, Err(CredentialError::BeyondDelegation(_))),
+            "{grant:?}"
+        );
+        let refused = issuer.admit(grant.clone());
+        assert!(
+            matches!(refused, Err(CredentialError::BeyondDelegation(_))),
+            "{grant:?}"
+        );
+    }
+}
+
+#[test]
+fn adversarial_18_a_chain_ends_with_whoever_the_operator_lets_admit() {
+    let (key, own) = (admitter(), admitters_membership());
+    let issuer = Issuer::admitter(&key, &own, trust()).expect("it may admit");
+    let plain = Grant {
+        machine: key.machine(),
+        ..grant()
+    };
+    let operator = operator();
+    let not_admitter = Issuer::operator(&operator)
+        .admit(plain.clone())
+        .expect("a good grant");
+    let second = issuer.admit(plain).expect("within what it may grant");
+
+    // A member without the role, and one that was itself admitted by an admitter.
+    assert_eq!(
+        trust().read(delegated(&grant(), &not_admitter)),
+        Err(CredentialError::NotAdmitter)
+    );
+    assert!(trust().read(delegated(&grant(), &second)).is_err());
+    for membership in [&not_admitter, &second] {
+        let refused = Issuer::admitter(&key, membership, trust());
+        assert!(matches!(refused, Err(CredentialError::NotAdmitter)));
+    }
+    // The admitter's membership, with somebody else's signature.
+    let message = GrantMessage {
+        issuer: Some(own.as_bytes().clone()),
+        ..GrantMessage::from(&grant())
+    };
+    let forged = signed_by(&Keypair::from_seed(&[6; 32]), &message.encode_to_vec());
+    assert_eq!(trust().read(forged), Err(CredentialError::OtherOperator));
 }
 
 #[test]
@@ -152,7 +298,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
 
-        prop_assert_eq!(trust().read(bytes.into()), Err(MembershipError::OtherOperator));
+        prop_assert!(trust().read(bytes.into()).is_err());
     }
 
     #[test]
@@ -174,5 +320,8 @@ proptest! {
     ) {
         prop_assert!(trust().read(body.clone().into()).is_err());
         let _ = trust().read(signed(&body));
+        let _ = trust().read_credential(body.clone().into());
+        let _ = trust().read_credential([&[1], &signed(&body)[..]].concat().into());
+        let _ = trust().read_credential([&[2], &signed(&body)[..]].concat().into());
     }
 }

@@ -1,6 +1,6 @@
 use std::io;
 
-use identity::MembershipError;
+use identity::CredentialError;
 use tokio::net::TcpStream;
 
 use super::*;
@@ -36,10 +36,7 @@ async fn refusal_of(stranger: Disk) -> RefusalReason {
         _ => None,
     });
     let (machine, reason) = refused.expect("counted above");
-    let is_proved = matches!(
-        reason,
-        RefusalReason::Membership(_) | RefusalReason::OtherMachine(_)
-    );
+    let is_proved = matches!(reason, RefusalReason::Credential(_));
     assert_eq!(machine, is_proved.then_some(outsider));
     reason
 }
@@ -47,7 +44,7 @@ async fn refusal_of(stranger: Disk) -> RefusalReason {
 #[tokio::test]
 async fn a_stranger_without_the_network_key_is_refused() {
     let mut stranger = Disk::of(3);
-    stranger.network_key = NetworkKey::from_bytes(&[201; 32]);
+    stranger.network_keys = network_keys(201);
 
     let reason = refusal_of(stranger).await;
 
@@ -71,7 +68,7 @@ async fn a_member_of_another_operator_is_refused() {
 
     assert_eq!(
         reason,
-        RefusalReason::Membership(MembershipError::OtherOperator)
+        RefusalReason::Credential(CredentialError::OtherOperator)
     );
 }
 
@@ -82,7 +79,7 @@ async fn a_member_whose_membership_has_expired_is_refused() {
 
     let reason = refusal_of(stranger).await;
 
-    assert_eq!(reason, RefusalReason::Membership(MembershipError::Expired));
+    assert_eq!(reason, RefusalReason::Credential(CredentialError::Expired));
 }
 
 #[tokio::test]
@@ -96,7 +93,7 @@ async fn a_machine_that_shows_the_membership_of_another_is_refused() {
     assert_ne!(own, other.machine_key.machine());
     assert_eq!(
         reason,
-        RefusalReason::OtherMachine(other.machine_key.machine())
+        RefusalReason::Credential(CredentialError::OtherMachine(other.machine_key.machine()))
     );
 }
 
@@ -106,9 +103,8 @@ async fn a_machine_does_not_start_with_the_membership_of_another() {
     let credentials = Credentials {
         machine_key: &disk.machine_key,
         membership: &other.membership,
-        trust: disk.trust,
-        network_key: &disk.network_key,
-        network_key_epoch: NetworkKeyEpoch::FIRST,
+        roll: &disk.roll,
+        network_keys: &disk.network_keys,
     };
     let config = Config::new(WallClock(Arc::new(|| None)));
 

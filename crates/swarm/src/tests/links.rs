@@ -33,7 +33,10 @@ async fn a_link_names_the_membership_of_the_other_side() {
         _ => None,
     });
 
-    assert_eq!(membership.map(Membership::machine), Some(second.machine));
+    assert_eq!(
+        membership.map(|membership| membership.machine()),
+        Some(second.machine)
+    );
 }
 
 #[tokio::test]

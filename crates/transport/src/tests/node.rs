@@ -69,6 +69,7 @@ pub(super) fn local(seed: u8) -> Arc<Local> {
         commands: Vec::new(),
         not_before: Timestamp::from_nanos(0),
         not_after: Timestamp::MAX,
+        delegation: None,
     };
     let membership = Membership::issue(&operator(), grant).expect("a good grant");
     let trust = Trust::new(operator().machine());

@@ -1,0 +1,65 @@
+//! The gate: what this machine shows, and who gets in, for every transport alike.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use identity::{Credential, Membership, Roll};
+use model::MachineId;
+
+use crate::{Credentials, RefusalReason, WallClock};
+
+/// Judges whoever is at the other end of a link.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    roll: Roll,
+    wall_clock: WallClock,
+    /// What this machine shows.
+    shown: Bytes,
+    /// The newest membership of everyone who was admitted.
+    members: Mutex<BTreeMap<MachineId, Membership>>,
+}
+
+impl Gate {
+    pub(crate) fn new(credentials: &Credentials<'_>, wall_clock: WallClock) -> Self {
+        let shown = Credential::Membership(credentials.membership.clone());
+        Self {
+            roll: credentials.roll.clone(),
+            wall_clock,
+            shown: shown.to_bytes(),
+            members: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// The credential that this machine shows.
+    pub(crate) fn shown(&self) -> Bytes {
+        self.shown.clone()
+    }
+
+    /// Judges what the machine showed that has proved to hold the key of `proved`.
+    pub(crate) fn judge(&self, proved: MachineId, shown: Bytes) -> Result<(), RefusalReason> {
+        match self.roll.admit(proved, shown, (self.wall_clock.0)())? {
+            Credential::Membership(membership) => self.enter(membership),
+            Credential::Claim(_) => Err(RefusalReason::Claim),
+        }
+    }
+
+    /// The membership that a machine showed last.
+    pub(crate) fn member(&self, machine: MachineId) -> Option<Membership> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.get(&machine).cloned()
+    }
+
+    fn enter(&self, membership: Membership) -> Result<(), RefusalReason> {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = members.contains_key(&membership.machine());
+        if !is_known && members.len() >= MEMBERS_MAX {
+            return Err(RefusalReason::TooManyMembers);
+        }
+        members.insert(membership.machine(), membership);
+        Ok(())
+    }
+}
+
+/// Most members that are remembered. Source: guess; at most 12 MiB.
+const MEMBERS_MAX: usize = 4_096;
