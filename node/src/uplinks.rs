@@ -8,7 +8,7 @@ use election::UplinkId;
 use engine::{Input, UploadId};
 use model::MachineId;
 use tokio::sync::mpsc;
-use uplink::{Config, DropReason, Event, Outgoing, SinkUrl, Status, Uplink};
+use uplink::{Config, DropReason, Event, Outgoing, Status, Uplink};
 
 use crate::config::UplinkTarget;
 use crate::keys;
@@ -32,7 +32,7 @@ impl Uplinks {
     ///
     /// # Errors
     ///
-    /// If a URL is wrong or an outbox cannot be opened.
+    /// If an outbox cannot be opened.
     pub fn start(
         machine: MachineId,
         targets: &[UplinkTarget],
@@ -41,8 +41,7 @@ impl Uplinks {
     ) -> anyhow::Result<Self> {
         let mut uplinks = BTreeMap::new();
         for target in targets {
-            let url: SinkUrl = target.url.parse()?;
-            let config = Config::new(target.id.clone(), url, machine);
+            let config = Config::new(target.id.clone(), target.url.clone(), machine);
             let home = data_dir.join("uplinks").join(target.id.as_str());
             let seed = keys::random_bytes()?;
             let uplink = Uplink::start(config, &home, seed, events.clone())?;

@@ -8,16 +8,17 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum UrlError {
     /// No scheme, or one that is not known.
-    #[error(
-        "unknown uplink {0:?}; known are file:DIR and mqtt://[user:password@]host:port[/topic]"
-    )]
+    #[error("unknown uplink {0:?}; known are {known}", known = KNOWN)]
     Scheme(String),
     /// `file:` without a directory.
     #[error("file: needs a directory, as in file:/var/lib/fieldmesh/uplink")]
     NoDirectory,
-    /// `mqtt://` without a host.
-    #[error("mqtt:// needs a host, as in mqtt://broker.example:1883")]
+    /// No host, or none between two commas.
+    #[error("a host is missing; write it as in mqtt://broker.example:1883")]
     NoHost,
+    /// Several hosts where only one can be.
+    #[error("several hosts; only nats:// takes more than one")]
+    SeveralHosts,
     /// What follows the host is no port.
     #[error("{0:?} is no port; write it as in mqtt://broker.example:1883")]
     Port(String),
@@ -27,6 +28,11 @@ pub enum UrlError {
     /// A topic that brokers refuse.
     #[error("topic {0:?} is refused: no wildcards, no empty levels, no white space")]
     Topic(String),
+    /// A prefix of subjects that servers refuse, or that is theirs.
+    #[error(
+        "prefix {0:?} is refused: levels separated by dots, no wildcards, no $, no white space"
+    )]
+    Prefix(String),
 }
 
 /// Why an uplink could not start.
@@ -51,3 +57,7 @@ pub enum StartError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SinkError(pub String);
+
+/// What can be written for an uplink.
+const KNOWN: &str = "file:DIR, mqtt://[user:password@]host[:port][/topic] and \
+                     nats://[user:password@]host[:port][,host[:port]…][/prefix]";

@@ -35,4 +35,4 @@ pub use error::{SinkError, StartError, UrlError};
 pub use event::{Counters, DropReason, Event, Full, Outgoing, State, Status};
 pub use sink::{Item, Outcome, Sink};
 pub use uplink::Uplink;
-pub use url::{MqttUrl, SinkUrl};
+pub use url::{Host, JetStreamUrl, Login, MqttUrl, SinkUrl};

@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::aside::Aside;
 use crate::inbox::Inbox;
 use crate::outbox::{Limits, Outbox};
-use crate::sink::{FileSink, MqttSink};
+use crate::sink::{FileSink, JetStreamSink, MqttSink};
 use crate::worker::Worker;
 use crate::{Config, Event, Full, Outgoing, SinkUrl, StartError, Status};
 
@@ -80,6 +80,9 @@ impl Uplink {
             match url {
                 SinkUrl::File(dir) => runtime.block_on(worker.run(FileSink::new(dir, machine))),
                 SinkUrl::Mqtt(url) => runtime.block_on(worker.run(MqttSink::new(url, client_id))),
+                SinkUrl::JetStream(url) => {
+                    runtime.block_on(worker.run(JetStreamSink::new(url, client_id)));
+                }
             }
             drop(done);
         });

@@ -69,14 +69,17 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// The search path with the place where Debian keeps servers, which users' paths often lack.
+/// The search path with another place, and the one where Debian keeps servers, which users' paths
+/// often lack.
 ///
 /// # Errors
 ///
 /// If the search path of this program cannot be extended.
-pub(crate) fn search_path() -> Result<OsString> {
+pub(crate) fn search_path(first: &Path) -> Result<OsString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let dirs = std::env::split_paths(&path).chain([PathBuf::from(SERVERS_DIR)]);
+    let dirs = std::iter::once(first.to_owned())
+        .chain(std::env::split_paths(&path))
+        .chain([PathBuf::from(SERVERS_DIR)]);
     std::env::join_paths(dirs).context("PATH cannot be extended")
 }
 

@@ -1,4 +1,4 @@
-//! What tests talk to and we do not build: a broker, and clients written in Python.
+//! What tests talk to and we do not build: brokers, and clients written in Python.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test, with everything that they talk to.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::command::{cargo, execute, search_path};
 use crate::counterparts;
@@ -8,7 +8,8 @@ use crate::workspace::Workspace;
 
 /// Sets up the counterparts, builds the programs that tests start, and runs every test.
 ///
-/// Tests find the programs in `FIELDMESH_BIN_DIR` and the interpreter in `FIELDMESH_PYTHON`.
+/// Tests find our programs in `FIELDMESH_BIN_DIR`, the interpreter in `FIELDMESH_PYTHON`, and all
+/// servers in the search path.
 ///
 /// # Errors
 ///
@@ -18,12 +19,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     counterparts::broker()?;
     let requirements = root.join("testnet/tests/python/requirements.txt");
     let python = counterparts::python(&workspace.target(), &requirements)?;
+    let servers = python
+        .parent()
+        .context("an interpreter is in a directory")?;
     let programs = ["build", "--package", "fieldmesh", "--package", "testnet"];
     execute(&mut cargo(&root, &programs))?;
     let mut tests = cargo(&root, &["test", "--workspace", "--no-fail-fast"]);
     tests
-        .env("PATH", search_path()?)
-        .env("FIELDMESH_PYTHON", python)
+        .env("PATH", search_path(servers)?)
+        .env("FIELDMESH_PYTHON", &python)
         .env("FIELDMESH_BIN_DIR", workspace.target().join("debug"));
     execute(&mut tests).map(drop)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use election::UplinkId;
 use model::{Pattern, SeriesName, Unit};
 use overlay::Address;
+use uplink::SinkUrl;
 
 use super::ConfigError;
 use super::settings::{
@@ -90,7 +91,7 @@ pub struct UplinkTarget {
     /// Its name.
     pub id: UplinkId,
     /// Where to; relative file paths are resolved.
-    pub url: String,
+    pub url: SinkUrl,
 }
 
 impl Settings {
@@ -247,10 +248,10 @@ fn check_uplink(
     let patterns = |name: &str, texts: &[String]| -> Result<Vec<Pattern>, ConfigError> {
         texts.iter().map(|text| parse(&key(name), text)).collect()
     };
-    let url = match settings.url.strip_prefix("file:") {
-        Some(dir) => format!("file:{}", base.join(dir).display()),
-        None => settings.url.clone(),
-    };
+    let mut url = parse(&key("url"), &settings.url)?;
+    if let SinkUrl::File(dir) = &mut url {
+        *dir = base.join(&dir);
+    }
     let config = engine::UplinkConfig {
         id: id.clone(),
         windows: aggregate::Config {

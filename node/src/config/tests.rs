@@ -94,6 +94,7 @@ fn values_out_of_range_name_their_key() {
             "source.interval",
         ),
         ("[[uplink]]\nid = \"a/b\"\nurl = \"file:x\"", "uplink.id"),
+        ("[[uplink]]\nid = \"a\"\nurl = \"amqp://x\"", "uplink.url"),
         (
             "[[uplink]]\nid = \"a\"\nurl = \"file:x\"\nwindows = [\"1ms\"]",
             "uplink.windows",
@@ -111,7 +112,10 @@ fn relative_paths_start_at_the_file() {
     let configuration = check(text).expect("it holds");
 
     assert_eq!(configuration.data_dir, Path::new("/etc/fieldmesh/d"));
-    assert_eq!(configuration.uplinks[0].url, "file:/etc/fieldmesh/out");
+    assert_eq!(
+        configuration.uplinks[0].url.to_string(),
+        "file:/etc/fieldmesh/out"
+    );
     assert_eq!(
         configuration.network.machine_key_file,
         Path::new("/etc/fieldmesh/machine.key")

@@ -1,7 +1,9 @@
 //! Sinks: what takes records, one file per kind.
 
 mod file;
+mod jetstream;
 mod mqtt;
+mod subject;
 
 use std::future::Future;
 
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use crate::SinkError;
 
 pub(crate) use file::FileSink;
+pub(crate) use jetstream::JetStreamSink;
 pub(crate) use mqtt::MqttSink;
 
 /// A record as sinks take it.

@@ -51,7 +51,7 @@ impl MqttSink {
     }
 
     fn options(&self) -> MqttOptions {
-        let broker = Broker::tcp(self.url.host.clone(), self.url.port);
+        let broker = Broker::tcp(self.url.host.name.clone(), self.url.host.port);
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         let mut options = MqttOptions::new(self.client_id.clone(), broker);
@@ -60,7 +60,7 @@ impl MqttSink {
             .set_connect_timeout(CONNECT_TIMEOUT)
             .set_network_options(network)
             .set_clean_start(true);
-        match (&self.url.user, &self.url.password) {
+        match (&self.url.login.user, &self.url.login.password) {
             (Some(user), Some(password)) => {
                 options.set_credentials(user.clone(), password.clone().into_bytes());
             }

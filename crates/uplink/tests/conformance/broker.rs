@@ -5,28 +5,26 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::Packet;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::process::{Process, free_port, run};
 use super::suite::Counterpart;
 
 /// A broker on a loopback port of its own; ends with this value.
 pub(crate) struct Broker {
     dir: TempDir,
     port: u16,
-    process: Option<Child>,
+    process: Option<Process>,
     arrived: mpsc::Receiver<Json>,
     received: Vec<Json>,
     _subscriber: JoinSet<()>,
@@ -95,21 +93,9 @@ impl Broker {
     }
 
     async fn run(&mut self) {
-        let process = Command::new(program("mosquitto"))
-            .arg("-c")
-            .arg(self.dir.path().join("mosquitto.conf"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.process = Some(process.expect("mosquitto starts"));
-        let answers = async {
-            while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(20), answers)
-            .await
-            .expect("mosquitto answers");
+        let config = self.dir.path().join("mosquitto.conf");
+        let arguments = ["-c", config.to_str().expect("text")];
+        self.process = Some(Process::start("mosquitto", &arguments, self.port).await);
     }
 
     /// Stops the process without ending it.
@@ -123,8 +109,7 @@ impl Broker {
     }
 
     fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("it runs");
-        kill_process(Pid::from_child(process), signal).expect("signalled");
+        self.process.as_ref().expect("it runs").signal(signal);
     }
 
     pub(crate) fn url_with_login(&self, login: &str) -> String {
@@ -139,9 +124,7 @@ impl Counterpart for Broker {
 
     async fn fail(&mut self) {
         // In order, since a killed broker forgets its sessions, the subscriber's among them.
-        self.signal(Signal::TERM);
-        let mut process = self.process.take().expect("it runs");
-        process.wait().expect("it ends");
+        self.process.take().expect("it runs").stop();
     }
 
     async fn heal(&mut self) {
@@ -158,15 +141,6 @@ impl Counterpart for Broker {
             self.received.push(next);
         }
         self.received.clone()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 
@@ -206,26 +180,4 @@ async fn pass_on(events: &mut EventLoop, arrived: mpsc::Sender<Json>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
-/// Where a program of Debian's packages `mosquitto` and `mosquitto-clients` is.
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    dirs.extend(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    let found = dirs
-        .iter()
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} is missing: apt-get install mosquitto"))
-}
-
-fn run(name: &str, arguments: &[&Path]) {
-    let status = Command::new(program(name)).args(arguments).status();
-    assert!(status.expect("it starts").success(), "{name} failed");
 }

@@ -1,11 +1,16 @@
-//! What every sink must do, against the real engine behind it: a directory, a `mosquitto` process.
+//! What every sink must do, against the real engine behind it: a directory, a `mosquitto` process, a
+//! `nats-server` process.
 
 mod broker;
 mod directory;
+mod jetstream;
+mod process;
+mod stream;
 mod suite;
 
 use broker::Broker;
 use directory::Directory;
+use stream::Stream;
 
 /// One test of the suite for each sink.
 macro_rules! conformance {
@@ -20,6 +25,12 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $test() {
                 super::suite::$test(&mut super::Broker::start("").await).await;
+            })*
+        }
+        mod stream_of_one_server {
+            $(#[tokio::test]
+            async fn $test() {
+                super::suite::$test(&mut super::Stream::start().await).await;
             })*
         }
     };

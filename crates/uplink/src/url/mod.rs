@@ -1,0 +1,146 @@
+//! Where an uplink leads, as the operator writes it.
+
+mod authority;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::UrlError;
+
+use authority::Authority;
+pub use authority::{Host, Login};
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SinkUrl {
+    /// `file:DIR`: NDJSON files in a directory.
+    File(PathBuf),
+    /// `mqtt://[user:password@]host[:port][/topic]`: an MQTT 5 broker, over plain TCP.
+    Mqtt(MqttUrl),
+    /// `nats://[user:password@|token@]host[:port][,host[:port]…][/prefix]`: a NATS JetStream.
+    JetStream(JetStreamUrl),
+}
+
+/// A broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttUrl {
+    /// Where it is; port 1883 unless written.
+    pub host: Host,
+    /// Who logs in.
+    pub login: Login,
+    /// What topics begin with; `fieldmesh` unless written.
+    pub topic: String,
+}
+
+/// A NATS server, or a cluster of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JetStreamUrl {
+    /// Where to begin; port 4222 unless written. More servers of the cluster are learned.
+    pub hosts: Vec<Host>,
+    /// Who logs in; a user without password is a token.
+    pub login: Login,
+    /// What subjects begin with; `fieldmesh` unless written.
+    pub prefix: String,
+}
+
+impl FromStr for SinkUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        if let Some(dir) = text.strip_prefix("file:") {
+            let dir = dir.strip_prefix("//").unwrap_or(dir);
+            return match dir {
+                "" => Err(UrlError::NoDirectory),
+                _ => Ok(Self::File(PathBuf::from(dir))),
+            };
+        }
+        match text.split_once("://") {
+            Some(("mqtt", rest)) => mqtt(rest).map(Self::Mqtt),
+            Some(("nats", rest)) => jetstream(rest).map(Self::JetStream),
+            _ => {
+                // Without what may be a password.
+                let scheme = text.split_once(':').map_or(text, |(scheme, _)| scheme);
+                Err(UrlError::Scheme(scheme.chars().take(SHOWN_MAX).collect()))
+            }
+        }
+    }
+}
+
+fn mqtt(rest: &str) -> Result<MqttUrl, UrlError> {
+    let Authority { login, hosts, path } = Authority::read(rest, MQTT_PORT)?;
+    let is_refused = |c: char| c == '+' || c == '#' || c.is_whitespace() || c.is_control();
+    if path.contains(is_refused) || path.starts_with('/') || path.contains("//") {
+        return Err(UrlError::Topic(path.to_owned()));
+    }
+    let [host] = <[Host; 1]>::try_from(hosts).map_err(|_| UrlError::SeveralHosts)?;
+    Ok(MqttUrl {
+        host,
+        login,
+        topic: or_default(path),
+    })
+}
+
+fn jetstream(rest: &str) -> Result<JetStreamUrl, UrlError> {
+    let Authority { login, hosts, path } = Authority::read(rest, NATS_PORT)?;
+    let is_refused = |c: char| "*>$/".contains(c) || c.is_whitespace() || c.is_control();
+    let has_empty_token = !path.is_empty() && path.split('.').any(str::is_empty);
+    if path.contains(is_refused) || has_empty_token || path.len() > PREFIX_BYTES_MAX {
+        return Err(UrlError::Prefix(path.to_owned()));
+    }
+    Ok(JetStreamUrl {
+        hosts,
+        login,
+        prefix: or_default(path),
+    })
+}
+
+fn or_default(path: &str) -> String {
+    if path.is_empty() {
+        PREFIX_DEFAULT
+    } else {
+        path
+    }
+    .to_owned()
+}
+
+impl fmt::Display for MqttUrl {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mqtt://{}/{}", self.host, self.topic)
+    }
+}
+
+impl fmt::Display for JetStreamUrl {
+    /// Without user, password and token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+        write!(f, "nats://{}/{}", hosts.join(","), self.prefix)
+    }
+}
+
+impl fmt::Display for SinkUrl {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(dir) => write!(f, "file:{}", dir.display()),
+            Self::Mqtt(url) => write!(f, "{url}"),
+            Self::JetStream(url) => write!(f, "{url}"),
+        }
+    }
+}
+
+/// Source: IANA, "mqtt".
+const MQTT_PORT: u16 = 1_883;
+/// Source: the NATS documentation, "Running and deploying a NATS server": the client port.
+const NATS_PORT: u16 = 4_222;
+/// Source: contract, "Aggregates as they leave".
+const PREFIX_DEFAULT: &str = "fieldmesh";
+/// Longest prefix of subjects. Unit: bytes. Source: guess, an eighth of a subject.
+const PREFIX_BYTES_MAX: usize = 128;
+/// How much of an unknown scheme is repeated. Unit: characters.
+const SHOWN_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests;
