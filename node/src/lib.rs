@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod keys;
+mod load;
 pub mod logging;
 pub mod reader;
 pub mod report;

@@ -156,6 +156,9 @@ impl Runtime {
 
     fn tell_wall_clock(&mut self) {
         let time = clock::wall_time();
+        if let Some(load) = crate::load::percent() {
+            self.node.handle(self.clock.now(), Input::Load(load));
+        }
         self.handle(Input::WallClock(time, clock::clock_state(time)));
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()

@@ -3,7 +3,7 @@
 //! Start at [`Election::handle`](statemachine::StateMachine::handle). Candidates tell everyone about
 //! themselves in states ([`Candidacy`]); each machine ranks the candidates that it believes alive
 //! (`ranking`), takes the best as relays, and gives each origin to one of them by rendezvous
-//! hashing. Candidates watch each other over kept links (`detector`), everyone else by the age of
+//! hashing. Candidates watch the relays over kept links (`detector`), everyone else by the age of
 //! the states alone.
 //!
 //! # Not here
@@ -15,12 +15,15 @@
 mod candidacy;
 mod config;
 mod detector;
+mod io;
 mod machine;
 mod message;
+mod patience;
 mod ranking;
 mod uplink;
 
 pub use candidacy::{Candidacy, UplinkId};
-pub use config::Config;
-pub use machine::{Election, Fault, Input, Output, Stats};
+pub use config::{Config, Profile};
+pub use io::{Fault, Input, Output, Stats};
+pub use machine::Election;
 pub use message::Message;

@@ -1,87 +1,14 @@
-//! The election's inputs and outputs.
+//! The machine: who stands, who serves, and what follows when that changes.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::MachineId;
 use statemachine::{BoundedMap, Deadline, Instant, Rng, StateMachine, Timers};
 
-use crate::detector::{Detector, QUESTIONS_MAX};
+use crate::detector::{Detector, QUESTIONS_MAX, Role};
 use crate::ranking::{Relay, relay_of};
 use crate::uplink::{Own, Taken, Uplink};
-use crate::{Candidacy, Config, Message, UplinkId};
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// What this machine's own way to an uplink is like now.
-    OwnCandidacy(UplinkId, Candidacy),
-    /// Another machine's state of kind `Candidacy`, also if it only repeats what is known.
-    Candidacy(MachineId, UplinkId, Candidacy),
-    /// A machine whose log is known, this one included: somebody must serve it.
-    Origin(MachineId),
-    /// A link to a machine stands.
-    LinkUp(MachineId),
-    /// The last link to a machine is gone.
-    LinkDown(MachineId),
-    /// A valid message over an open link.
-    Received(MachineId, Message),
-    /// After [`Output::Reread`]: the states have been compared with those of a neighbour, or there
-    /// is no neighbour.
-    StatesRead,
-    /// This machine is about to stop in order.
-    Resign,
-}
-
-/// What the caller must do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Send over an open link.
-    Send(MachineId, Message),
-    /// Keep a link to this machine, a candidate like this one; dial it if need be. Said again
-    /// every refresh interval while the link is missing.
-    KeepLink(MachineId),
-    /// The election has no use for the link any more.
-    ReleaseLink(MachineId),
-    /// Tell everyone, as a state.
-    Announce(UplinkId, Candidacy),
-    /// The relays of an uplink changed; in the order of their ids.
-    Relays(UplinkId, Vec<MachineId>),
-    /// Upload this origin's records from now on.
-    Serve(UplinkId, MachineId),
-    /// Stop uploading this origin's records.
-    Yield(UplinkId, MachineId),
-    /// This machine begins to stand, or was paused and has fenced itself: compare states with a
-    /// neighbour, then say [`Input::StatesRead`]. Until then it serves nothing.
-    Reread,
-    /// The peer broke the protocol; the engine decides what follows.
-    Misbehaved(MachineId, Fault),
-}
-
-/// How a peer broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// An answer to a probe that was not asked.
-    Unasked,
-}
-
-/// What the election counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Candidates that were silent or cut off, so that others were asked.
-    pub suspicions: u64,
-    /// Suspects that nobody found alive.
-    pub deaths: u64,
-    /// Pauses of this machine after which it stopped serving until it had read the states.
-    pub fences: u64,
-    /// Uplinks that were not taken note of because there are too many.
-    pub uplinks_over_limit: u64,
-    /// Candidacies that were not taken note of because there are better ones enough.
-    pub candidacies_over_limit: u64,
-    /// Origins that nobody serves because there are too many.
-    pub origins_over_limit: u64,
-    /// Probes that were not sent because too many were open.
-    pub probes_over_limit: u64,
-}
+use crate::{Candidacy, Config, Input, Output, Stats, UplinkId};
 
 /// How far this machine takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +17,7 @@ enum Phase {
     Watching,
     /// It stands, but waits for [`Input::StatesRead`]: a start is a pause of unknown length.
     Reading,
-    /// It stands, sends heartbeats, gives verdicts and serves.
+    /// It stands, gives verdicts and may serve.
     Active,
     /// It is about to stop.
     Resigned,
@@ -238,6 +165,9 @@ impl Election {
         let own = uplink
             .own
             .get_or_insert_with(|| Own::new(Candidacy::default(), current.clone()));
+        if own.current == current {
+            return;
+        }
         let (before, told) = (own.current.standing, own.told.score());
         own.current = current;
         match (before, own.current.standing) {
@@ -438,11 +368,6 @@ impl Election {
         } else {
             self.timers.clear(&Timer::Refresh);
         }
-        // Who resigned keeps its links until the end, so that its last words get through.
-        if self.dirty && self.phase != Phase::Resigned {
-            let watched = self.watched();
-            self.detector.watch_only(now, &watched, &mut self.outputs);
-        }
         if self.detector.take_changed() || self.dirty {
             for (_, uplink) in self.uplinks.iter_mut() {
                 uplink.unseat(|machine| self.detector.is_alive(machine));
@@ -451,6 +376,13 @@ impl Election {
                 self.elect(&id);
             }
             self.uplinks.retain(|_, uplink| !uplink.is_idle());
+            // Who resigned keeps its links until the end, so that its last words get through.
+            if self.phase != Phase::Resigned {
+                let roles = self.roles();
+                let beating = active && self.uplinks.iter().any(|(_, u)| u.has_relay(&self.own));
+                self.detector
+                    .watch_only(now, &roles, beating, &mut self.outputs);
+            }
         }
         self.dirty = false;
         for (id, uplink) in self.uplinks.iter_mut() {
@@ -462,17 +394,26 @@ impl Election {
         }
     }
 
-    /// The candidates that this machine stands beside.
-    fn watched(&self) -> BTreeSet<MachineId> {
-        let mut watched = BTreeSet::new();
+    /// The candidates that this machine stands beside, and what each is to it.
+    fn roles(&self) -> BTreeMap<MachineId, Role> {
+        let mut roles = BTreeMap::new();
         for (_, uplink) in self.uplinks.iter() {
             let electorate = uplink.electorate(self.own, &self.config);
-            if electorate.iter().any(|(machine, _)| *machine == self.own) {
-                watched.extend(electorate.iter().map(|(machine, _)| *machine));
+            let Some(own) = electorate.iter().position(|(m, _)| *m == self.own) else {
+                continue;
+            };
+            for (place, (machine, _)) in electorate.iter().enumerate() {
+                let role = match place < own {
+                    _ if uplink.has_relay(machine) => Role::Relay,
+                    true => Role::Rival,
+                    false => Role::Reserve,
+                };
+                let known = roles.entry(*machine).or_insert(role);
+                *known = role.max(*known);
             }
         }
-        watched.remove(&self.own);
-        watched
+        roles.remove(&self.own);
+        roles
     }
 
     /// Finds the relays of an uplink, and what this machine serves there.
@@ -480,8 +421,11 @@ impl Election {
         let Some(uplink) = self.uplinks.get_mut(id) else {
             return;
         };
+        // Who serves does not give way to one of which it knows no more than an old state.
+        let serves = uplink.has_relay(&self.own);
         let eligible = |machine: &MachineId| match *machine == self.own {
             true => self.phase == Phase::Active,
+            false if serves && self.phase == Phase::Active => self.detector.is_evident(machine),
             false => self.detector.is_alive(machine),
         };
         let mut relays: Vec<_> = uplink

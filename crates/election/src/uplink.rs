@@ -68,7 +68,8 @@ pub(crate) enum Taken {
 }
 
 impl Uplink {
-    /// Most candidates that are reckoned with. Source: guess; each sends heartbeats to each.
+    /// Most candidates that are reckoned with. Source: guess; a relay sends
+    /// heartbeats to each.
     pub(crate) const CANDIDATES_MAX: usize = 16;
 
     pub(crate) fn new() -> Self {
@@ -88,6 +89,11 @@ impl Uplink {
     /// Whether this machine stands.
     pub(crate) fn stands(&self) -> bool {
         self.own.as_ref().is_some_and(|own| own.current.standing)
+    }
+
+    /// Whether a machine is one of its relays.
+    pub(crate) fn has_relay(&self, machine: &MachineId) -> bool {
+        self.relays.iter().any(|relay| relay.machine == *machine)
     }
 
     pub(crate) fn other(&self, machine: &MachineId) -> Option<&Candidacy> {

@@ -115,21 +115,20 @@ fn within(
     cut: Option<(Position, Epoch)>,
     following: Option<(Epoch, Sequence)>,
 ) -> Next {
-    if let Some((to, by)) = cut {
-        if sequence > to.sequence {
-            return Next::Rewind(Rewind { to, by });
-        }
-        if is_read && sequence == to.sequence {
-            return Next::Block(Position {
-                epoch: by,
-                sequence: FIRST,
-            });
-        }
-    }
     let wanted = sequence
         .saturating_add(u64::from(is_read))
         .max(info.floor)
         .max(FIRST);
+    if let Some((to, by)) = cut {
+        if sequence > to.sequence {
+            return Next::Rewind(Rewind { to, by });
+        }
+        if wanted > to.sequence {
+            return following.map_or(Next::Wait, |(epoch, sequence)| {
+                Next::Block(Position { epoch, sequence })
+            });
+        }
+    }
     match following {
         _ if wanted <= info.end => Next::Block(Position {
             epoch,
@@ -242,5 +241,30 @@ mod tests {
 
         assert_eq!(read(&logs, Some(at(1, 9))), [at(2, 4), at(2, 5), at(2, 6)]);
         assert_eq!(next(&logs, Some(at(2, 1)), None), Next::Block(at(2, 4)));
+    }
+
+    #[test]
+    fn retention_moves_a_reader_across_a_cut_to_what_is_kept_and_never_to_stragglers() {
+        let kept = |floor, end, continues| LogInfo {
+            floor,
+            end,
+            continues,
+        };
+        let beginning_gone = Logs::from([
+            (epoch(1), held(3, Some(None))),
+            (epoch(2), kept(4, 6, Some(Some(at(1, 2))))),
+        ]);
+        let all_before_the_cut_gone = Logs::from([
+            (epoch(1), kept(3, 5, Some(None))),
+            (epoch(2), held(1, Some(Some(at(1, 2))))),
+        ]);
+
+        let across = [at(1, 1), at(1, 2), at(2, 4), at(2, 5), at(2, 6)];
+        assert_eq!(read(&beginning_gone, None), across);
+        assert_eq!(read(&all_before_the_cut_gone, Some(at(1, 1))), [at(2, 1)]);
+        assert_eq!(
+            next(&all_before_the_cut_gone, Some(at(1, 1)), None),
+            Next::Block(at(2, 1))
+        );
     }
 }

@@ -77,6 +77,8 @@ pub enum Input {
     BlocksRead(Ticket, Vec<Block>),
     /// An uplink can be reached, or cannot any more.
     UplinkReachable(UplinkId, bool),
+    /// How busy this machine is. Unit: percent, more counts as 100.
+    Load(u8),
     /// An uplink has done with these records: acknowledged by the sink, or set aside for good.
     Uploaded(UplinkId, Vec<UploadId>),
     /// An uplink has lost these records without delivering them: they are to be uploaded again.

@@ -18,6 +18,7 @@ mod catalogue;
 mod config;
 mod feed;
 mod follower;
+mod health;
 mod io;
 mod links;
 mod node;

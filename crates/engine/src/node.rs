@@ -17,6 +17,7 @@ use wire::Frame;
 use own_word::start_of;
 
 use crate::feed::Feed;
+use crate::health::Uplinks;
 use crate::links::{Action, Links};
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
@@ -53,6 +54,11 @@ pub struct Node {
     publisher: Publisher,
     own: OwnStates,
     feed: Feed,
+    uplinks: Uplinks,
+    /// How busy this machine is. Unit: percent.
+    load: u8,
+    /// Until when a fenced election waits for a neighbour at most.
+    reread_until: Instant,
     catalogue: Catalogue,
     links: Links,
     origins: BTreeSet<MachineId>,
@@ -107,6 +113,9 @@ impl Node {
             publisher: Publisher::new(machine, network, &config, start, recovered.publishers),
             own: OwnStates::new(machine, network, version),
             feed: Feed::new(network, config.uplinks.clone()),
+            uplinks: Uplinks::default(),
+            load: 0,
+            reread_until: Instant::ZERO,
             catalogue: Catalogue::default(),
             links: Links::default(),
             origins: BTreeSet::new(),
@@ -281,6 +290,7 @@ impl Node {
         if first {
             self.start(now);
         }
+        self.stand(now);
     }
 
     fn on_persisted(&mut self, now: Instant, ticket: Ticket, persisted: bool) {
@@ -353,7 +363,11 @@ impl StateMachine for Node {
             Input::Persisted(ticket) => self.on_persisted(now, ticket, true),
             Input::PersistFailed(ticket) => self.on_persisted(now, ticket, false),
             Input::BlocksRead(ticket, blocks) => self.on_blocks_read(now, ticket, blocks),
-            Input::UplinkReachable(uplink, reachable) => self.stand(now, uplink, reachable),
+            Input::UplinkReachable(uplink, reachable) => {
+                self.uplinks.set_reachable(now, &uplink, reachable);
+                self.stand(now);
+            }
+            Input::Load(percent) => self.load = percent,
             Input::Uploaded(_, ids) => self.feed.on_uploaded(now, &ids, &self.catalogue),
             Input::UploadLost(_, ids) => self.feed.on_upload_lost(now, &ids),
             Input::FloorMoved(log, floor) => {
@@ -381,7 +395,7 @@ impl StateMachine for Node {
             match timer {
                 Timer::Presence => self.say_presence(now),
                 Timer::Watermark => self.say_watermark(now),
-                Timer::Reread => self.election.handle(now, election::Input::StatesRead),
+                Timer::Reread => self.end_reread(now),
             }
         }
         self.drain(now);

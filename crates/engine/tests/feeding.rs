@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aggregate::{Progress, RawRecord, Record, WindowRecord};
-use election::UplinkId;
+use election::{Candidacy, UplinkId};
 use engine::{
     AckLevel, Config, Input, Node, NodeIdentity, Output, Recovered, RequestId, UplinkConfig,
     UploadId,
@@ -18,6 +18,7 @@ use model::{
     SeriesDefinition, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp, Unit, Value,
     ValueType,
 };
+use overlay::{Address, Contact};
 use statemachine::{Rng, Ticket};
 use testkit::Probe;
 use wire::Frame;
@@ -78,6 +79,11 @@ fn state_about(
     draft.seal(&of.trust.network(), |digest| of.keypair.sign(digest))
 }
 
+fn is_own_candidacy(state: &State) -> bool {
+    let own = identity(OWN, &[]).keypair.machine();
+    state.key().kind == StateKind::Candidacy && state.key().origin == own
+}
+
 /// A node with an uplink, on a disk that syncs at once and keeps its blocks over a restart.
 struct Desk {
     probe: Probe<Node>,
@@ -90,6 +96,9 @@ struct Desk {
     /// Readings that were to be uploaded as they are.
     raw: Vec<(UploadId, RawRecord)>,
     withdrawn: Vec<MachineId>,
+    dialled: Vec<MachineId>,
+    /// What this machine told everyone about its way to the uplink.
+    candidacies: Vec<Candidacy>,
     requests: u64,
 }
 
@@ -130,6 +139,8 @@ impl Desk {
             uploads: Vec::new(),
             raw: Vec::new(),
             withdrawn: Vec::new(),
+            dialled: Vec::new(),
+            candidacies: Vec::new(),
             requests: 0,
         };
         desk.input(Input::WallClock(NOON, ClockState::Synchronised));
@@ -183,6 +194,11 @@ impl Desk {
                         Record::Raw(record) => self.raw.push((id, record)),
                     },
                     Output::Withdraw(_, origin) => self.withdrawn.push(origin),
+                    Output::Dial(contact) => self.dialled.push(contact.machine),
+                    Output::StateChanged(state) if is_own_candidacy(&state) => {
+                        let candidacy = Candidacy::from_payload(state.payload());
+                        self.candidacies.push(candidacy.expect("it decodes"));
+                    }
                     _ => {}
                 }
             }
@@ -238,7 +254,10 @@ impl Desk {
     }
 
     fn neighbour_sends(&mut self, states: Vec<State>) {
-        let machine = identity(NEIGHBOUR, &[]).keypair.machine();
+        self.machine_sends(identity(NEIGHBOUR, &[]).keypair.machine(), states);
+    }
+
+    fn machine_sends(&mut self, machine: MachineId, states: Vec<State>) {
         let contact = overlay::Contact {
             machine,
             addresses: Vec::new(),
@@ -507,4 +526,63 @@ fn the_word_of_a_machine_that_may_not_relay_stops_no_upload() {
     desk.advance(WINDOW_ENDED);
 
     assert_eq!(desk.uploads.len(), 1);
+}
+
+#[test]
+fn a_candidacy_says_how_busy_the_machine_is_and_how_well_its_uplink_works() {
+    let mut desk = Desk::serving();
+    let first = desk.candidacies.pop().expect("a candidacy");
+
+    desk.input(Input::Load(40));
+    for reachable in [false, true] {
+        desk.input(Input::UplinkReachable(uplink(), reachable));
+    }
+    desk.advance(SOON);
+    let second = desk.candidacies.pop().expect("another one");
+
+    assert_eq!((first.load, first.health), (0, 100));
+    assert_eq!((second.load, second.health), (40, 80));
+    assert!(first.standing && second.standing);
+}
+
+#[test]
+fn a_candidate_whose_presence_is_not_known_is_dialled_from_the_address_book() {
+    let (candidate, via) = (identity(NEIGHBOUR, &[Role::Relay]), identity(4, &[]));
+    let address = Address::new("/ip4/192.0.2.7/tcp/4001".to_owned()).expect("short");
+    let contact = Contact {
+        machine: candidate.keypair.machine(),
+        addresses: vec![address],
+    };
+    let mut desk = Desk::start(Recovered {
+        contacts: vec![contact],
+        ..Recovered::default()
+    });
+    desk.input(Input::UplinkReachable(uplink(), true));
+    desk.advance(SOON);
+    desk.input(Input::DialFailed(candidate.keypair.machine()));
+    desk.dialled.clear();
+
+    let version = StateVersion {
+        epoch: 1,
+        counter: 1,
+    };
+    let membership = candidate.membership.as_bytes().to_vec();
+    let stands = Candidacy {
+        standing: true,
+        ..Candidacy::default()
+    };
+    let subject = uplink().as_str().to_owned();
+    let states = vec![
+        state(&candidate, version, StateKind::Membership, membership),
+        state_about(
+            &candidate,
+            version,
+            StateKind::Candidacy,
+            subject,
+            stands.to_payload(),
+        ),
+    ];
+    desk.machine_sends(via.keypair.machine(), states);
+
+    assert!(desk.dialled.contains(&candidate.keypair.machine()));
 }

@@ -168,6 +168,12 @@ impl Overlay {
         self.active.contains_key(machine)
     }
 
+    /// Where a machine can be dialled, as far as the address book knows.
+    #[must_use]
+    pub fn contact(&self, machine: &MachineId) -> Option<Contact> {
+        self.book.contact(machine)
+    }
+
     /// The last measured round trip to a neighbour.
     #[must_use]
     pub fn round_trip(&self, neighbour: &MachineId) -> Option<Duration> {

@@ -135,7 +135,7 @@ impl Settings {
         engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;
         engine.overlay.passive_max =
             within("overlay.passive_max", self.overlay.passive_max, 8, 1024)?;
-        engine.election = election_of(self.relays.profile);
+        engine.election = election::Config::of(profile_of(self.relays.profile));
         engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
         Ok(Configuration {
             data_dir: base.join(&self.node.data_dir),
@@ -297,22 +297,11 @@ fn check_listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
         .collect()
 }
 
-fn election_of(profile: Profile) -> election::Config {
-    let lan = election::Config::default();
-    let factor = match profile {
-        Profile::Lan => return lan,
-        Profile::Wan => WAN_FACTOR,
-        Profile::Thin => THIN_FACTOR,
-    };
-    election::Config {
-        heartbeat_interval: lan.heartbeat_interval * factor,
-        suspect_after: lan.suspect_after * factor,
-        probe_timeout: lan.probe_timeout * factor,
-        fence_after: lan.fence_after * factor,
-        refresh_interval: lan.refresh_interval * factor,
-        join_grace: lan.join_grace * factor,
-        settle_after: lan.settle_after * factor,
-        ..lan
+fn profile_of(profile: Profile) -> election::Profile {
+    match profile {
+        Profile::Lan => election::Profile::Lan,
+        Profile::Wan => election::Profile::Wan,
+        Profile::Thin => election::Profile::Thin,
     }
 }
 
@@ -386,7 +375,3 @@ const HOST_INTERVAL_MIN: Duration = Duration::from_millis(200);
 const WINDOW_MIN: Duration = Duration::from_millis(100);
 /// Open windows of one origin; beyond it the oldest are closed as they are. Source: guess.
 const WINDOWS_MAX: usize = 65_536;
-/// How much slower the profile `wan` is than `lan`. Source: guess, 2 s until suspicion.
-const WAN_FACTOR: u32 = 7;
-/// How much slower the profile `thin` is than `lan`. Source: guess, 30 s until suspicion.
-const THIN_FACTOR: u32 = 100;

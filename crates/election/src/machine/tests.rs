@@ -5,6 +5,7 @@ use std::time::Duration;
 use testkit::{Lawful, Probe, Step};
 
 use super::*;
+use crate::{Fault, Message};
 
 const OWN: MachineId = MachineId::from_bytes([10; 32]);
 const ANNA: MachineId = MachineId::from_bytes([1; 32]);
@@ -216,11 +217,14 @@ fn a_challenger_takes_over_beyond_the_hysteresis_but_not_before_it_has_settled()
 }
 
 #[test]
-fn of_two_that_serve_after_a_partition_the_better_one_goes_on() {
+fn of_two_that_serve_after_a_partition_the_better_one_goes_on_once_it_is_heard() {
     let mut node = candidate();
     assert!(node.take().contains(&serve()));
 
     node.input(Input::Candidacy(ANNA, cloud(), serving()));
+    assert_eq!(relays(&node), [OWN], "an old state would say the same");
+    node.input(Input::LinkUp(ANNA));
+    node.input(HEARTBEAT);
 
     // Equal but for the id: Anna's is smaller.
     assert!(node.take().contains(&yields()));
@@ -228,16 +232,60 @@ fn of_two_that_serve_after_a_partition_the_better_one_goes_on() {
 }
 
 #[test]
-fn a_candidate_sends_heartbeats_to_its_like_over_open_links_only() {
-    let mut node = candidate_with(&[(ANNA, serving())]);
-    node.input(Input::Candidacy(BERT, cloud(), way()));
-    node.take();
+fn a_relay_sends_heartbeats_over_open_links_and_who_waits_sends_none() {
+    let beats = |node: &Node, machine| {
+        let beat = |output: &&Output| matches!(output, Output::Send(to, Message::Heartbeat { .. }) if *to == machine);
+        node.outputs().iter().filter(beat).count()
+    };
+    let mut relay = candidate_with(&[(CARL, way())]);
+    relay.input(Input::Candidacy(BERT, cloud(), way()));
+    let mut standby = candidate_with(&[(ANNA, serving()), (CARL, way())]);
+    relay.take();
 
-    advance_hearing(&mut node, &[ANNA], ms(200));
+    relay.advance(ms(200));
+    advance_hearing(&mut standby, &[ANNA], ms(200));
 
-    let to = |machine| move |output: &&Output| matches!(output, Output::Send(to, Message::Heartbeat { .. }) if *to == machine);
-    assert_eq!(node.outputs().iter().filter(to(ANNA)).count(), 4);
-    assert_eq!(node.outputs().iter().filter(to(BERT)).count(), 0);
+    assert_eq!((beats(&relay, CARL), beats(&relay, BERT)), (4, 0));
+    assert_eq!((beats(&standby, ANNA), beats(&standby, CARL)), (0, 0));
+}
+
+#[test]
+fn who_suspects_a_relay_asks_those_before_itself_and_waits_for_nobody_who_does_not_answer() {
+    let rival = Candidacy {
+        priority: 11,
+        ..way()
+    };
+    for answers in [true, false] {
+        let mut node = candidate_with(&[(ANNA, serving()), (BERT, rival.clone()), (CARL, way())]);
+
+        node.advance(ms(300));
+        let asked = probes(&node.take(), BERT);
+        let [(BERT, nonce)] = asked[..] else {
+            panic!("asked {asked:?}")
+        };
+        if answers {
+            let alive = true;
+            node.input(Input::Received(BERT, Message::ProbeReply { nonce, alive }));
+        }
+        node.advance(ms(40));
+
+        assert_eq!(relays(&node), [if answers { BERT } else { OWN }]);
+    }
+}
+
+#[test]
+fn a_successor_that_never_serves_is_passed_over_in_its_turn() {
+    let rival = Candidacy {
+        priority: 11,
+        ..way()
+    };
+    let mut node = candidate_with(&[(ANNA, serving()), (BERT, rival)]);
+
+    node.input(Input::Received(ANNA, Message::Resign));
+    assert_eq!(relays(&node), [BERT]);
+    node.advance(ms(340));
+
+    assert_eq!(relays(&node), [OWN]);
 }
 
 #[test]
@@ -315,21 +363,35 @@ fn a_dead_candidate_that_is_heard_again_comes_back_but_has_lost_its_claim() {
 }
 
 #[test]
-fn a_stale_candidacy_of_the_long_dead_is_believed_for_the_grace_only() {
-    let mut node = candidate_with(&[(ANNA, serving())]);
-    node.input(Input::LinkDown(ANNA));
-    advance_hearing(&mut node, &[], ms(10_000));
-    assert_eq!(relays(&node), [OWN]);
-
+fn a_stale_candidacy_of_the_long_dead_is_believed_by_no_relay_and_by_others_for_the_grace_only() {
     let long_dead = Candidacy {
         priority: 200,
         ..serving()
     };
-    node.input(Input::Candidacy(BERT, cloud(), long_dead));
-    assert_eq!(relays(&node), [BERT]);
-    node.advance(ms(1_040));
+    let mut relay = candidate();
+    let mut newcomer = node();
+    newcomer.input(Input::OwnCandidacy(cloud(), way()));
 
+    for node in [&mut relay, &mut newcomer] {
+        node.input(Input::Candidacy(BERT, cloud(), long_dead.clone()));
+    }
+    newcomer.input(Input::StatesRead);
+
+    assert_eq!((relays(&relay), relays(&newcomer)), (vec![OWN], vec![BERT]));
+    newcomer.advance(ms(1_040));
+    assert_eq!(relays(&newcomer), [OWN]);
+}
+
+#[test]
+fn who_cannot_be_reached_takes_a_relays_place_once_it_has_repeated_its_candidacy() {
+    let mut node = candidate();
+    node.input(Input::Candidacy(ANNA, cloud(), serving()));
+
+    node.advance(ms(2_001));
     assert_eq!(relays(&node), [OWN]);
+    node.input(Input::Candidacy(ANNA, cloud(), serving()));
+
+    assert_eq!(relays(&node), [ANNA]);
 }
 
 #[test]
@@ -531,6 +593,8 @@ fn two_relays_share_the_origins_and_each_machine_agrees() {
         election.handle(now, Input::OwnCandidacy(cloud(), way()));
         election.handle(now, Input::StatesRead);
         election.handle(now, Input::Candidacy(other, cloud(), serving()));
+        election.handle(now, Input::LinkUp(other));
+        election.handle(now, heartbeat(other));
         election
     };
     let (anna, bert) = (elect(ANNA, BERT), elect(BERT, ANNA));

@@ -1,7 +1,5 @@
 //! What the protocols say, translated for each other and for the caller.
 
-use std::time::Duration;
-
 use election::{Candidacy, UplinkId};
 use gossip::Write;
 use identity::Role;
@@ -118,6 +116,7 @@ impl Node {
             overlay::Output::NeighbourUp(machine) => {
                 self.links.set_overlay(now, machine, true);
                 self.gossip.handle(now, gossip::Input::NeighbourUp(machine));
+                self.prolong_reread(now);
                 self.say_presence_soon(now);
                 self.event(Event::NeighbourUp(machine));
             }
@@ -163,7 +162,7 @@ impl Node {
                 self.event(Event::Yielded(uplink, origin));
             }
             election::Output::Reread => {
-                self.timers.set(Timer::Reread, now + REREAD_TIME);
+                self.begin_reread(now);
                 self.event(Event::Fenced);
             }
             election::Output::Misbehaved(machine, fault) => {
@@ -305,19 +304,20 @@ impl Node {
         member.is_some_and(|member| member.membership.grant().roles.contains(&Role::Relay))
     }
 
-    /// Dials a machine by what its presence says.
+    /// Dials a machine by what its presence says, or by what the overlay remembers of it: presences
+    /// are not kept over a restart, the address book is.
     pub(super) fn dial(&mut self, machine: MachineId) {
-        let presence = self
-            .catalogue
-            .member(&machine)
-            .and_then(|member| member.presence.as_ref());
-        let addresses = presence
-            .map(|presence| presence.addresses.clone())
-            .unwrap_or_default();
-        if !addresses.is_empty() {
-            self.outputs
-                .push_back(Output::Dial(overlay::Contact { machine, addresses }));
-        }
+        let member = self.catalogue.member(&machine);
+        let presence = member.and_then(|member| member.presence.as_ref());
+        let contact = presence
+            .filter(|presence| !presence.addresses.is_empty())
+            .map(|presence| overlay::Contact {
+                machine,
+                addresses: presence.addresses.clone(),
+            })
+            .or_else(|| self.overlay.contact(&machine))
+            .filter(|contact| !contact.addresses.is_empty());
+        self.outputs.extend(contact.map(Output::Dial));
     }
 
     pub(super) fn send(&mut self, to: MachineId, frame: Frame) {
@@ -330,7 +330,3 @@ impl Node {
         self.outputs.push_back(Output::Event(event));
     }
 }
-
-/// How long a fenced relay listens for states before it serves again. Source: guess, several round
-/// trips on a LAN.
-const REREAD_TIME: Duration = Duration::from_millis(200);

@@ -98,32 +98,51 @@ impl Node {
             .set(Timer::Watermark, now + self.config.watermark_interval);
     }
 
-    pub(super) fn stand(&mut self, now: Instant, uplink: UplinkId, reachable: bool) {
-        let Some(config) = self
-            .config
-            .uplinks
-            .iter()
-            .find(|config| config.id == uplink)
-        else {
-            return;
-        };
-        let permitted = self
-            .identity
-            .membership
-            .grant()
-            .roles
-            .contains(&Role::Relay);
-        let candidacy = Candidacy {
-            standing: reachable && permitted,
-            cost_class: config.cost_class,
-            priority: config.priority,
-            load: 0,
-            health: Candidacy::PERCENT_MAX,
-            serving: false,
-            settled: false,
-        };
-        self.election
-            .handle(now, election::Input::OwnCandidacy(uplink, candidacy));
+    /// Tells the election what this machine's ways to its uplinks are like now.
+    pub(super) fn stand(&mut self, now: Instant) {
+        let roles = &self.identity.membership.grant().roles;
+        let permitted = roles.contains(&Role::Relay);
+        for (id, reachable, health) in self.uplinks.iter(now) {
+            let Some(config) = self.config.uplinks.iter().find(|config| config.id == *id) else {
+                continue;
+            };
+            let candidacy = Candidacy {
+                standing: reachable && permitted,
+                cost_class: config.cost_class,
+                priority: config.priority,
+                load: self.load,
+                health,
+                serving: false,
+                settled: false,
+            };
+            let input = election::Input::OwnCandidacy(id.clone(), candidacy);
+            self.election.handle(now, input);
+        }
+    }
+
+    /// A fenced election listens: to heartbeats of whoever took its place, and to the states of a
+    /// neighbour. Cut off from those that it knows, it does not wait for them for ever.
+    pub(super) fn begin_reread(&mut self, now: Instant) {
+        let election = &self.config.election;
+        self.reread_until = now + election.listen_time + election.join_grace;
+        self.timers.set(Timer::Reread, now + election.listen_time);
+    }
+
+    /// A neighbour came while a fenced election waits: its states are on their way.
+    pub(super) fn prolong_reread(&mut self, now: Instant) {
+        if self.timers.is_set(&Timer::Reread) {
+            let at = now + self.config.election.listen_time;
+            self.timers.set(Timer::Reread, at.min(self.reread_until));
+        }
+    }
+
+    pub(super) fn end_reread(&mut self, now: Instant) {
+        let alone = self.overlay.neighbours().next().is_none();
+        if alone && self.overlay.known() > 0 && now < self.reread_until {
+            self.timers.set(Timer::Reread, self.reread_until);
+        } else {
+            self.election.handle(now, election::Input::StatesRead);
+        }
     }
 
     /// Others know a later life of this machine than its disk does: go on after that one.
