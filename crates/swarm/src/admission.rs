@@ -20,14 +20,13 @@ use libp2p::core::{ConnectedPoint, UpgradeInfo as _};
 use libp2p::pnet::{PnetConfig, PnetError, PreSharedKey};
 use libp2p::{PeerId, noise, yamux};
 use model::MachineId;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use crate::address::machine_of;
 use crate::gate::Gate;
 use crate::muxer::ClosingInTime;
-use crate::refusals::Refusal;
+use crate::refusals::Refuser;
 use crate::tcp::RawConnection;
 use crate::{Credentials, RefusalReason, StartError};
 
@@ -37,7 +36,7 @@ pub(crate) struct Admission {
     noise: noise::Config,
     gate: Arc<Gate>,
     time_max: Duration,
-    refusals: mpsc::Sender<Refusal>,
+    refuser: Refuser,
 }
 
 impl Admission {
@@ -46,7 +45,7 @@ impl Admission {
         keypair: &libp2p::identity::Keypair,
         gate: Arc<Gate>,
         time_max: Duration,
-        refusals: mpsc::Sender<Refusal>,
+        refuser: Refuser,
     ) -> Result<Self, StartError> {
         let network = credentials.roll.trust().network();
         let EpochKey { epoch, key } = credentials.network_keys.current();
@@ -60,7 +59,7 @@ impl Admission {
             noise,
             gate,
             time_max,
-            refusals,
+            refuser,
         })
     }
 
@@ -76,17 +75,8 @@ impl Admission {
             Ok(admitted) => admitted,
             Err(_) => Err(RefusalReason::TimedOut),
         };
-        if let Err(reason) = &admitted
-            && is_refusal(&endpoint, reason)
-        {
-            let refusal = Refusal {
-                machine,
-                address: endpoint.get_remote_address().clone(),
-                reason: reason.clone(),
-            };
-            if self.refusals.try_send(refusal).is_err() {
-                tracing::debug!(%reason, "refusal not reported, too many at a time");
-            }
+        if let Err(reason) = &admitted {
+            self.refuser.refuse(&endpoint, machine, reason.clone());
         }
         admitted
     }
@@ -152,12 +142,6 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     shown.ok_or(RefusalReason::Credential(CredentialError::Malformed(
         "longer than 3 KiB",
     )))
-}
-
-/// A dial that fails on the way is no refusal of this machine's.
-fn is_refusal(endpoint: &ConnectedPoint, reason: &RefusalReason) -> bool {
-    let is_on_the_way = matches!(reason, RefusalReason::TimedOut | RefusalReason::Closed);
-    !(endpoint.is_dialer() && is_on_the_way)
 }
 
 fn failed(error: impl ToString) -> RefusalReason {

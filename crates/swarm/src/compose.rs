@@ -1,51 +1,211 @@
-//! Which transports there are. QUIC will stand in front of TCP here.
+//! What connections are made of: QUIC with Noise first, TCP where that does not get through.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::future::Either;
-use libp2p::core::Transport as _;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either};
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::Boxed;
 use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
-
-use libp2p::{PeerId, relay};
+use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
+use libp2p::core::{ConnectedPoint, Transport};
+use libp2p::{Multiaddr, PeerId, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
+use transport::{Connection, Quic};
 
-use crate::Config;
 use crate::admission::Admission;
+use crate::refusals::Refuser;
 use crate::tcp::{RawConnection, Tcp};
+use crate::ways::{Way, Ways};
 
-/// Composes what connections are made of. Circuits come first: an address that has one is theirs.
-///
-/// The next transport joins by `or_transport`, before [`boxed`](libp2p::core::Transport::boxed):
-/// addresses decide which one is asked.
-pub(crate) fn compose(
-    config: &Config,
-    admission: Arc<Admission>,
-    circuits: relay::client::Transport,
-) -> Boxed<(PeerId, StreamMuxerBox)> {
-    let circuit_admission = Arc::clone(&admission);
-    let circuits = circuits.and_then(move |connection, endpoint| {
-        let raw = RawConnection {
-            stream: Box::new(connection.compat()),
-            permit: None,
+type Output = (PeerId, StreamMuxerBox);
+type Establishing = BoxFuture<'static, io::Result<Output>>;
+
+/// What there is.
+pub(crate) struct Transports {
+    pub(crate) circuits: relay::client::Transport,
+    pub(crate) quic: Quic,
+    pub(crate) tcp: Tcp,
+}
+
+impl Transports {
+    /// Puts them together; a dial takes `dial_timeout` at most. Circuits come first: an address that
+    /// has one is theirs.
+    pub(crate) fn compose(
+        self,
+        admission: Arc<Admission>,
+        refuser: Refuser,
+        ways: Arc<Ways>,
+        dial_timeout: Duration,
+    ) -> Boxed<Output> {
+        let circuit_admission = Arc::clone(&admission);
+        let circuits = self.circuits.and_then(move |connection, endpoint| {
+            let raw = RawConnection {
+                stream: Box::new(connection.compat()),
+                permit: None,
+            };
+            circuit_admission.admit(raw, endpoint)
+        });
+        let circuits = circuits.map_err(|error| error.either(io::Error::other, io::Error::other));
+        let tcp = self.tcp;
+        let tcp = tcp.and_then(move |connection, endpoint| admission.admit(connection, endpoint));
+        let tcp = tcp.map_err(|error| error.either(|error| error, io::Error::other));
+        let direct = QuicFirst {
+            quic: self.quic,
+            tcp: tcp.boxed(),
+            ways,
+            refuser,
         };
-        circuit_admission.admit(raw, endpoint)
-    });
-    let tcp = Tcp::new(config.socket_layer.clone())
-        .and_then(move |connection, endpoint| admission.admit(connection, endpoint));
-    let either = circuits.or_transport(tcp).map(|either, _| match either {
-        Either::Left(connection) | Either::Right(connection) => connection,
-    });
-    TransportTimeout::with_outgoing_timeout(either, config.dial_timeout)
-        .map_err(|error| match error {
-            TransportTimeoutError::Timeout => io::ErrorKind::TimedOut.into(),
-            TransportTimeoutError::TimerError(error) => error,
-            TransportTimeoutError::Other(either) => either.either(
-                |circuit| circuit.either(io::Error::other, io::Error::other),
-                |tcp| tcp.either(|error| error, io::Error::other),
-            ),
-        })
-        .boxed()
+        let either = circuits.or_transport(direct).map(|either, _| match either {
+            Either::Left(connection) | Either::Right(connection) => connection,
+        });
+        TransportTimeout::with_outgoing_timeout(either, dial_timeout)
+            .map_err(|error| match error {
+                TransportTimeoutError::Timeout => io::ErrorKind::TimedOut.into(),
+                TransportTimeoutError::TimerError(error) => error,
+                TransportTimeoutError::Other(either) => either.into_inner(),
+            })
+            .boxed()
+    }
+}
+
+/// The direct ones; addresses decide which one is asked.
+struct QuicFirst {
+    quic: Quic,
+    tcp: Boxed<Output>,
+    ways: Arc<Ways>,
+    refuser: Refuser,
+}
+
+impl QuicFirst {
+    fn dial_quic(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Establishing, TransportError<io::Error>> {
+        let dialling = self.quic.dial(address.clone(), options);
+        let dialling = dialling.map_err(|error| error.map(to_io))?;
+        let dial = self.ways.dial_quic(&address);
+        let refuser = self.refuser.clone();
+        let endpoint = ConnectedPoint::Dialer {
+            address,
+            role_override: options.role,
+            port_use: options.port_use,
+        };
+        Ok(async move {
+            let connected = dialling.await;
+            if connected.is_ok() {
+                dial.succeed();
+            }
+            admitted(connected, &endpoint, &refuser)
+        }
+        .boxed())
+    }
+
+    fn dial_tcp(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Establishing, TransportError<io::Error>> {
+        let dialling = self.tcp.dial(address.clone(), options)?;
+        let ways = Arc::clone(&self.ways);
+        Ok(async move {
+            let is_quic_tried = ways.turn_of_tcp(&address).await;
+            let connected = dialling.await;
+            if connected.is_ok() && is_quic_tried {
+                ways.fell_back(&address);
+            }
+            connected
+        }
+        .boxed())
+    }
+}
+
+impl Transport for QuicFirst {
+    type Output = Output;
+    type Error = io::Error;
+    type ListenerUpgrade = Establishing;
+    type Dial = Establishing;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<io::Error>> {
+        match Way::of(&address) {
+            Way::Quic => {
+                let listening = self.quic.listen_on(id, address);
+                listening.map_err(|error| error.map(to_io))
+            }
+            Way::Tcp => self.tcp.listen_on(id, address),
+            Way::Circuit => Err(TransportError::MultiaddrNotSupported(address)),
+        }
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.quic.remove_listener(id) || self.tcp.remove_listener(id)
+    }
+
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        options: DialOpts,
+    ) -> Result<Establishing, TransportError<io::Error>> {
+        match Way::of(&address) {
+            Way::Quic => self.dial_quic(address, options),
+            Way::Tcp => self.dial_tcp(address, options),
+            Way::Circuit => Err(TransportError::MultiaddrNotSupported(address)),
+        }
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Establishing, io::Error>> {
+        if let Poll::Ready(event) = Pin::new(&mut self.quic).poll(cx) {
+            let (local_addr, send_back_addr) = match &event {
+                TransportEvent::Incoming {
+                    local_addr,
+                    send_back_addr,
+                    ..
+                } => (local_addr.clone(), send_back_addr.clone()),
+                TransportEvent::NewAddress { .. }
+                | TransportEvent::AddressExpired { .. }
+                | TransportEvent::ListenerClosed { .. }
+                | TransportEvent::ListenerError { .. } => (Multiaddr::empty(), Multiaddr::empty()),
+            };
+            let refuser = self.refuser.clone();
+            let event = event.map_err(to_io).map_upgrade(|upgrade| {
+                let endpoint = ConnectedPoint::Listener {
+                    local_addr,
+                    send_back_addr,
+                };
+                async move { admitted(upgrade.await, &endpoint, &refuser) }.boxed()
+            });
+            return Poll::Ready(event);
+        }
+        let event = Pin::new(&mut self.tcp).poll(cx);
+        event.map(|event| event.map_upgrade(|upgrade| upgrade.boxed()))
+    }
+}
+
+/// A connection over QUIC as the swarm wants it; whom this machine has refused is reported.
+fn admitted(
+    connected: Result<(PeerId, Connection), transport::Error>,
+    endpoint: &ConnectedPoint,
+    refuser: &Refuser,
+) -> io::Result<Output> {
+    let connected = connected.inspect_err(|error| refuser.refuse_quic(endpoint, error));
+    let (peer, connection) = connected.map_err(to_io)?;
+    Ok((peer, StreamMuxerBox::new(connection)))
+}
+
+fn to_io(error: transport::Error) -> io::Error {
+    if let transport::Error::Io(error) = error {
+        return error;
+    }
+    io::Error::other(error)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use handshake::ReplayGuard;
 use identity::{Keypair, Membership, NetworkKeys, Roll};
 use model::Timestamp;
 use overlay::Address;
@@ -57,7 +58,11 @@ pub struct Config {
     pub queue_frames_max: usize,
     /// Most bytes that wait for one machine on one lane; a single frame always fits.
     pub queue_bytes_max: usize,
-    /// What lies between TCP and everything else; `None` but in testnets.
+    /// Whether QUIC may find out by probes how large datagrams may be; costs some 12 kB a link.
+    pub path_mtu_probes: bool,
+    /// First messages of handshakes over QUIC that were seen before the start.
+    pub seen: ReplayGuard,
+    /// What lies between sockets and everything else; `None` but in testnets.
     pub socket_layer: Option<Arc<dyn SocketLayer>>,
 }
 
@@ -76,6 +81,8 @@ impl Config {
             links_max: LINKS_MAX_DEFAULT,
             queue_frames_max: QUEUE_FRAMES_MAX_DEFAULT,
             queue_bytes_max: QUEUE_BYTES_MAX_DEFAULT,
+            path_mtu_probes: true,
+            seen: ReplayGuard::new(),
             socket_layer: None,
         }
     }

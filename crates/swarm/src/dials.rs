@@ -1,8 +1,11 @@
 //! The dials that the application asked for, a bounded number of them at a time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 
-use libp2p::swarm::ConnectionId;
+use handshake::HandshakeError;
+use libp2p::core::transport::TransportError;
+use libp2p::swarm::{ConnectionId, DialError};
 use model::MachineId;
 use overlay::Contact;
 
@@ -68,6 +71,50 @@ impl Dials {
     pub(crate) fn end(&mut self, machine: MachineId) {
         self.active.remove(&machine);
         self.waiting.retain(|waiting| waiting.machine != machine);
+    }
+}
+
+/// Who answered a dial, if it was not who was dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answerer {
+    /// This machine.
+    Itself,
+    /// Another one.
+    Other(String),
+}
+
+/// Who answered a dial that has failed, if that is why.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else a dial fails for, nobody answered it"
+)]
+pub(crate) fn answerer(error: &DialError) -> Option<Answerer> {
+    match error {
+        DialError::LocalPeerId { .. } => Some(Answerer::Itself),
+        DialError::WrongPeerId { obtained, .. } => Some(Answerer::Other(obtained.to_string())),
+        DialError::Transport(errors) => errors.iter().find_map(|(_, error)| match error {
+            TransportError::Other(error) => match handshake_error(error)? {
+                HandshakeError::Itself => Some(Answerer::Itself),
+                HandshakeError::OtherMachine { shown, .. } => {
+                    Some(Answerer::Other(shown.to_string()))
+                }
+                _ => None,
+            },
+            TransportError::MultiaddrNotSupported(_) => None,
+        }),
+        _ => None,
+    }
+}
+
+/// What ended a handshake over QUIC, out of what boxing the transport has wrapped it in.
+fn handshake_error(mut error: &io::Error) -> Option<&HandshakeError> {
+    loop {
+        let inner = error.get_ref()?;
+        match inner.downcast_ref() {
+            Some(transport::Error::Refused(refused)) => return Some(refused),
+            Some(_) => return None,
+            None => error = inner.downcast_ref()?,
+        }
     }
 }
 

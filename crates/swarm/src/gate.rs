@@ -1,9 +1,11 @@
 //! The gate: what this machine shows, and who gets in, for every transport alike.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use handshake::Judge;
 use identity::{Credential, Membership, Roll};
 use model::MachineId;
 
@@ -58,6 +60,15 @@ impl Gate {
         }
         members.insert(membership.machine(), membership);
         Ok(())
+    }
+}
+
+/// In the handshake of QUIC.
+impl Judge for Gate {
+    fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let standing = self.roll.judge(membership, (self.wall_clock.0)());
+        standing.map_err(RefusalReason::from)?;
+        Ok(self.enter(membership.clone())?)
     }
 }
 

@@ -4,6 +4,7 @@
 //! other who they are and that the operator admitted both:
 //!
 //! ```text
+//! UDP → socket layer → QUIC keyed by Noise (network key, machine keys, credentials) → live, bulk
 //! TCP → socket layer → pnet (network key) → Noise (machine keys) → credentials → Yamux → live, bulk
 //! ```
 //!
@@ -17,7 +18,7 @@
 //! # Not here
 //!
 //! Which machines to link with (`overlay`), what frames mean (`wire`), revocation, NAT traversal,
-//! faults (the testnet brings its own [`SocketLayer`]).
+//! faults (the testnet brings its own [`SocketLayer`]), what QUIC is made of (`transport`).
 
 mod address;
 mod admission;
@@ -37,12 +38,14 @@ mod reach;
 mod refusals;
 mod swarm;
 mod tcp;
+mod ways;
 
 pub use config::{Config, Credentials, WallClock};
 pub use error::{ListenError, RefusalReason, StartError};
 pub use outbox::Sending;
 pub use swarm::{Event, Stats, Swarm};
 pub use transport::{BoxedStream, ByteStream, Passage, SocketLayer};
+pub use ways::Way;
 pub use wire::Lane;
 
 #[cfg(test)]

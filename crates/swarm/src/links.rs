@@ -28,12 +28,12 @@ use crate::Config;
 use crate::address::{machine_of, peer_of};
 use crate::handler::{Handler, Order, Report, Timing};
 use crate::outbox::{Outbox, Sending};
-use crate::reach::is_circuit;
+use crate::ways::Way;
 
 /// What happened to links.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    Up(MachineId),
+    Up(MachineId, Way),
     Down(MachineId),
     Received(MachineId, Bytes),
     Drained(MachineId),
@@ -64,15 +64,18 @@ struct Peer {
 
 struct Connection {
     outbox: Arc<Outbox>,
-    /// It leads over a third machine.
-    is_circuit: bool,
+    way: Way,
 }
 
 impl Peer {
     /// Whether the link should give way to this connection although it is alive.
     fn is_better(&self, connection: ConnectionId) -> bool {
-        let is_circuit = |id| self.connections.get(&id).is_some_and(|it| it.is_circuit);
+        let is_circuit = |id| self.way(id) == Some(Way::Circuit);
         self.link.is_some_and(is_circuit) && !is_circuit(connection)
+    }
+
+    fn way(&self, connection: ConnectionId) -> Option<Way> {
+        self.connections.get(&connection).map(|its| its.way)
     }
 }
 
@@ -179,18 +182,24 @@ impl Links {
         let Some(peer) = self.peers.get_mut(&machine) else {
             return;
         };
+        let Some(way) = peer.way(connection) else {
+            return;
+        };
         if let Some(old) = peer.link.replace(connection) {
             self.emit(LinkEvent::Down(machine));
             self.close(machine, old);
         }
-        self.emit(LinkEvent::Up(machine));
+        self.emit(LinkEvent::Up(machine, way));
     }
 
     fn accept(&mut self, machine: MachineId, connection: ConnectionId) {
-        if let Some(peer) = self.peers.get_mut(&machine) {
+        let Some(peer) = self.peers.get_mut(&machine) else {
+            return;
+        };
+        if let Some(way) = peer.way(connection) {
             peer.link = Some(connection);
             self.order(machine, connection, Order::Accept);
-            self.emit(LinkEvent::Up(machine));
+            self.emit(LinkEvent::Up(machine, way));
         }
     }
 
@@ -229,7 +238,7 @@ impl Links {
         peer: &PeerId,
         connection: ConnectionId,
         is_dialler: bool,
-        is_circuit: bool,
+        way: Way,
     ) -> Result<Handler, ConnectionDenied> {
         let denied = || ConnectionDenied::new(TooManyConnections);
         let machine = machine_of(peer).ok_or_else(denied)?;
@@ -244,7 +253,7 @@ impl Links {
         let peer = self.peers.entry(machine).or_default();
         let known = Connection {
             outbox: Arc::clone(&outbox),
-            is_circuit,
+            way,
         };
         peer.connections.insert(connection, known);
         Ok(Handler::new(is_dialler, self.timing, outbox))
@@ -294,7 +303,7 @@ impl NetworkBehaviour for Links {
         local: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<Handler, ConnectionDenied> {
-        self.handler(&peer, connection, false, is_circuit(local))
+        self.handler(&peer, connection, false, Way::of(local))
     }
 
     fn handle_established_outbound_connection(
@@ -307,7 +316,7 @@ impl NetworkBehaviour for Links {
     ) -> Result<Handler, ConnectionDenied> {
         // Two that punch through to each other both dial; one of them acts as if it was dialled.
         let is_dialler = role == Endpoint::Dialer;
-        self.handler(&peer, connection, is_dialler, is_circuit(remote))
+        self.handler(&peer, connection, is_dialler, Way::of(remote))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

@@ -5,7 +5,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use handshake::HandshakeError;
+use identity::CredentialError;
 use libp2p::Multiaddr;
+use libp2p::core::ConnectedPoint;
 use model::MachineId;
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
@@ -22,6 +25,65 @@ pub(crate) struct Refusal {
     pub(crate) reason: RefusalReason,
 }
 
+/// Reports refusals, wherever connections are judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Refuser(mpsc::Sender<Refusal>);
+
+impl Refuser {
+    /// Reports why a connection does not stand, unless a dial has only failed on the way. `machine`
+    /// is who it was, if that was proved. Reports that there is no room for are dropped.
+    pub(crate) fn refuse(
+        &self,
+        endpoint: &ConnectedPoint,
+        machine: Option<MachineId>,
+        reason: RefusalReason,
+    ) {
+        let is_on_the_way = matches!(reason, RefusalReason::TimedOut | RefusalReason::Closed);
+        if endpoint.is_dialer() && is_on_the_way {
+            return;
+        }
+        let refusal = Refusal {
+            machine,
+            address: endpoint.get_remote_address().clone(),
+            reason,
+        };
+        if let Err(error) = self.0.try_send(refusal) {
+            tracing::debug!(%error, "refusal not reported");
+        }
+    }
+
+    /// [`Self::refuse`], for what QUIC says.
+    pub(crate) fn refuse_quic(&self, endpoint: &ConnectedPoint, error: &transport::Error) {
+        let (machine, reason) = match error {
+            transport::Error::Refused(refused) => match &**refused {
+                // Dialled in vain: whoever dialled is told, and has refused nobody.
+                HandshakeError::Itself | HandshakeError::OtherMachine { .. } => return,
+                refused => of_handshake(refused),
+            },
+            transport::Error::TimedOut => (None, RefusalReason::TimedOut),
+            _ => (None, RefusalReason::Closed),
+        };
+        self.refuse(endpoint, machine, reason);
+    }
+}
+
+/// Who was refused in a handshake, if that was proved, and why.
+fn of_handshake(error: &HandshakeError) -> (Option<MachineId>, RefusalReason) {
+    match error {
+        HandshakeError::Credential { machine, error } => (Some(*machine), error.clone().into()),
+        HandshakeError::OtherMembership { shown_by, of } => {
+            let error = CredentialError::OtherMachine(*of);
+            (Some(*shown_by), error.into())
+        }
+        HandshakeError::Refused { machine, reason } => {
+            let known = reason.downcast_ref::<RefusalReason>().cloned();
+            let other = || RefusalReason::Handshake(reason.to_string());
+            (Some(*machine), known.unwrap_or_else(other))
+        }
+        error => (None, RefusalReason::Handshake(error.to_string())),
+    }
+}
+
 /// Collects refusals from the connections that are being admitted.
 #[derive(Debug)]
 pub(crate) struct Refusals {
@@ -32,15 +94,15 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// The collector, and what refusals are given to; those that it has no room for are dropped.
-    pub(crate) fn new() -> (mpsc::Sender<Refusal>, Self) {
+    /// The collector, and what refusals are given to.
+    pub(crate) fn new() -> (Refuser, Self) {
         let (sender, received) = mpsc::channel(WAITING_MAX);
         let collector = Self {
             received,
             quiet: None,
             unlogged: 0,
         };
-        (sender, collector)
+        (Refuser(sender), collector)
     }
 
     /// Waits for the next one. Losing the future loses nothing.

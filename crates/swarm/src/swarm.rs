@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use identity::{Keypair, Membership};
+use handshake::{KeyRing, Local};
+use identity::{EpochKey, Keypair, Membership};
 use libp2p::core::transport::TransportError;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -19,18 +20,21 @@ use libp2p::{Multiaddr, PeerId, autonat, dcutr, identify, relay};
 use model::MachineId;
 use overlay::{Address, Contact};
 use statemachine::Rng;
+use transport::Quic;
 use wire::Lane;
 
 use crate::address::{machine_of, parse, peer_of, split_peer, to_ours};
 use crate::admission::Admission;
 use crate::bootstrap::Bootstrap;
-use crate::compose::compose;
-use crate::dials::Dials;
+use crate::compose::Transports;
+use crate::dials::{Answerer, Dials, answerer};
 use crate::gate::Gate;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
 use crate::reach::{Circuits, Reach, ReachEvent};
 use crate::refusals::{Refusal, Refusals};
+use crate::tcp::Tcp;
+use crate::ways::{Way, Ways};
 use crate::{Config, Credentials, ListenError, RefusalReason, StartError};
 
 /// What happened.
@@ -42,6 +46,8 @@ pub enum Event {
         machine: MachineId,
         /// What it may do.
         membership: Box<Membership>,
+        /// What the link is made of.
+        way: Way,
     },
     /// The link is gone, for whatever reason, [`Swarm::release`] included.
     LinkDown(MachineId),
@@ -77,6 +83,8 @@ pub struct Stats {
     pub dials_failed: u64,
     /// Connections refused before they reached the swarm.
     pub refusals: u64,
+    /// Dials that got through over TCP while they did not over QUIC.
+    pub tcp_fallbacks: u64,
     /// Frames that were dropped because there was no room for them.
     pub frames_dropped: u64,
 }
@@ -86,6 +94,8 @@ pub struct Swarm {
     inner: p2p::Swarm<Behaviour>,
     own: MachineId,
     gate: Arc<Gate>,
+    ways: Arc<Ways>,
+    quic: transport::Handle,
     refusals: Refusals,
     bootstrap: Bootstrap,
     dials: Dials,
@@ -138,21 +148,33 @@ impl Swarm {
         let keypair = to_libp2p(credentials.machine_key)?;
         let peer = keypair.public().to_peer_id();
         let gate = Arc::new(Gate::new(credentials, config.wall_clock.clone()));
-        let (refused, refusals) = Refusals::new();
+        let (refuser, refusals) = Refusals::new();
         let admission = Admission::new(
             credentials,
             &keypair,
             Arc::clone(&gate),
             config.admission_timeout,
-            refused,
+            refuser.clone(),
         )?;
+        let (quic, handle) = Quic::new(quic_config(credentials, config, Arc::clone(&gate)));
         let (circuit_transport, circuit_client) = relay::client::new(peer);
         let behaviour = Behaviour {
             links: Links::new(own, config),
             mdns: start_mdns(config.mdns, peer)?,
             reach: Reach::new(&keypair, circuit_client),
         };
-        let transport = compose(config, Arc::new(admission), circuit_transport);
+        let ways = Arc::new(Ways::default());
+        let transports = Transports {
+            circuits: circuit_transport,
+            quic,
+            tcp: Tcp::new(config.socket_layer.clone()),
+        };
+        let transport = transports.compose(
+            Arc::new(admission),
+            refuser,
+            Arc::clone(&ways),
+            config.dial_timeout,
+        );
         let settings = p2p::Config::with_tokio_executor()
             .with_dial_concurrency_factor(DIAL_ADDRESSES_MAX)
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
@@ -160,6 +182,8 @@ impl Swarm {
             inner: p2p::Swarm::new(transport, behaviour, peer, settings),
             own,
             gate,
+            ways,
+            quic: handle,
             refusals,
             bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
             dials: Dials::default(),
@@ -243,8 +267,23 @@ impl Swarm {
 
     /// What was counted.
     #[must_use]
-    pub const fn stats(&self) -> Stats {
-        self.stats
+    pub fn stats(&self) -> Stats {
+        Stats {
+            tcp_fallbacks: self.ways.fallbacks(),
+            ..self.stats
+        }
+    }
+
+    /// First messages of handshakes that were seen, for [`Config::seen`] of the next start.
+    #[must_use]
+    pub fn seen(&self) -> Vec<u8> {
+        self.quic.seen()
+    }
+
+    /// Whether [`Self::seen`] should be written soon.
+    #[must_use]
+    pub fn must_save_seen(&self) -> bool {
+        self.quic.must_save_seen()
     }
 
     /// Waits for the next event. Losing the future loses nothing.
@@ -417,7 +456,7 @@ impl Swarm {
 
     fn on_link_event(&mut self, event: LinkEvent) {
         let event = match event {
-            LinkEvent::Up(machine) => {
+            LinkEvent::Up(machine, way) => {
                 self.stats.links_made += 1;
                 self.dials.end(machine);
                 let membership = self.gate.member(machine);
@@ -426,6 +465,7 @@ impl Swarm {
                     membership: Box::new(
                         membership.expect("whoever has a link has shown a membership"),
                     ),
+                    way,
                 }
             }
             LinkEvent::Down(machine) => Event::LinkDown(machine),
@@ -479,13 +519,13 @@ impl Swarm {
     ) {
         tracing::debug!(?peer, %error, "dial failed");
         if let Some(address) = self.bootstrap.on_dial_ended(connection) {
-            if let DialError::LocalPeerId { .. } = error {
-                self.bootstrap.forget(&address);
-            } else if let DialError::WrongPeerId { obtained, .. } = error {
-                tracing::warn!(
+            match answerer(error) {
+                Some(Answerer::Itself) => self.bootstrap.forget(&address),
+                Some(Answerer::Other(obtained)) => tracing::warn!(
                     %address, expected = ?peer, %obtained,
                     "another machine answers at a bootstrap address; correct its /p2p/ part"
-                );
+                ),
+                None => {}
             }
         }
         let Some(machine) = peer.as_ref().and_then(machine_of) else {
@@ -518,6 +558,30 @@ impl fmt::Debug for Swarm {
             .field("own", &self.own)
             .field("stats", &self.stats)
             .finish_non_exhaustive()
+    }
+}
+
+fn quic_config(
+    credentials: &Credentials<'_>,
+    config: &Config,
+    gate: Arc<Gate>,
+) -> transport::Config {
+    let trust = credentials.roll.trust();
+    let link_keys = |key: &EpochKey| key.key.link(&trust.network(), key.epoch);
+    let mut keys = credentials.network_keys.iter().map(link_keys);
+    let current = keys.next().expect("there is a current key");
+    let local = Local::new(
+        Keypair::from_seed(&credentials.machine_key.seed()),
+        trust,
+        credentials.membership.as_bytes().clone(),
+    );
+    let ring = KeyRing::new(current, keys.next());
+    let wall_clock = Arc::clone(&config.wall_clock.0);
+    transport::Config {
+        seen: config.seen.clone(),
+        path_mtu_probes: config.path_mtu_probes,
+        socket_layer: config.socket_layer.clone(),
+        ..transport::Config::new(Arc::new(local), ring, gate, wall_clock)
     }
 }
 

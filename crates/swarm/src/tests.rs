@@ -9,6 +9,7 @@ mod admission;
 mod discovery;
 mod faults;
 mod links;
+mod ways;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +25,10 @@ use model::{MachineId, Timestamp};
 use overlay::{Address, Contact};
 use statemachine::Rng;
 
-use crate::{Config, Credentials, Event, Lane, Sending, Swarm, WallClock};
+use crate::{Config, Credentials, Event, Lane, Sending, Swarm, WallClock, Way};
 
-/// The time of every wall clock in these tests.
-const NOW: Timestamp = Timestamp::from_nanos(1_000);
+/// The time of every wall clock in these tests: in January 2027, Unix time 1.8 thousand million.
+const NOW: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
 
 /// What a machine has on its disk.
 struct Disk {
@@ -66,6 +67,9 @@ impl Disk {
     }
 }
 
+/// What every test of links holds for.
+const WAYS: [Way; 2] = [Way::Quic, Way::Tcp];
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn network_keys(seed: u8) -> NetworkKeys {
@@ -102,8 +106,8 @@ struct Node {
 
 impl Node {
     /// Listens on a free port of 127.0.0.1, and tells how it can be reached.
-    async fn listen(&mut self) -> Contact {
-        self.listen_at("/ip4/127.0.0.1/tcp/0").await
+    async fn listen(&mut self, way: Way) -> Contact {
+        self.listen_at(anywhere(way)).await
     }
 
     async fn listen_at(&mut self, text: &str) -> Contact {
@@ -155,6 +159,15 @@ impl Node {
     }
 }
 
+/// A free port of 127.0.0.1.
+fn anywhere(way: Way) -> &'static str {
+    match way {
+        Way::Quic => "/ip4/127.0.0.1/udp/0/quic/noise",
+        Way::Tcp => "/ip4/127.0.0.1/tcp/0",
+        Way::Circuit => panic!("no address of its own"),
+    }
+}
+
 fn address(text: &str) -> Address {
     Address::new(text.to_owned()).expect("short")
 }
@@ -181,14 +194,18 @@ async fn run(nodes: &mut [&mut Node], is_done: impl Fn(&[&mut Node]) -> bool) {
 }
 
 /// Two machines with a link that the first one dialled; the first has the smaller id if so wished.
-async fn linked(is_first_smaller: bool, change: impl Fn(&mut Config)) -> (Node, Node, Contact) {
+async fn linked(
+    way: Way,
+    is_first_smaller: bool,
+    change: impl Fn(&mut Config),
+) -> (Node, Node, Contact) {
     let mut disks = [Disk::of(1), Disk::of(2)];
     disks.sort_by_key(|disk| disk.machine_key.machine());
     if !is_first_smaller {
         disks.reverse();
     }
     let [mut first, mut second] = disks.map(|disk| disk.start(&change));
-    let contact = second.listen().await;
+    let contact = second.listen(way).await;
     first.swarm.dial(contact.clone());
     run(&mut [&mut first, &mut second], |nodes| {
         nodes[0].ups(nodes[1].machine) == 1 && nodes[1].ups(nodes[0].machine) == 1

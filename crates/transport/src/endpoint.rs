@@ -202,9 +202,9 @@ const INCOMING_MAX: usize = crate::gate::HALF_OPEN_MAX;
 const INCOMING_BYTES_MAX: u64 = 8 * 1024;
 /// And for all of them. Unit: bytes.
 const INCOMING_BYTES_TOTAL_MAX: u64 = 256 * 1024;
-/// Streams that the other side may have open. Source: guess; a link has two, and what asks and is
-/// answered on streams of its own has room for a few.
-const STREAMS_MAX: u32 = 16;
+/// Streams that the other side may have open. Source: guess; a link has two, finding ways through
+/// routers takes some, and what asks and is answered on streams of its own has room for more.
+const STREAMS_MAX: u32 = 64;
 /// What may be on the way on one stream. Unit: bytes. Source: guess, four of the largest blocks;
 /// 10 MB/s at a round trip of 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

@@ -8,12 +8,12 @@ use crate::{ListenError, RefusalReason, StartError};
 
 /// Has a stranger and a member dial a machine. The member gets through, the stranger does not;
 /// gives why.
-async fn refusal_of(stranger: Disk) -> RefusalReason {
+async fn refusal_of(stranger: Disk, way: Way) -> RefusalReason {
     let short = |config: &mut Config| config.admission_timeout = Duration::from_secs(1);
     let mut host = Disk::of(1).start(short);
     let mut member = Disk::of(2).start(short);
     let mut stranger = stranger.start(short);
-    let contact = host.listen().await;
+    let contact = host.listen(way).await;
     let outsider = stranger.machine;
 
     stranger.swarm.dial(contact.clone());
@@ -42,11 +42,11 @@ async fn refusal_of(stranger: Disk) -> RefusalReason {
 }
 
 #[tokio::test]
-async fn a_stranger_without_the_network_key_is_refused() {
+async fn a_stranger_without_the_network_key_is_refused_over_tcp() {
     let mut stranger = Disk::of(3);
     stranger.network_keys = network_keys(201);
 
-    let reason = refusal_of(stranger).await;
+    let reason = refusal_of(stranger, Way::Tcp).await;
 
     assert!(
         matches!(
@@ -58,43 +58,68 @@ async fn a_stranger_without_the_network_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_member_of_another_operator_is_refused() {
+async fn a_stranger_without_the_network_key_does_not_exist_over_quic() {
     let mut stranger = Disk::of(3);
-    let other = Keypair::from_seed(&[101; 32]);
-    let until = NOW.saturating_add(HOUR);
-    stranger.membership = admit(&other, stranger.machine_key.machine(), until);
+    stranger.network_keys = network_keys(201);
+    let mut host = Disk::of(1).start(|_| ());
+    let (mut member, mut stranger) = (Disk::of(2).start(|_| ()), stranger.start(|_| ()));
+    let contact = host.listen(Way::Quic).await;
 
-    let reason = refusal_of(stranger).await;
+    stranger.swarm.dial(contact.clone());
+    member.swarm.dial(contact);
+    run(&mut [&mut host, &mut member, &mut stranger], |nodes| {
+        nodes[0].ups(nodes[1].machine) == 1 && nodes[2].failed_dials(nodes[0].machine) == 1
+    })
+    .await;
 
-    assert_eq!(
-        reason,
-        RefusalReason::Credential(CredentialError::OtherOperator)
-    );
+    assert_eq!(host.swarm.stats().refusals, 0);
+    assert_eq!(host.swarm.stats().links_made, 1);
+}
+
+#[tokio::test]
+async fn a_member_of_another_operator_is_refused() {
+    for way in WAYS {
+        let mut stranger = Disk::of(3);
+        let other = Keypair::from_seed(&[101; 32]);
+        let until = NOW.saturating_add(HOUR);
+        stranger.membership = admit(&other, stranger.machine_key.machine(), until);
+
+        let reason = refusal_of(stranger, way).await;
+
+        assert_eq!(
+            reason,
+            RefusalReason::Credential(CredentialError::OtherOperator)
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_member_whose_membership_has_expired_is_refused() {
-    let mut stranger = Disk::of(3);
-    stranger.membership = admit(&operator(), stranger.machine_key.machine(), NOW);
+    for way in WAYS {
+        let mut stranger = Disk::of(3);
+        stranger.membership = admit(&operator(), stranger.machine_key.machine(), NOW);
 
-    let reason = refusal_of(stranger).await;
+        let reason = refusal_of(stranger, way).await;
 
-    assert_eq!(reason, RefusalReason::Credential(CredentialError::Expired));
+        assert_eq!(reason, RefusalReason::Credential(CredentialError::Expired));
+    }
 }
 
 #[tokio::test]
 async fn a_machine_that_shows_the_membership_of_another_is_refused() {
-    let mut stranger = Disk::of(3);
-    let (own, other) = (stranger.machine_key.machine(), Disk::of(2));
-    stranger.membership = other.membership;
+    for way in WAYS {
+        let mut stranger = Disk::of(3);
+        let (own, other) = (stranger.machine_key.machine(), Disk::of(2));
+        stranger.membership = other.membership;
 
-    let reason = refusal_of(stranger).await;
+        let reason = refusal_of(stranger, way).await;
 
-    assert_ne!(own, other.machine_key.machine());
-    assert_eq!(
-        reason,
-        RefusalReason::Credential(CredentialError::OtherMachine(other.machine_key.machine()))
-    );
+        assert_ne!(own, other.machine_key.machine());
+        assert_eq!(
+            reason,
+            RefusalReason::Credential(CredentialError::OtherMachine(other.machine_key.machine()))
+        );
+    }
 }
 
 #[tokio::test]
@@ -119,7 +144,7 @@ async fn connections_that_say_nothing_do_not_keep_members_out() -> io::Result<()
         config.admission_timeout = Duration::from_millis(300);
     });
     let mut member = Disk::of(2).start(|_| ());
-    let contact = host.listen().await;
+    let contact = host.listen(Way::Tcp).await;
     let port = contact.addresses[0]
         .as_str()
         .rsplit('/')
@@ -142,28 +167,31 @@ async fn connections_that_say_nothing_do_not_keep_members_out() -> io::Result<()
 
 #[tokio::test]
 async fn an_address_that_cannot_be_listened_on_is_named_with_what_to_do() {
-    let mut first = Disk::of(1).start(|_| ());
-    let mut second = Disk::of(2).start(|_| ());
-    let taken = first.listen().await.addresses[0].clone();
+    for way in WAYS {
+        let mut first = Disk::of(1).start(|_| ());
+        let mut second = Disk::of(2).start(|_| ());
+        let taken = first.listen(way).await.addresses[0].clone();
 
-    let refused = second.swarm.listen(&taken).expect_err("taken");
-    assert!(matches!(&refused, ListenError::Taken(address) if *address == taken));
-    assert!(
-        refused.to_string().contains("choose another port"),
-        "{refused}"
-    );
-
-    let elsewhere = second.swarm.listen(&address("/ip4/192.0.2.7/tcp/4001"));
-    assert!(
-        matches!(elsewhere, Err(ListenError::NoInterface(_))),
-        "{elsewhere:?}"
-    );
-
-    for text in ["nonsense", "/ip4/127.0.0.1/udp/4001/quic-v1"] {
-        let unknown = second.swarm.listen(&address(text));
+        let refused = second.swarm.listen(&taken).expect_err("taken");
+        assert!(matches!(&refused, ListenError::Taken(address) if *address == taken));
         assert!(
-            matches!(unknown, Err(ListenError::Unsupported(_))),
-            "{unknown:?}"
+            refused.to_string().contains("choose another port"),
+            "{refused}"
         );
+
+        let elsewhere = anywhere(way).replace("127.0.0.1", "192.0.2.7");
+        let elsewhere = second.swarm.listen(&address(&elsewhere));
+        assert!(
+            matches!(elsewhere, Err(ListenError::NoInterface(_))),
+            "{elsewhere:?}"
+        );
+
+        for text in ["nonsense", "/ip4/127.0.0.1/udp/4001/quic-v1"] {
+            let unknown = second.swarm.listen(&address(text));
+            assert!(
+                matches!(unknown, Err(ListenError::Unsupported(_))),
+                "{unknown:?}"
+            );
+        }
     }
 }

@@ -153,87 +153,96 @@ impl AsyncWrite for Wire {
 
 #[tokio::test]
 async fn a_cut_cable_is_noticed_and_a_healed_one_carries_a_new_link() {
-    let cable = Cable::new();
-    let (mut first, mut second, contact) = linked(true, cable.lay()).await;
-    let (from, to) = (first.machine, second.machine);
+    for way in WAYS {
+        let cable = Cable::new();
+        let (mut first, mut second, contact) = linked(way, true, cable.lay()).await;
+        let (from, to) = (first.machine, second.machine);
 
-    cable.cut();
-    assert_eq!(first.send(to, Lane::Live, b"lost"), Sending::Sent);
-    run(&mut [&mut first, &mut second], |nodes| {
-        nodes[0].downs(to) == 1 && nodes[1].downs(from) == 1
-    })
-    .await;
-    first.swarm.dial(contact.clone());
-    run(&mut [&mut first, &mut second], |nodes| {
-        nodes[0].failed_dials(to) == 1
-    })
-    .await;
-    assert_eq!(second.received(from), Vec::<Bytes>::new());
+        cable.cut();
+        assert_eq!(first.send(to, Lane::Live, b"lost"), Sending::Sent);
+        run(&mut [&mut first, &mut second], |nodes| {
+            nodes[0].downs(to) == 1 && nodes[1].downs(from) == 1
+        })
+        .await;
+        first.swarm.dial(contact.clone());
+        run(&mut [&mut first, &mut second], |nodes| {
+            nodes[0].failed_dials(to) == 1
+        })
+        .await;
+        assert_eq!(second.received(from), Vec::<Bytes>::new());
 
-    cable.heal();
-    first.swarm.dial(contact);
-    run(&mut [&mut first, &mut second], |nodes| {
-        nodes[0].ups(to) == 2 && nodes[1].ups(from) == 2
-    })
-    .await;
-    assert_eq!(first.send(to, Lane::Live, b"through"), Sending::Sent);
-    run(&mut [&mut first, &mut second], |nodes| {
-        !nodes[1].received(from).is_empty()
-    })
-    .await;
-    assert_eq!(second.received(from), [Bytes::from_static(b"through")]);
+        cable.heal();
+        first.swarm.dial(contact);
+        run(&mut [&mut first, &mut second], |nodes| {
+            nodes[0].ups(to) == 2 && nodes[1].ups(from) == 2
+        })
+        .await;
+        assert_eq!(first.send(to, Lane::Live, b"through"), Sending::Sent);
+        run(&mut [&mut first, &mut second], |nodes| {
+            !nodes[1].received(from).is_empty()
+        })
+        .await;
+        assert_eq!(second.received(from), [Bytes::from_static(b"through")]);
+    }
 }
 
 #[tokio::test]
 async fn a_machine_that_lost_power_and_came_back_replaces_its_dead_link() {
-    for is_survivor_smaller in [true, false] {
-        let cable = Cable::new();
-        let patient = |config: &mut Config| {
-            cable.lay()(config);
-            config.ping_interval = Duration::from_secs(600);
-            config.ping_timeout = Duration::from_secs(600);
-        };
-        let (mut survivor, mut lost, _) = linked(is_survivor_smaller, patient).await;
-        let (peer, to_survivor) = (lost.machine, survivor.listen().await);
-        run(&mut [&mut survivor, &mut lost], |nodes| {
-            nodes[0].round_trips() == 1
-        })
-        .await;
+    for way in WAYS {
+        for is_survivor_smaller in [true, false] {
+            let cable = Cable::new();
+            let patient = |config: &mut Config| {
+                cable.lay()(config);
+                config.ping_interval = Duration::from_secs(600);
+                config.ping_timeout = Duration::from_secs(600);
+            };
+            let (mut survivor, mut lost, _) = linked(way, is_survivor_smaller, patient).await;
+            let (peer, to_survivor) = (lost.machine, survivor.listen(way).await);
+            run(&mut [&mut survivor, &mut lost], |nodes| {
+                nodes[0].round_trips() == 1
+            })
+            .await;
 
-        cable.sever(); // So that the survivor hears nothing of the end.
-        drop(lost);
-        let disk = [Disk::of(1), Disk::of(2)]
-            .into_iter()
-            .find(|disk| disk.machine_key.machine() == peer)
-            .expect("one of the two");
-        let mut back = disk.start(|_| ());
-        back.swarm.dial(to_survivor);
-        let seen = |node: &Node| (node.ups(peer), node.downs(peer));
-        assert_eq!(seen(&survivor), (1, 0));
+            cable.sever(); // So that the survivor hears nothing of the end.
+            drop(lost);
+            let disk = [Disk::of(1), Disk::of(2)]
+                .into_iter()
+                .find(|disk| disk.machine_key.machine() == peer)
+                .expect("one of the two");
+            let mut back = disk.start(|_| ());
+            back.swarm.dial(to_survivor);
+            let seen = |node: &Node| (node.ups(peer), node.downs(peer));
+            assert_eq!(seen(&survivor), (1, 0));
 
-        run(&mut [&mut survivor, &mut back], |nodes| {
-            nodes[0].ups(peer) == 2
-        })
-        .await;
+            run(&mut [&mut survivor, &mut back], |nodes| {
+                nodes[0].ups(peer) == 2
+            })
+            .await;
 
-        assert_eq!(seen(&survivor), (2, 1));
+            assert_eq!(seen(&survivor), (2, 1));
+        }
     }
 }
 
 #[tokio::test]
 async fn a_machine_dials_from_the_loopback_address_that_it_listens_on() {
-    let cable = Cable::new();
-    let mut host = Disk::of(1).start(cable.lay());
-    let mut node = Disk::of(2).start(|_| ());
-    let contact = host.listen_at("/ip4/127.0.1.1/tcp/0").await;
-    node.listen_at("/ip4/127.0.1.2/tcp/0").await;
+    for way in WAYS {
+        let cable = Cable::new();
+        let mut host = Disk::of(1).start(cable.lay());
+        let mut node = Disk::of(2).start(|_| ());
+        let contact = host
+            .listen_at(&anywhere(way).replace("127.0.0.1", "127.0.1.1"))
+            .await;
+        node.listen_at(&anywhere(way).replace("127.0.0.1", "127.0.1.2"))
+            .await;
 
-    node.swarm.dial(contact);
-    run(&mut [&mut host, &mut node], |nodes| {
-        nodes[0].ups(nodes[1].machine) == 1
-    })
-    .await;
+        node.swarm.dial(contact);
+        run(&mut [&mut host, &mut node], |nodes| {
+            nodes[0].ups(nodes[1].machine) == 1
+        })
+        .await;
 
-    let remotes = cable.remotes.lock().expect("not poisoned").clone();
-    assert_eq!(remotes, [IpAddr::from([127, 0, 1, 2])].into());
+        let remotes = cable.remotes.lock().expect("not poisoned").clone();
+        assert_eq!(remotes, [IpAddr::from([127, 0, 1, 2])].into());
+    }
 }
