@@ -18,6 +18,7 @@ pub mod reader;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod seen;
 pub mod sources;
 pub mod uplinks;
 pub mod view;

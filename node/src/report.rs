@@ -8,6 +8,7 @@ use engine::Node;
 use identity::{Grant, Role};
 use model::{ClockState, MachineId, Timestamp};
 use proto::v1 as pb;
+use swarm::Way;
 
 use crate::uplinks::Uplinks;
 
@@ -22,6 +23,8 @@ pub struct Sources<'a> {
     pub store: store::Stats,
     /// What the links have counted.
     pub swarm: swarm::Stats,
+    /// What the link to each machine is made of.
+    pub ways: &'a BTreeMap<MachineId, Way>,
     /// The uplinks.
     pub uplinks: &'a Uplinks,
     /// When each machine was last heard of.
@@ -95,18 +98,21 @@ impl Sources<'_> {
                     .any(|neighbour| neighbour.machine == *machine),
                 last_seen: self.heard.get(machine).copied().map(timestamp),
             });
-            let links = if *machine == own {
+            let is_own = *machine == own;
+            let links = if is_own {
                 &neighbours
             } else {
                 &presence.neighbours
             };
             response.links.extend(links.iter().map(|link| {
+                let way = self.ways.get(&link.machine).filter(|_| is_own);
                 pb::Link {
                     from: machine.to_string(),
                     to: link.machine.to_string(),
                     round_trip: link
                         .round_trip
                         .and_then(|t| prost_types::Duration::try_from(t).ok()),
+                    transport: way.map(|way| way.name().to_owned()).unwrap_or_default(),
                 }
             }));
         }
@@ -164,7 +170,13 @@ impl Sources<'_> {
         text.counter("gossip_states_sent_total", gossip.states_sent);
         text.counter("gossip_refused_invalid_total", gossip.refused_invalid);
         text.counter("gossip_refused_unadmitted_total", gossip.refused_unadmitted);
+        for way in [Way::Quic, Way::Tcp, Way::Circuit] {
+            let label = format!("{{transport=\"{}\"}}", way.name());
+            let count = self.ways.values().filter(|its| **its == way).count();
+            text.labelled("links", "gauge", &label, count);
+        }
         text.counter("links_made_total", self.swarm.links_made);
+        text.counter("links_tcp_fallbacks_total", self.swarm.tcp_fallbacks);
         text.counter("links_refused_total", self.swarm.refusals);
         text.counter("dials_failed_total", self.swarm.dials_failed);
         text.counter("frames_dropped_total", self.swarm.frames_dropped);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use engine::{Node, RequestId};
+use handshake::ReplayGuard;
 use identity::Roll;
 use model::ClockState;
-use overlay::Address;
 use statemachine::Rng;
 use store::{Completion, Store};
 pub use swarm::{BoxedStream, Passage, SocketLayer};
@@ -27,6 +27,7 @@ use crate::config::{self, Configuration};
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
 use crate::runtime::{Inbox, Runtime};
+use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
 use crate::{logging, sources};
@@ -105,7 +106,8 @@ pub async fn run_configured(
     let rng = Rng::from_seed(keys::random_bytes()?);
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
-    let swarm = start_swarm(&keys, &roll, &configuration, hooks, &rng)?;
+    let (seen, seen_flights) = SeenFile::open(&configuration.data_dir);
+    let swarm = start_swarm(&keys, &roll, &configuration, seen_flights, hooks, &rng)?;
     let listeners =
         api::Listeners::bind(&[configuration.grpc], configuration.socket.as_deref()).await?;
     let metrics_listener = bind_metrics(&configuration).await?;
@@ -167,6 +169,8 @@ pub async fn run_configured(
         metrics,
         ready,
         heard: BTreeMap::new(),
+        ways: BTreeMap::new(),
+        seen,
         replies: BTreeMap::new(),
         request: RequestId(0),
         stopped: None,
@@ -184,10 +188,13 @@ pub async fn run_configured(
         swarm,
         store,
         uplinks,
+        seen,
         ..
     } = runtime;
+    let seen_flights = swarm.seen();
     swarm.close().await; // What is queued still goes out: neighbours hear that this machine leaves.
     uplinks.stop().await;
+    seen.close(seen_flights).await;
     let clean = clean.map(|clean| store::CleanStop {
         epoch: clean.epoch,
         last_sequence: clean.last_sequence,
@@ -202,6 +209,7 @@ fn start_swarm(
     keys: &LoadedKeys,
     roll: &Roll,
     configuration: &Configuration,
+    seen: ReplayGuard,
     hooks: Hooks,
     rng: &Rng,
 ) -> anyhow::Result<Swarm> {
@@ -215,13 +223,12 @@ fn start_swarm(
     config.bootstrap.clone_from(&configuration.bootstrap);
     config.mdns = configuration.mdns;
     config.dial_timeout = configuration.dial_timeout;
+    config.path_mtu_probes = configuration.path_mtu_probes;
+    config.seen = seen;
     config.socket_layer = hooks.socket_layer;
     let mut swarm = Swarm::new(&credentials, &config, rng.fork("swarm"))?;
     for address in &configuration.listen {
-        let kind = if address.is_ipv4() { "ip4" } else { "ip6" };
-        let text = format!("/{kind}/{}/tcp/{}", address.ip(), address.port());
-        let address = Address::new(text).context("an address of this length is listenable")?;
-        swarm.listen(&address)?;
+        swarm.listen(address)?;
     }
     Ok(swarm)
 }

@@ -13,7 +13,7 @@ use identity::Grant;
 use model::{Block, ClockState, MachineId, Timestamp};
 use statemachine::{StateMachine as _, Ticket};
 use store::{Completion, Store};
-use swarm::{Sending, Swarm};
+use swarm::{Sending, Swarm, Way};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wire::Frame;
@@ -22,6 +22,7 @@ use crate::backend::Request;
 use crate::clock::{self, Monotonic};
 use crate::reader::{Read, Reader};
 use crate::report;
+use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
 
@@ -87,6 +88,10 @@ pub struct Runtime {
     pub metrics: Arc<Mutex<String>>,
     /// Whether the node is ready.
     pub ready: watch::Sender<bool>,
+    /// What the link to each machine is made of.
+    pub ways: BTreeMap<MachineId, Way>,
+    /// Handshakes that were seen.
+    pub seen: SeenFile,
     /// When each machine was last heard of, through whichever neighbours.
     pub heard: BTreeMap<MachineId, Timestamp>,
     /// Publishers that wait.
@@ -164,6 +169,7 @@ impl Runtime {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });
         self.uplinks.submit();
+        self.seen.save_if_due(&self.swarm);
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;
@@ -176,6 +182,7 @@ impl Runtime {
             grant: &self.grant,
             store: self.store.stats(),
             swarm: self.swarm.stats(),
+            ways: &self.ways,
             uplinks: &self.uplinks,
             heard: &self.heard,
             uptime: self.clock.uptime(),
@@ -295,8 +302,14 @@ impl Runtime {
 
     fn on_swarm(&mut self, event: swarm::Event) {
         let input = match event {
-            swarm::Event::LinkUp { machine, .. } => Input::LinkUp(machine),
-            swarm::Event::LinkDown(machine) => Input::LinkDown(machine),
+            swarm::Event::LinkUp { machine, way, .. } => {
+                self.ways.insert(machine, way);
+                Input::LinkUp(machine)
+            }
+            swarm::Event::LinkDown(machine) => {
+                self.ways.remove(&machine);
+                Input::LinkDown(machine)
+            }
             swarm::Event::DialFailed(machine) => Input::DialFailed(machine),
             swarm::Event::Received(from, bytes) => match wire::decode(bytes) {
                 Ok(frame) => Input::Received(from, frame),

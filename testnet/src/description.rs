@@ -35,7 +35,9 @@ pub struct NodeDescription {
     pub grpc: String,
     /// Where its metrics are read.
     pub metrics: String,
-    /// Where it takes links from other machines.
+    /// Where it takes links from other machines, over QUIC.
+    pub quic: String,
+    /// Where it takes them over TCP.
     pub tcp: String,
     /// Its site.
     pub site: String,

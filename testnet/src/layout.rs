@@ -86,8 +86,8 @@ impl Layout<'_> {
         let ip = format!("{}.{number}", self.args.subnet);
         let port = |base: u16| format!("{ip}:{}", base + u16::from(number));
         let (grpc, metrics) = (port(GRPC_PORT_BASE), port(METRICS_PORT_BASE));
-        let tcp = format!("{ip}:{LINK_PORT}");
-        let settings = self.settings(number, &home, uplinks, [&grpc, &metrics, &tcp]);
+        let link = format!("{ip}:{LINK_PORT}");
+        let settings = self.settings(number, &home, uplinks, [&grpc, &metrics, &link]);
         let config = home.join("fieldmesh.toml");
         std::fs::write(&config, toml::to_string(&settings)?)
             .with_context(|| format!("cannot write {}", config.display()))?;
@@ -99,7 +99,8 @@ impl Layout<'_> {
             log: home.join("log"),
             grpc,
             metrics: format!("http://{metrics}/metrics"),
-            tcp,
+            quic: link.clone(),
+            tcp: link,
             site: SITE.to_owned(),
             roles: ROLES.map(str::to_owned).to_vec(),
         })
@@ -110,11 +111,12 @@ impl Layout<'_> {
         number: u8,
         home: &Path,
         uplinks: &[String],
-        [grpc, metrics, tcp]: [&String; 3],
+        [grpc, metrics, link]: [&String; 3],
     ) -> Settings {
         let others = (1..=BOOTSTRAP_MACHINES.min(self.args.nodes)).filter(|other| *other != number);
+        let subnet = &self.args.subnet;
         let bootstrap =
-            others.map(|other| format!("/ip4/{}.{other}/tcp/{LINK_PORT}", self.args.subnet));
+            others.map(|other| format!("/ip4/{subnet}.{other}/udp/{LINK_PORT}/quic/noise"));
         Settings {
             node: NodeSettings {
                 data_dir: home.join("data"),
@@ -127,7 +129,8 @@ impl Layout<'_> {
                 bootstrap: bootstrap.collect(),
             },
             listen: ListenSettings {
-                tcp: vec![tcp.clone()],
+                quic: vec![link.clone()],
+                tcp: vec![link.clone()],
                 mdns: false,
             },
             api: ApiSettings {

@@ -272,7 +272,7 @@ impl Testnet {
     }
 
     fn address(&self, index: usize) -> anyhow::Result<IpAddr> {
-        let address: std::net::SocketAddr = self.description.nodes[index].tcp.parse()?;
+        let address: std::net::SocketAddr = self.description.nodes[index].quic.parse()?;
         Ok(address.ip())
     }
 
@@ -354,7 +354,7 @@ impl Testnet {
         table.set_header(["machine", "id", "links", "grpc", "metrics"]);
         for node in &self.description.nodes {
             let id = &node.machine_id[node.machine_id.len().saturating_sub(8)..];
-            table.add_row([&node.name, id, &node.tcp, &node.grpc, &node.metrics]);
+            table.add_row([&node.name, id, &node.quic, &node.grpc, &node.metrics]);
         }
         let dir = self.description.dir.display();
         let grpc = &self.description.nodes[self.description.nodes.len() - 1].grpc;

@@ -169,13 +169,10 @@ pub(crate) fn print_peers(
 ) -> io::Result<()> {
     let own_links = topology.links.iter();
     let own_links = own_links.filter(|link| link.from == topology.machine_id);
-    let round_trips: BTreeMap<_, _> = own_links
-        .map(|link| (link.to.as_str(), millis(link.round_trip.as_ref())))
-        .collect();
-    let round_trip = |machine: &pb::Machine| {
-        let found = round_trips.get(machine.machine_id.as_str());
-        found.copied().flatten()
-    };
+    let links: BTreeMap<_, _> = own_links.map(|link| (link.to.as_str(), link)).collect();
+    let link = |machine: &pb::Machine| links.get(machine.machine_id.as_str()).copied();
+    let round_trip = |machine: &pb::Machine| millis(link(machine)?.round_trip.as_ref());
+    let transport = |machine: &pb::Machine| link(machine).map_or("", |link| &link.transport);
     let neighbours = topology.machines.iter().filter(|machine| machine.neighbour);
     match output {
         Output::Json => neighbours.into_iter().try_for_each(|machine| {
@@ -184,6 +181,7 @@ pub(crate) fn print_peers(
                 "name": machine.name,
                 "site": machine.site,
                 "round_trip_ms": round_trip(machine),
+                "transport": transport(machine),
                 "addresses": machine.addresses,
             });
             print_json(out, &peer)
@@ -194,13 +192,21 @@ pub(crate) fn print_peers(
                     or_dash(escape(&machine.name)),
                     or_dash(escape(&machine.site)),
                     milliseconds(round_trip(machine)),
+                    or_dash(escape(transport(machine))),
                     or_dash(escape(machine.addresses.first().map_or("", String::as_str))),
                     escape(&machine.machine_id),
                 ]
             });
             table::print(
                 out,
-                ["NAME", "SITE", "ROUND TRIP", "ADDRESS", "MACHINE ID"],
+                [
+                    "NAME",
+                    "SITE",
+                    "ROUND TRIP",
+                    "OVER",
+                    "ADDRESS",
+                    "MACHINE ID",
+                ],
                 rows,
             )
         }
@@ -239,6 +245,7 @@ pub(crate) fn print_topology(
                 "from": link.from,
                 "to": link.to,
                 "round_trip_ms": millis(link.round_trip.as_ref()),
+                "transport": link.transport,
             })
         };
         let topology = json!({

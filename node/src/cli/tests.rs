@@ -232,6 +232,7 @@ fn text_of_peers_cannot_steer_the_terminal() {
             from: hostile.to_owned(),
             to: "other".to_owned(),
             round_trip: None,
+            transport: String::new(),
         }],
     };
     let status = pb::GetStatusResponse {
@@ -333,7 +334,7 @@ fn a_node_without_uplink_says_none() {
 }
 
 #[test]
-fn peers_are_the_neighbours_with_their_round_trips() {
+fn peers_are_the_neighbours_with_their_round_trips_and_what_the_links_are_made_of() {
     let machine = |id: &str, neighbour| pb::Machine {
         machine_id: id.to_owned(),
         neighbour,
@@ -343,6 +344,7 @@ fn peers_are_the_neighbours_with_their_round_trips() {
         from: from.to_owned(),
         to: to.to_owned(),
         round_trip: Some(prost_types::Duration { seconds: 0, nanos }),
+        transport: "quic".to_owned(),
     };
     let topology = pb::GetTopologyResponse {
         machine_id: "own".to_owned(),
@@ -362,6 +364,7 @@ fn peers_are_the_neighbours_with_their_round_trips() {
     let found: Json = serde_json::from_str(&lines).expect("one object");
     assert_eq!(found["machine_id"], "near");
     assert_eq!(found["round_trip_ms"], 1.5);
+    assert_eq!(found["transport"], "quic");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use uplink::SinkUrl;
 
 use super::ConfigError;
 use super::settings::{
-    CostClass, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
+    CostClass, ListenSettings, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
 };
 
 /// A configuration that holds: every value is typed and in its range, every path is absolute or
@@ -26,12 +26,14 @@ pub struct Configuration {
     pub network: NetworkSettings,
     /// Multiaddresses to dial at the start.
     pub bootstrap: Vec<Address>,
-    /// Where other machines connect.
-    pub listen: Vec<SocketAddr>,
+    /// Where other machines connect, as multiaddresses: QUIC, then TCP.
+    pub listen: Vec<Address>,
     /// Discovery on the LAN.
     pub mdns: bool,
     /// How long one address may take to become a link.
     pub dial_timeout: Duration,
+    /// Whether QUIC may probe how large datagrams may be.
+    pub path_mtu_probes: bool,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The Unix socket of gRPC.
@@ -141,9 +143,10 @@ impl Settings {
             data_dir: base.join(&self.node.data_dir),
             network,
             bootstrap: check_bootstrap(&self.network.bootstrap)?,
-            listen: check_listen(&self.listen.tcp)?,
+            listen: check_listen(&self.listen)?,
             mdns: self.listen.mdns,
             dial_timeout: dial_timeout_of(self.relays.profile),
+            path_mtu_probes: self.relays.profile != Profile::Thin,
             grpc: loopback("api.grpc", &self.api.grpc)?,
             socket: (!self.api.socket.as_os_str().is_empty()).then(|| base.join(&self.api.socket)),
             metrics: match self.api.metrics.as_str() {
@@ -277,24 +280,52 @@ fn check_bootstrap(texts: &[String]) -> Result<Vec<Address>, ConfigError> {
     let check = |text: &String| {
         let address = Address::new(text.clone()).filter(|_| text.starts_with('/'));
         address.ok_or_else(|| {
-            let problem = format!("{text:?} is no multiaddress; write \"/ip4/192.0.2.7/tcp/4001\"");
+            let problem = format!("{text:?} is no multiaddress; write \"{EXAMPLE}\"");
             ConfigError::value("network.bootstrap", problem)
         })
     };
     texts.iter().map(check).collect()
 }
 
-fn check_listen(texts: &[String]) -> Result<Vec<SocketAddr>, ConfigError> {
-    if texts.is_empty() {
+fn check_listen(listen: &ListenSettings) -> Result<Vec<Address>, ConfigError> {
+    if listen.quic.is_empty() && listen.tcp.is_empty() {
         return Err(ConfigError::value(
-            "listen.tcp",
-            "at least one IP:PORT, like \"0.0.0.0:4001\"",
+            "listen.quic",
+            "neither it nor listen.tcp has an address; write at least one, like \"0.0.0.0:4001\"",
         ));
     }
-    texts
-        .iter()
-        .map(|text| socket_address("listen.tcp", text))
-        .collect()
+    let quic = listen.quic.iter();
+    let quic = quic.map(|text| listen_address("listen.quic", text, "udp", "/quic/noise"));
+    let tcp = listen.tcp.iter();
+    let tcp = tcp.map(|text| listen_address("listen.tcp", text, "tcp", ""));
+    quic.chain(tcp).collect()
+}
+
+/// An address that is written as IP:PORT or as the multiaddress that it stands for.
+fn listen_address(key: &str, text: &str, over: &str, end: &str) -> Result<Address, ConfigError> {
+    let multiaddress = |socket: SocketAddr| {
+        let kind = if socket.is_ipv4() { "ip4" } else { "ip6" };
+        format!("/{kind}/{}/{over}/{}{end}", socket.ip(), socket.port())
+    };
+    let written = match text.strip_prefix('/') {
+        None => multiaddress(socket_address(key, text)?),
+        Some(rest) => {
+            let mut parts = rest.split('/').skip(1).step_by(2);
+            let (ip, port) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+            let socket = parse_socket(ip, port).map(multiaddress);
+            let socket = socket.filter(|canonical| canonical == text);
+            socket.ok_or_else(|| {
+                let example = multiaddress(SocketAddr::from(([0, 0, 0, 0], 4001)));
+                let problem = format!("{text:?} is no address for this; write \"{example}\"");
+                ConfigError::value(key, problem)
+            })?
+        }
+    };
+    Ok(Address::new(written).expect("an address of this kind is short"))
+}
+
+fn parse_socket(ip: &str, port: &str) -> Option<SocketAddr> {
+    Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
 }
 
 fn profile_of(profile: Profile) -> election::Profile {
@@ -375,3 +406,5 @@ const HOST_INTERVAL_MIN: Duration = Duration::from_millis(200);
 const WINDOW_MIN: Duration = Duration::from_millis(100);
 /// Open windows of one origin; beyond it the oldest are closed as they are. Source: guess.
 const WINDOWS_MAX: usize = 65_536;
+/// How addresses of machines are written.
+const EXAMPLE: &str = "/ip4/192.0.2.7/udp/4001/quic/noise";

@@ -59,7 +59,9 @@ pub struct NetworkSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenSettings {
-    /// IP:PORT for TCP.
+    /// IP:PORT, or multiaddress, for QUIC.
+    pub quic: Vec<String>,
+    /// IP:PORT, or multiaddress, for TCP.
     pub tcp: Vec<String>,
     /// Discovery on the LAN.
     pub mdns: bool,
@@ -233,6 +235,7 @@ impl Default for NetworkSettings {
 impl Default for ListenSettings {
     fn default() -> Self {
         Self {
+            quic: vec!["0.0.0.0:4001".to_owned()],
             tcp: vec!["0.0.0.0:4001".to_owned()],
             mdns: true,
         }

@@ -73,13 +73,38 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn listening_addresses_are_sockets_or_the_multiaddresses_that_they_stand_for() {
+    let listen = |text: &str| -> Vec<String> {
+        let addresses = check(text).expect("it holds").listen;
+        addresses.iter().map(|a| a.as_str().to_owned()).collect()
+    };
+
+    let defaults = ["/ip4/0.0.0.0/udp/4001/quic/noise", "/ip4/0.0.0.0/tcp/4001"];
+    assert_eq!(listen(""), defaults);
+    let quic = "/ip6/::1/udp/4002/quic/noise";
+    let text = format!("[listen]\nquic = [\"[::1]:4002\", \"{quic}\"]\ntcp = []");
+    assert_eq!(listen(&text), [quic, quic]);
+    for address in [
+        "/ip4/0.0.0.0/tcp/4001",
+        "/ip4/0.0.0.0/udp/4001/quic-v1",
+        "/",
+        "4001",
+    ] {
+        let refused = refusal(&format!("[listen]\nquic = [\"{address}\"]"));
+        assert!(refused.contains("listen.quic"), "{refused}");
+    }
+    let refused = refusal("[listen]\nquic = []\ntcp = []");
+    assert!(refused.contains("at least one"), "{refused}");
+}
+
+#[test]
 fn values_out_of_range_name_their_key() {
     for (text, key) in [
         ("[overlay]\nactive_max = 0", "overlay.active_max"),
         ("[relays]\ncount = 17", "relays.count"),
         ("[api]\ngrpc = \"0.0.0.0:50051\"", "api.grpc"),
         ("[api]\nmetrics = \"nowhere\"", "api.metrics"),
-        ("[listen]\ntcp = []", "listen.tcp"),
+        ("[listen]\nquic = []\ntcp = []", "listen.quic"),
         (
             "[network]\nbootstrap = [\"192.0.2.1:4001\"]",
             "network.bootstrap",

@@ -87,8 +87,9 @@ impl Solo {
             "[node]\ndata_dir = \"data\"\n\
              [network]\nnetwork_key_file = \"operator/network.key\"\n\
              operator_file = \"operator/operator.pub\"\n\
-             [listen]\ntcp = [\"{}\"]\nmdns = false\n\
+             [listen]\nquic = [\"{}\"]\ntcp = [\"{}\"]\nmdns = false\n\
              [api]\ngrpc = \"{}\"\nmetrics = \"\"\n{more}",
+            self.tcp(),
             self.tcp(),
             self.grpc(),
         );
