@@ -5,7 +5,8 @@
 //! test has a loopback network and a temporary directory of its own, which stays behind when the
 //! test fails. Tests that check times take turns ([`gate`]).
 //!
-//! Needed beside the programs: `mosquitto` and `mosquitto_sub`, root (for a full disk), and the
+//! Needed beside the programs: `mosquitto` and `mosquitto_sub`, root (for a full disk and for network
+//! namespaces, which are made with `ip` and `nft`), and the
 //! interpreter that `FIELDMESH_PYTHON` names, with the packages of `tests/python`. What is missing
 //! fails the test that needs it; nothing is skipped.
 
@@ -15,6 +16,8 @@
 )]
 
 mod bad_input;
+mod behind;
+mod capture;
 mod client;
 mod crash;
 mod failover;
@@ -22,6 +25,8 @@ mod feed;
 mod gate;
 mod judge;
 mod mqtt;
+mod namespaces;
+mod nat;
 mod partition;
 mod program;
 mod python;
