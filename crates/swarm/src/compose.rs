@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
+use handshake::{KeyRing, Local};
+use identity::{EpochKey, Keypair};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
@@ -17,9 +19,11 @@ use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 use transport::{Connection, Quic};
 
 use crate::admission::Admission;
+use crate::gate::Gate;
 use crate::refusals::Refuser;
 use crate::tcp::{RawConnection, Tcp};
 use crate::ways::{Way, Ways};
+use crate::{Config, Credentials};
 
 type Output = (PeerId, StreamMuxerBox);
 type Establishing = BoxFuture<'static, io::Result<Output>>;
@@ -69,6 +73,31 @@ impl Transports {
                 TransportTimeoutError::Other(either) => either.into_inner(),
             })
             .boxed()
+    }
+}
+
+/// What QUIC is told of this machine.
+pub(crate) fn quic_config(
+    credentials: &Credentials<'_>,
+    config: &Config,
+    gate: Arc<Gate>,
+) -> transport::Config {
+    let trust = credentials.roll.trust();
+    let link_keys = |key: &EpochKey| key.key.link(&trust.network(), key.epoch);
+    let mut keys = credentials.network_keys.iter().map(link_keys);
+    let current = keys.next().expect("there is a current key");
+    let local = Local::new(
+        Keypair::from_seed(&credentials.machine_key.seed()),
+        trust,
+        credentials.membership.as_bytes().clone(),
+    );
+    let ring = KeyRing::new(current, keys.next());
+    let wall_clock = Arc::clone(&config.wall_clock.0);
+    transport::Config {
+        seen: config.seen.clone(),
+        path_mtu_probes: config.path_mtu_probes,
+        socket_layer: config.socket_layer.clone(),
+        ..transport::Config::new(Arc::new(local), ring, gate, wall_clock)
     }
 }
 

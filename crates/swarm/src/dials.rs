@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use handshake::HandshakeError;
+use libp2p::Multiaddr;
 use libp2p::core::transport::TransportError;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use model::MachineId;
 use overlay::Contact;
+
+use crate::address::{parse, peer_of};
 
 /// Dials under way, and those that wait for their turn.
 #[derive(Debug, Default)]
@@ -116,6 +120,24 @@ fn handshake_error(mut error: &io::Error) -> Option<&HandshakeError> {
             None => error = inner.downcast_ref()?,
         }
     }
+}
+
+/// All addresses are tried at once; `None` if none can be.
+pub(crate) fn options(contact: &Contact) -> Option<DialOpts> {
+    let peer = peer_of(contact.machine)?;
+    let parsed = contact
+        .addresses
+        .iter()
+        .take(Contact::ADDRESSES_MAX)
+        .filter_map(parse);
+    let addresses: Vec<Multiaddr> = parsed
+        .filter(|(_, named)| named.is_none_or(|named| named == peer))
+        .map(|(address, _)| address)
+        .collect();
+    let options = DialOpts::peer_id(peer)
+        .condition(PeerCondition::Always)
+        .addresses(addresses);
+    Some(options.build())
 }
 
 /// Most dials at a time. Source: guess.

@@ -65,6 +65,30 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// What the operating system's error means for an address.
+    pub(crate) fn of(address: Address, source: io::Error) -> Self {
+        let kind = root_kind(&source);
+        if kind == io::ErrorKind::AddrInUse {
+            Self::Taken(address)
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            Self::NoInterface(address)
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::NotPermitted(address)
+        } else {
+            Self::Io { address, source }
+        }
+    }
+}
+
+/// The kind of the innermost I/O error, which boxing the transport has wrapped.
+fn root_kind(mut error: &io::Error) -> io::ErrorKind {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        error = inner;
+    }
+    error.kind()
+}
+
 /// Why a connection was refused before it reached the swarm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -92,4 +116,4 @@ pub enum RefusalReason {
 }
 
 /// How addresses are written.
-const EXAMPLE: &str = "/ip4/192.0.2.7/tcp/4001";
+const EXAMPLE: &str = "/ip4/192.0.2.7/udp/4001/quic/noise";

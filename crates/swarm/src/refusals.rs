@@ -53,6 +53,10 @@ impl Refuser {
     }
 
     /// [`Self::refuse`], for what QUIC says.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else ends a connection, this machine has not refused it"
+    )]
     pub(crate) fn refuse_quic(&self, endpoint: &ConnectedPoint, error: &transport::Error) {
         let (machine, reason) = match error {
             transport::Error::Refused(refused) => match &**refused {
@@ -68,6 +72,10 @@ impl Refuser {
 }
 
 /// Who was refused in a handshake, if that was proved, and why.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else is wrong with a handshake proves nobody"
+)]
 fn of_handshake(error: &HandshakeError) -> (Option<MachineId>, RefusalReason) {
     match error {
         HandshakeError::Credential { machine, error } => (Some(*machine), error.clone().into()),

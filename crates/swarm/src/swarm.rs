@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::io;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use handshake::{KeyRing, Local};
-use identity::{EpochKey, Keypair, Membership};
+use identity::{Keypair, Membership};
 use libp2p::core::transport::TransportError;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -23,11 +21,11 @@ use statemachine::Rng;
 use transport::Quic;
 use wire::Lane;
 
-use crate::address::{machine_of, parse, peer_of, split_peer, to_ours};
+use crate::address::{machine_of, parse, split_peer, to_ours};
 use crate::admission::Admission;
 use crate::bootstrap::Bootstrap;
-use crate::compose::Transports;
-use crate::dials::{Answerer, Dials, answerer};
+use crate::compose::{Transports, quic_config};
+use crate::dials::{self, Answerer, Dials, answerer};
 use crate::gate::Gate;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
@@ -205,7 +203,7 @@ impl Swarm {
         match self.inner.listen_on(multiaddr) {
             Ok(_) => Ok(()),
             Err(TransportError::MultiaddrNotSupported(_)) => Err(unsupported()),
-            Err(TransportError::Other(error)) => Err(listen_error(address.clone(), error)),
+            Err(TransportError::Other(error)) => Err(ListenError::of(address.clone(), error)),
         }
     }
 
@@ -310,7 +308,7 @@ impl Swarm {
     fn start_dials(&mut self) {
         while let Some(contact) = self.dials.next() {
             let machine = contact.machine;
-            let Some(options) = dial_options(&contact) else {
+            let Some(options) = dials::options(&contact) else {
                 self.fail_dial(machine);
                 continue;
             };
@@ -561,30 +559,6 @@ impl fmt::Debug for Swarm {
     }
 }
 
-fn quic_config(
-    credentials: &Credentials<'_>,
-    config: &Config,
-    gate: Arc<Gate>,
-) -> transport::Config {
-    let trust = credentials.roll.trust();
-    let link_keys = |key: &EpochKey| key.key.link(&trust.network(), key.epoch);
-    let mut keys = credentials.network_keys.iter().map(link_keys);
-    let current = keys.next().expect("there is a current key");
-    let local = Local::new(
-        Keypair::from_seed(&credentials.machine_key.seed()),
-        trust,
-        credentials.membership.as_bytes().clone(),
-    );
-    let ring = KeyRing::new(current, keys.next());
-    let wall_clock = Arc::clone(&config.wall_clock.0);
-    transport::Config {
-        seen: config.seen.clone(),
-        path_mtu_probes: config.path_mtu_probes,
-        socket_layer: config.socket_layer.clone(),
-        ..transport::Config::new(Arc::new(local), ring, gate, wall_clock)
-    }
-}
-
 fn to_libp2p(key: &Keypair) -> Result<libp2p::identity::Keypair, StartError> {
     // Wipes the copy of the seed that it is given.
     libp2p::identity::Keypair::ed25519_from_bytes(key.seed())
@@ -595,45 +569,6 @@ fn start_mdns(is_wanted: bool, own: PeerId) -> Result<Toggle<mdns::tokio::Behavi
     let config = mdns::Config::default();
     let mdns = is_wanted.then(|| mdns::tokio::Behaviour::new(config, own));
     Ok(mdns.transpose().map_err(StartError::Mdns)?.into())
-}
-
-/// All addresses are tried at once; `None` if none can be.
-fn dial_options(contact: &Contact) -> Option<DialOpts> {
-    let peer = peer_of(contact.machine)?;
-    let parsed = contact
-        .addresses
-        .iter()
-        .take(Contact::ADDRESSES_MAX)
-        .filter_map(parse);
-    let addresses: Vec<Multiaddr> = parsed
-        .filter(|(_, named)| named.is_none_or(|named| named == peer))
-        .map(|(address, _)| address)
-        .collect();
-    let options = DialOpts::peer_id(peer)
-        .condition(PeerCondition::Always)
-        .addresses(addresses);
-    Some(options.build())
-}
-
-fn listen_error(address: Address, source: io::Error) -> ListenError {
-    let kind = root_kind(&source);
-    if kind == io::ErrorKind::AddrInUse {
-        ListenError::Taken(address)
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        ListenError::NoInterface(address)
-    } else if kind == io::ErrorKind::PermissionDenied {
-        ListenError::NotPermitted(address)
-    } else {
-        ListenError::Io { address, source }
-    }
-}
-
-/// The kind of the innermost I/O error, which boxing the transport has wrapped.
-fn root_kind(mut error: &io::Error) -> io::ErrorKind {
-    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        error = inner;
-    }
-    error.kind()
 }
 
 /// Addresses of one machine that are dialled at a time.

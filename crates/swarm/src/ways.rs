@@ -59,6 +59,10 @@ enum Target {
 }
 
 impl Target {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other part of an address says whom it leads to"
+    )]
     fn of(address: &Multiaddr) -> Option<Self> {
         let (mut ip, mut peer) = (None, None);
         for part in address {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ::testnet::description::Description;
+use ::testnet::description::{Description, NodeDescription};
 use rustix::process::Signal;
 
 use crate::client::Client;
@@ -47,6 +47,7 @@ async fn a_testnet_says_what_runs_where_ends_when_its_time_is_up_and_leaves_noth
             (status.machine_id, status.machines),
             (node.machine_id.clone(), 5)
         );
+        assert_eq!(transports(node).await, ["quic"]);
     }
     let output = tokio::time::timeout(Duration::from_secs(40), child.wait()).await;
     assert!(output.expect("in time").expect("it ends").success());
@@ -70,6 +71,20 @@ async fn a_testnet_says_what_runs_where_ends_when_its_time_is_up_and_leaves_noth
             .all(|node| !program::exists(node.pid)),
         "one still runs"
     );
+}
+
+/// What the links of a machine are made of, without repetition.
+async fn transports(node: &NodeDescription) -> Vec<String> {
+    let topology = Client::new(&node.grpc)
+        .topology()
+        .await
+        .expect("it answers");
+    let own = topology
+        .links
+        .iter()
+        .filter(|link| link.from == node.machine_id);
+    let transports: BTreeSet<_> = own.map(|link| link.transport.clone()).collect();
+    transports.into_iter().collect()
 }
 
 #[tokio::test]
