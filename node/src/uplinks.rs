@@ -8,7 +8,7 @@ use election::UplinkId;
 use engine::{Input, UploadId};
 use model::MachineId;
 use tokio::sync::mpsc;
-use uplink::{Config, DropReason, Event, Outgoing, Status, Uplink};
+use uplink::{Config, DropReason, Event, Item, Outgoing, Priority, Status, Uplink};
 
 use crate::config::UplinkTarget;
 use crate::keys;
@@ -61,12 +61,15 @@ impl Uplinks {
         let Some(held) = self.uplinks.get_mut(id) else {
             return;
         };
-        let relay = self.machine;
-        held.waiting.push_back(Outgoing {
-            id: upload.0,
+        let item = Item {
             record,
             machine_name: name,
-            relay,
+            relay: self.machine,
+        };
+        held.waiting.push_back(Outgoing {
+            id: upload.0,
+            item,
+            priority: Priority::Normal,
         });
         held.submit();
     }
@@ -77,7 +80,7 @@ impl Uplinks {
             return;
         };
         held.waiting
-            .retain(|outgoing| outgoing.record.machine() != origin);
+            .retain(|outgoing| outgoing.item.record.machine() != origin);
         held.uplink.withdraw(origin);
     }
 

@@ -28,9 +28,9 @@ impl Aside {
 
     /// Writes a record down.
     pub(crate) fn add(&self, item: &Item, reason: &str) -> io::Result<()> {
-        let (key, reason) = (Json::from(item.key.as_str()), Json::from(reason));
+        let (key, reason) = (Json::from(item.key()), Json::from(reason));
         let mut line = format!(r#"{{"key":{key},"reason":{reason},"record":"#).into_bytes();
-        line.extend_from_slice(&item.json);
+        line.extend_from_slice(&item.json());
         line.extend_from_slice(b"}\n");
         if fs::metadata(&self.path).is_ok_and(|found| found.len() >= FILE_BYTES_MAX) {
             fs::rename(&self.path, &self.older)?;

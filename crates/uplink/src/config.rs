@@ -5,7 +5,7 @@ use std::time::Duration;
 use election::UplinkId;
 use model::MachineId;
 
-use crate::SinkUrl;
+use crate::{Access, SinkUrl};
 
 /// An uplink's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Config {
     pub id: UplinkId,
     /// Where records go.
     pub url: SinkUrl,
+    /// How this machine proves to the sink who it is, and knows the sink.
+    pub access: Access,
     /// This machine: it names the MQTT client and the files, which other machines' stand beside.
     pub machine: MachineId,
     /// Most that records take which wait for the sink; beyond it the oldest are dropped. Files may
@@ -28,10 +30,11 @@ pub struct Config {
 impl Config {
     /// Settings with the defaults for all limits.
     #[must_use]
-    pub const fn new(id: UplinkId, url: SinkUrl, machine: MachineId) -> Self {
+    pub fn new(id: UplinkId, url: SinkUrl, machine: MachineId) -> Self {
         Self {
             id,
             url,
+            access: Access::default(),
             machine,
             backlog_bytes_max: BACKLOG_BYTES_MAX_DEFAULT,
             backlog_age_max: BACKLOG_AGE_MAX_DEFAULT,

@@ -33,6 +33,9 @@ pub enum UrlError {
         "prefix {0:?} is refused: levels separated by dots, no wildcards, no $, no white space"
     )]
     Prefix(String),
+    /// A query that is none, or asks for less than nanoseconds.
+    #[error("query {0:?} is refused: %-escapes for special characters; precision is always ns")]
+    Query(String),
 }
 
 /// Why an uplink could not start.
@@ -59,5 +62,6 @@ pub enum StartError {
 pub struct SinkError(pub String);
 
 /// What can be written for an uplink.
-const KNOWN: &str = "file:DIR, mqtt://[user:password@]host[:port][/topic] and \
-                     nats://[user:password@]host[:port][,host[:port]…][/prefix]";
+const KNOWN: &str = "file:DIR, mqtt://[user:password@]host[:port][/topic], \
+                     nats://[user:password@]host[:port][,host[:port]…][/prefix] and \
+                     influx+http://[user:password@]host[:port][/path][?query] (or influx+https)";

@@ -1,8 +1,9 @@
 //! What goes into an uplink, what it says, and how it stands.
 
-use aggregate::Record;
 use election::UplinkId;
-use model::{MachineId, Timestamp};
+use model::Timestamp;
+
+use crate::Item;
 
 /// A record on its way out.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,11 +11,44 @@ pub struct Outgoing {
     /// By this the caller knows it again in events.
     pub id: u64,
     /// The record.
-    pub record: Record,
-    /// The display name of its origin.
-    pub machine_name: String,
-    /// The machine that uploads it.
-    pub relay: MachineId,
+    pub item: Item,
+    /// How much it matters when not everything can be sent or kept.
+    pub priority: Priority,
+}
+
+/// How much a record matters when not everything can be sent or kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// The first to be given up.
+    Expendable,
+    /// Sent before what is expendable.
+    #[default]
+    Normal,
+    /// Sent first and given up last.
+    Urgent,
+}
+
+impl Priority {
+    /// In the order in which records are given up.
+    pub(crate) const ALL: [Self; 3] = [Self::Expendable, Self::Normal, Self::Urgent];
+
+    /// Its number on disk.
+    pub(crate) const fn code(self) -> u32 {
+        match self {
+            Self::Normal => 0,
+            Self::Expendable => 1,
+            Self::Urgent => 2,
+        }
+    }
+
+    /// The priority of a number; that of no number is normal.
+    pub(crate) const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::Expendable,
+            2 => Self::Urgent,
+            _ => Self::Normal,
+        }
+    }
 }
 
 /// As many records as may wait to be taken over do wait; submit these again after an event.
@@ -116,6 +150,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Submitted while a record of the same key was waiting, which is held once.
     pub duplicates: u64,
+    /// Left out because a later record of the same window waits for a sink that keeps one of them.
+    pub superseded: u64,
     /// Refused by the sink for ever.
     pub set_aside: u64,
     /// Given up because of age.

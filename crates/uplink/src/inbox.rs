@@ -48,7 +48,7 @@ impl Inbox {
         let before = waiting.submitted.len();
         waiting
             .submitted
-            .retain(|outgoing| outgoing.record.machine() != origin);
+            .retain(|outgoing| outgoing.item.record.machine() != origin);
         let dropped = before - waiting.submitted.len();
         *waiting.withdrawn.entry(origin).or_default() += dropped as u64;
         drop(waiting);

@@ -13,7 +13,7 @@ use model::{Quality, Timestamp, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::{Item, Outgoing};
+use crate::Item;
 
 #[derive(Serialize)]
 struct Rendered<'a, T> {
@@ -26,7 +26,7 @@ struct Rendered<'a, T> {
     #[serde(flatten)]
     content: T,
     relay: String,
-    key: &'a str,
+    key: String,
 }
 
 #[derive(Serialize)]
@@ -60,37 +60,29 @@ struct RawContent {
     index: u32,
 }
 
-/// What a sink takes of a record.
-pub(crate) fn render(outgoing: &Outgoing) -> Item {
-    match &outgoing.record {
-        Record::Window(record) => render_with(outgoing, window_content(record)),
-        Record::Raw(record) => render_with(outgoing, raw_content(record)),
+/// The record as one line.
+pub(crate) fn render(item: &Item) -> Bytes {
+    match &item.record {
+        Record::Window(record) => render_with(item, window_content(record)),
+        Record::Raw(record) => render_with(item, raw_content(record)),
     }
 }
 
-fn render_with(outgoing: &Outgoing, content: impl Serialize) -> Item {
-    let (key, series) = (outgoing.record.name(), outgoing.record.series());
+fn render_with(item: &Item, content: impl Serialize) -> Bytes {
+    let series = item.record.series();
     let rendered = Rendered {
-        network: outgoing.record.network().to_string(),
-        machine_id: outgoing.record.machine().to_string(),
-        machine: &outgoing.machine_name,
+        network: item.record.network().to_string(),
+        machine_id: item.record.machine().to_string(),
+        machine: &item.machine_name,
         series: series.name.as_str(),
         unit: series.unit.as_str(),
         labels: series.labels.iter().collect(),
         content,
-        relay: outgoing.relay.to_string(),
-        key: &key,
+        relay: item.relay.to_string(),
+        key: item.key(),
     };
     let json = serde_json::to_vec(&rendered).expect("maps with text keys always serialise");
-    let topic = format!(
-        "{}/{}/{}",
-        rendered.network, rendered.machine_id, rendered.series
-    );
-    Item {
-        topic,
-        json: Bytes::from(json),
-        key,
-    }
+    Bytes::from(json)
 }
 
 fn window_content(WindowRecord { key, summary }: &WindowRecord) -> WindowContent {
@@ -171,65 +163,18 @@ const EXACT_MAX: u64 = 1 << 53;
 
 #[cfg(test)]
 mod tests {
-    use aggregate::{RawKey, SeriesKey, Summary, WindowKey};
-    use model::{Labels, MachineId, NetworkId, QualityLevel, QualityReason};
-    use std::time::Duration;
-
     use super::*;
-
-    fn series() -> SeriesKey {
-        let labels = [("line".to_owned(), "3".to_owned())];
-        SeriesKey {
-            name: "press/oil".parse().expect("a name"),
-            unit: "Cel".parse().expect("a unit"),
-            labels: Labels::new(labels.into()).expect("labels"),
-        }
-    }
-
-    fn outgoing(summary: Summary) -> Outgoing {
-        Outgoing {
-            id: 1,
-            record: Record::Window(WindowRecord {
-                key: WindowKey {
-                    network: NetworkId::from_bytes([1; 32]),
-                    machine: MachineId::from_bytes([2; 32]),
-                    series: series(),
-                    window_start: Timestamp::from_nanos(1_767_225_600_000_000_000),
-                    window_length: Duration::from_millis(100),
-                    log_epoch: "3-9f2c11aa".parse().expect("an epoch"),
-                    last_sequence: (1 << 53) + 1,
-                    complete: true,
-                },
-                summary,
-            }),
-            machine_name: "press-1".to_owned(),
-            relay: MachineId::from_bytes([3; 32]),
-        }
-    }
-
-    fn summary() -> Summary {
-        Summary {
-            count: 2,
-            min: Some(1.5),
-            max: Some(2.5),
-            sum: 4.0,
-            mean: Some(2.0),
-            stddev: Some(0.5),
-            first: Some(Value::F64(1.5)),
-            last: Some(Value::I64(i64::MIN)),
-            time_weighted_mean: Some(2.25),
-            good_percent: 50.0,
-            quantiles: vec![(0.5, 1.5), (0.95, 2.5), (0.99, 2.5)],
-        }
-    }
+    use crate::item::samples;
 
     #[test]
     fn a_record_has_the_fields_of_the_contract() {
-        let outgoing = outgoing(summary());
-        let key = outgoing.record.name();
-        let (network, machine) = (outgoing.record.network(), outgoing.record.machine());
+        let mut window = samples::window("press/oil", (1 << 53) + 1);
+        window.summary.last = Some(Value::I64(i64::MIN));
+        let item = samples::of(Record::Window(window));
+        let key = item.key();
+        let (network, machine) = (item.record.network(), item.record.machine());
 
-        let item = render(&outgoing);
+        let json = render(&item);
 
         let expected =
             format!(r#"{{"network":"{network}","machine_id":"{machine}","machine":"press-1","#)
@@ -239,59 +184,43 @@ mod tests {
                 + r#""count":2,"min":1.5,"max":2.5,"mean":2.0,"sum":4.0,"stddev":0.5,"first":1.5,"#
                 + r#""last":"-9223372036854775808","time_weighted_mean":2.25,"good_percent":50.0,"#
                 + r#""quantiles":{"0.5":1.5,"0.95":2.5,"0.99":2.5},"#
-                + &format!(r#""relay":"{}","key":"{key}"}}"#, outgoing.relay);
-        assert_eq!(String::from_utf8(item.json.to_vec()), Ok(expected));
-        assert_eq!(item.topic, format!("{network}/{machine}/press/oil"));
-        assert_eq!(item.key, key);
+                + &format!(r#""relay":"{}","key":"{key}"}}"#, item.relay);
+        assert_eq!(String::from_utf8(json.to_vec()), Ok(expected));
     }
 
     #[test]
     fn a_raw_record_has_the_fields_of_a_reading_that_was_asked_for() {
-        let outgoing = Outgoing {
-            record: Record::Raw(RawRecord {
-                key: RawKey {
-                    network: NetworkId::from_bytes([1; 32]),
-                    machine: MachineId::from_bytes([2; 32]),
-                    series: series(),
-                    log_epoch: "3-9f2c11aa".parse().expect("an epoch"),
-                    sequence: 17,
-                    index: 4,
-                },
-                time: Timestamp::from_nanos(1_767_225_600_000_000_001),
-                received: Timestamp::from_nanos(1_767_225_601_000_000_000),
-                value: Value::F64(f64::NAN),
-                quality: Quality::new(QualityLevel::Bad, QualityReason::DeviceFault),
-            }),
-            ..outgoing(summary())
-        };
-        let (key, relay) = (outgoing.record.name(), outgoing.relay);
+        let record = samples::raw("press/oil", Value::F64(f64::NAN));
+        let item = samples::of(Record::Raw(record));
+        let key = item.key();
 
-        let json: Json = serde_json::from_slice(&render(&outgoing).json).expect("JSON");
+        let json: Json = serde_json::from_slice(&render(&item)).expect("JSON");
 
         assert!(key.ends_with("/3-9f2c11aa/17/4/raw"), "{key}");
         let expected = serde_json::json!({
-            "network": outgoing.record.network().to_string(),
-            "machine_id": outgoing.record.machine().to_string(), "machine": "press-1",
+            "network": item.record.network().to_string(),
+            "machine_id": item.record.machine().to_string(), "machine": "press-1",
             "series": "press/oil", "unit": "Cel", "labels": {"line": "3"},
             "time": "2026-01-01T00:00:00.000000001Z", "received_time": "2026-01-01T00:00:01Z",
             "value": null, "quality": "bad:device-fault",
             "log_epoch": "3-9f2c11aa", "sequence": 17, "index": 4,
-            "relay": relay.to_string(), "key": key,
+            "relay": item.relay.to_string(), "key": key,
         });
         assert_eq!(json, expected);
     }
 
     #[test]
     fn what_is_not_finite_or_missing_is_null_and_bytes_are_base64() {
-        let mut summary = summary();
+        let mut window = samples::window("press/oil", 1);
+        let summary = &mut window.summary;
         (summary.min, summary.sum) = (None, 0.0);
         summary.mean = Some(f64::NAN);
         summary.first = Some(Value::F64(f64::INFINITY));
         summary.last = Some(Value::Bytes(vec![0, 255]));
 
-        let item = render(&outgoing(summary));
+        let json = render(&samples::of(Record::Window(window)));
 
-        let json: Json = serde_json::from_slice(&item.json).expect("JSON");
+        let json: Json = serde_json::from_slice(&json).expect("JSON");
         for field in ["min", "sum", "mean", "first"] {
             assert_eq!(json[field], Json::Null, "{field}");
         }

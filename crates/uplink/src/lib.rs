@@ -16,23 +16,29 @@
 //! What a record says (`aggregate`), who uploads which origin's records, and the progress that
 //! follows from deliveries (`election`, `engine`).
 
+mod access;
 mod aside;
 mod backoff;
 mod clock;
 mod config;
 mod error;
 mod event;
+mod http;
 mod inbox;
+mod item;
 mod json;
 mod outbox;
+mod packed;
 mod sink;
 mod uplink;
 mod url;
 mod worker;
 
+pub use access::{Access, ClientIdentity, Secret};
 pub use config::Config;
 pub use error::{SinkError, StartError, UrlError};
-pub use event::{Counters, DropReason, Event, Full, Outgoing, State, Status};
-pub use sink::{Item, Outcome, Sink};
+pub use event::{Counters, DropReason, Event, Full, Outgoing, Priority, State, Status};
+pub use item::Item;
+pub use sink::{Outcome, Sink};
 pub use uplink::Uplink;
-pub use url::{Host, JetStreamUrl, Login, MqttUrl, SinkUrl};
+pub use url::{Host, InfluxUrl, JetStreamUrl, Login, MqttUrl, SinkUrl};

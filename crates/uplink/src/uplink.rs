@@ -11,8 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aside::Aside;
 use crate::inbox::Inbox;
-use crate::outbox::{Limits, Outbox};
-use crate::sink::{FileSink, JetStreamSink, MqttSink};
+use crate::outbox::{Outbox, Rules};
+use crate::sink::{FileSink, InfluxSink, JetStreamSink, MqttSink};
 use crate::worker::Worker;
 use crate::{Config, Event, Full, Outgoing, SinkUrl, StartError, Status};
 
@@ -48,17 +48,19 @@ impl Uplink {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, StartError> {
         let path: PathBuf = data_dir.join("outbox");
-        let limits = Limits {
+        let rules = Rules {
             bytes_max: config.backlog_bytes_max,
             age_max: config.backlog_age_max,
+            one_per_window: matches!(config.url, SinkUrl::Influx(_)),
         };
-        let outbox = Outbox::open(path.clone(), limits);
+        let outbox = Outbox::open(path.clone(), rules);
         let outbox = outbox.map_err(|source| StartError::Outbox { path, source })?;
         let shared = Arc::new(Shared::default());
         let stop = CancellationToken::new();
         let rng = Rng::from_seed(seed).fork(config.id.as_str());
         let client_id = format!("fieldmesh-{}-{}", config.machine, config.id);
         let (url, machine) = (config.url.clone(), config.machine);
+        let access = config.access.clone();
         let name = format!("uplink-{}", config.id);
         let aside = Aside::new(data_dir);
         let worker = Worker::new(
@@ -80,6 +82,7 @@ impl Uplink {
             match url {
                 SinkUrl::File(dir) => runtime.block_on(worker.run(FileSink::new(dir, machine))),
                 SinkUrl::Mqtt(url) => runtime.block_on(worker.run(MqttSink::new(url, client_id))),
+                SinkUrl::Influx(url) => runtime.block_on(worker.run(InfluxSink::new(url, access))),
                 SinkUrl::JetStream(url) => {
                     runtime.block_on(worker.run(JetStreamSink::new(url, client_id)));
                 }

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aside::Aside;
 use crate::backoff::Backoff;
-use crate::outbox::Outbox;
+use crate::clock;
+use crate::outbox::{Inserted, Outbox};
 use crate::uplink::Shared;
 use crate::{Config, DropReason, Event, Item, Outcome, Sink, SinkError, State, Status};
-use crate::{clock, json};
 
 /// Everything of an uplink but its sink.
 #[derive(Debug)]
@@ -170,12 +170,10 @@ impl Worker {
         }
         let now = clock::wall();
         for outgoing in waiting.submitted {
-            let origin = outgoing.record.machine();
-            if !self
-                .outbox
-                .insert(json::render(&outgoing), origin, outgoing.id, now)
-            {
-                self.status.counters.duplicates += 1;
+            match self.outbox.insert(&outgoing, now) {
+                Inserted::New => {}
+                Inserted::Replaced => self.status.counters.superseded += 1,
+                Inserted::Known => self.status.counters.duplicates += 1,
             }
         }
         if self.status.state == State::Unreachable {
@@ -192,7 +190,7 @@ impl Worker {
             (DropReason::Age, Vec::new(), 0),
             (DropReason::Bytes, Vec::new(), 0),
         ];
-        while let Some((reason, ids)) = self.outbox.drop_oldest(now) {
+        while let Some((reason, ids)) = self.outbox.drop_one(now) {
             let [age, bytes] = &mut dropped;
             let (_, all, count) = if reason == DropReason::Age {
                 age
@@ -312,7 +310,7 @@ impl Worker {
         self.status.counters.set_aside += 1;
         if let Some(ids) = self.outbox.remove(number) {
             let uplink = self.config.id.clone();
-            let key = item.key.clone();
+            let key = item.key();
             self.say(Event::SetAside {
                 uplink,
                 ids,

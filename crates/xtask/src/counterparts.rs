@@ -1,4 +1,4 @@
-//! What tests talk to and we do not build: brokers, and clients written in Python.
+//! What tests talk to and we do not build: brokers, stores, and clients written in Python.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,17 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::command::{execute, find, succeeds};
 
-/// Makes sure that the MQTT broker and its clients are installed.
+/// Makes sure that the servers and clients are installed that come as Debian packages.
 ///
 /// # Errors
 ///
 /// If one is missing and cannot be installed.
-pub(crate) fn broker() -> Result<()> {
+pub(crate) fn servers() -> Result<()> {
     for (program, package) in [
         ("mosquitto", "mosquitto"),
         ("mosquitto_sub", "mosquitto-clients"),
+        ("influxd", "influxdb"),
+        ("victoria-metrics", "victoria-metrics"),
     ] {
         if find(program).is_none() {
             install(package).with_context(|| format!("tests need the program `{program}`"))?;

@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 /// If a counterpart is missing, or a test fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let root = workspace.root();
-    counterparts::broker()?;
+    counterparts::servers()?;
     let requirements = root.join("testnet/tests/python/requirements.txt");
     let python = counterparts::python(&workspace.target(), &requirements)?;
     let servers = python

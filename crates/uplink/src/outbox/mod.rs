@@ -1,4 +1,5 @@
 //! The outbox: every record that the sink has not taken yet, held once, bounded in bytes and age.
+//! The urgent go first and are given up last.
 //!
 //! A record that was just submitted is *live* and stays in memory: while the sink takes records at
 //! once, nothing is written to disk and no flash wears out. When the sink fails, or more records
@@ -11,39 +12,49 @@
 
 mod segments;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aggregate::{Record, WindowRecord};
 use bytes::Bytes;
-use model::{MachineId, Timestamp};
+use model::{Epoch, MachineId, Sequence, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use segments::{Location, SEGMENT_BYTES_MAX, Segments, Stored};
 
-use crate::{DropReason, Item};
+use crate::{DropReason, Item, Outgoing, Priority, packed};
 
-/// The limits of an outbox.
+/// The rules of an outbox.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Rules {
     /// Most that waiting records take. Unit: bytes.
     pub(crate) bytes_max: u64,
     /// Longest that a record waits.
     pub(crate) age_max: Duration,
+    /// Of the records of one window only the latest is delivered: the sink cannot tell which of
+    /// two is the later one.
+    pub(crate) one_per_window: bool,
 }
 
 /// The records that wait.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    limits: Limits,
+    rules: Rules,
     disk: Segments,
     /// By number, which is the order of submission.
     entries: BTreeMap<u64, Entry>,
     keys: BTreeMap<KeyHash, u64>,
-    live: BTreeSet<u64>,
-    /// Those that the sink has put off least come first, then the oldest.
-    backlog: BTreeSet<(u32, u64)>,
+    /// The latest waiting record of each window, if only that is delivered.
+    windows: BTreeMap<KeyHash, u64>,
+    /// The urgent first, then the oldest.
+    live: BTreeSet<(Reverse<Priority>, u64)>,
+    /// Those that the sink has put off least come first, then as if they were live.
+    backlog: BTreeSet<(u32, Reverse<Priority>, u64)>,
+    /// All, in the order in which they are given up.
+    expendable: BTreeSet<(Priority, u64)>,
     /// Turned into backlog since the last [`Outbox::flush`], and in memory alone.
     unsaved: VecDeque<u64>,
     /// Done since the last [`Outbox::flush`], and on disk.
@@ -52,13 +63,16 @@ pub(crate) struct Outbox {
     next: u64,
 }
 
-/// The first half of the SHA-256 of a record's key.
+/// The first half of the SHA-256 of a name.
 type KeyHash = [u8; 16];
 
 #[derive(Debug)]
 struct Entry {
     key: KeyHash,
+    /// The window that it is a record of, and its place among the records of that window.
+    window: Option<(KeyHash, Version)>,
     origin: MachineId,
+    priority: Priority,
     submitted: Timestamp,
     bytes: u64,
     ids: Vec<u64>,
@@ -67,97 +81,159 @@ struct Entry {
     body: Body,
 }
 
+/// Of two records of a window the greater is the valid one (aggregate's `WindowKey`).
+type Version = (Epoch, Sequence, bool);
+
 #[derive(Debug)]
 enum Body {
-    Memory(Item),
+    /// Packed.
+    Memory(Bytes),
     Disk(Location),
+}
+
+/// What became of a record that was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// It waits.
+    New,
+    /// It waits in the place of an earlier record of its window.
+    Replaced,
+    /// It waits already, or a later record of its window does; its id is noted there.
+    Known,
 }
 
 impl Outbox {
     /// Opens the outbox in a directory, with what was left there.
-    pub(crate) fn open(dir: PathBuf, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn open(dir: PathBuf, rules: Rules) -> io::Result<Self> {
         let (disk, left) = Segments::open(dir)?;
         let mut outbox = Self {
-            limits,
+            rules,
             disk,
             entries: BTreeMap::new(),
             keys: BTreeMap::new(),
+            windows: BTreeMap::new(),
             live: BTreeSet::new(),
             backlog: BTreeSet::new(),
+            expendable: BTreeSet::new(),
             unsaved: VecDeque::new(),
             done: Vec::new(),
             bytes: 0,
             next: 1,
         };
         for (stored, location) in left {
-            let Ok(origin) = <[u8; 32]>::try_from(stored.origin.as_ref()) else {
-                continue; // Not written by this version; it is left out, as if it were done.
+            outbox.next = outbox.next.max(stored.number + 1);
+            let Some(item) = packed::unpack(&stored.item) else {
+                outbox.done.push((stored.number, location)); // Not written by this version.
+                continue;
             };
-            let item = item_of(&stored);
             let entry = Entry {
-                key: hash(&item.key),
-                origin: MachineId::from_bytes(origin),
+                key: hash(&item.key()),
+                window: outbox.window_of(&item),
+                origin: item.record.machine(),
+                priority: Priority::from_code(stored.priority),
                 submitted: Timestamp::from_nanos(stored.submitted),
-                bytes: size_of(&item),
+                bytes: stored.item.len() as u64,
                 ids: Vec::new(),
                 put_off: 0,
                 body: Body::Disk(location),
             };
-            outbox.backlog.insert((0, stored.number));
+            if outbox.later_of(&entry).is_some() {
+                outbox.done.push((stored.number, location));
+                continue;
+            }
+            let order = Reverse(entry.priority);
             outbox.add(stored.number, entry);
+            outbox.backlog.insert((0, order, stored.number));
         }
         Ok(outbox)
     }
 
-    /// Takes a record; says whether it is new. Of a key that waits already only the id is noted.
-    pub(crate) fn insert(
-        &mut self,
-        item: Item,
-        origin: MachineId,
-        id: u64,
-        now: Timestamp,
-    ) -> bool {
-        let key = hash(&item.key);
-        if let Some(entry) = self
-            .keys
-            .get(&key)
-            .and_then(|number| self.entries.get_mut(number))
-        {
-            if !entry.ids.contains(&id) {
-                entry.ids.push(id);
-            }
-            if entry.ids.len() > IDS_MAX {
-                entry.ids.remove(0);
-            }
-            return false;
+    /// Takes a record.
+    pub(crate) fn insert(&mut self, outgoing: &Outgoing, now: Timestamp) -> Inserted {
+        let Outgoing { id, item, priority } = outgoing;
+        let key = hash(&item.key());
+        if let Some(entry) = self.keys.get(&key).and_then(|n| self.entries.get_mut(n)) {
+            entry.note(&[*id]);
+            return Inserted::Known;
         }
-        let number = self.next;
+        let packed = Bytes::from(packed::pack(item));
         let entry = Entry {
             key,
-            origin,
+            window: self.window_of(item),
+            origin: item.record.machine(),
+            priority: *priority,
             submitted: now,
-            bytes: size_of(&item),
-            ids: vec![id],
+            bytes: packed.len() as u64,
+            ids: vec![*id],
             put_off: 0,
-            body: Body::Memory(item),
+            body: Body::Memory(packed),
         };
-        self.add(number, entry);
-        self.live.insert(number);
-        true
+        if let Some(later) = self.later_of(&entry).and_then(|n| self.entries.get_mut(&n)) {
+            later.note(&[*id]);
+            return Inserted::Known;
+        }
+        let number = self.next;
+        let replaced = self.add(number, entry);
+        self.live.insert((Reverse(*priority), number));
+        if replaced {
+            Inserted::Replaced
+        } else {
+            Inserted::New
+        }
     }
 
-    fn add(&mut self, number: u64, entry: Entry) {
+    fn window_of(&self, item: &Item) -> Option<(KeyHash, Version)> {
+        let Record::Window(WindowRecord { key, .. }) = &item.record else {
+            return None;
+        };
+        let version = (key.log_epoch, key.last_sequence, key.complete);
+        // A key is the window's name and three more levels.
+        let name = item.key();
+        let window = name.rsplitn(4, '/').nth(3)?;
+        self.rules.one_per_window.then(|| (hash(window), version))
+    }
+
+    /// A waiting record that is valid in the place of this one.
+    fn later_of(&self, entry: &Entry) -> Option<u64> {
+        let (window, version) = entry.window?;
+        let number = *self.windows.get(&window)?;
+        let (_, other) = self.entries.get(&number)?.window?;
+        (other > version).then_some(number)
+    }
+
+    /// Adds an entry; says whether it takes the place of an earlier record of its window.
+    fn add(&mut self, number: u64, mut entry: Entry) -> bool {
+        let mut replaced = false;
+        if let Some((window, _)) = entry.window
+            && let Some(earlier) = self.windows.insert(window, number)
+            && !self.is_on_its_way(earlier)
+        {
+            entry.note(&self.remove(earlier).unwrap_or_default());
+            replaced = true;
+        }
         self.next = self.next.max(number + 1);
         self.bytes += entry.bytes;
         self.keys.insert(entry.key, number);
+        self.expendable.insert((entry.priority, number));
         self.entries.insert(number, entry);
+        replaced
     }
 
-    /// Takes up to `max` live records out for delivery, oldest first.
+    /// Whether a record has been taken out for delivery.
+    fn is_on_its_way(&self, number: u64) -> bool {
+        self.entries.get(&number).is_some_and(|entry| {
+            let order = Reverse(entry.priority);
+            let waits = self.live.contains(&(order, number))
+                || self.backlog.contains(&(entry.put_off, order, number));
+            !waits
+        })
+    }
+
+    /// Takes up to `max` live records out for delivery.
     pub(crate) fn take_live(&mut self, max: usize) -> Vec<(u64, Item)> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some(number) = self.live.pop_first()
+            && let Some((_, number)) = self.live.pop_first()
         {
             taken.extend(self.body(number).map(|item| (number, item)));
         }
@@ -169,7 +245,7 @@ impl Outbox {
     pub(crate) fn take_backlog(&mut self, max: usize) -> (Vec<(u64, Item)>, Vec<u64>) {
         let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
         while taken.len() < max
-            && let Some((_, number)) = self.backlog.pop_first()
+            && let Some((_, _, number)) = self.backlog.pop_first()
         {
             match self.body(number) {
                 Some(item) => taken.push((number, item)),
@@ -181,9 +257,9 @@ impl Outbox {
 
     fn body(&self, number: u64) -> Option<Item> {
         match &self.entries.get(&number)?.body {
-            Body::Memory(item) => Some(item.clone()),
+            Body::Memory(packed) => packed::unpack(packed),
             Body::Disk(location) => match self.disk.read(*location) {
-                Ok(stored) => Some(item_of(&stored)),
+                Ok(stored) => packed::unpack(&stored.item),
                 Err(error) => {
                     tracing::warn!(%error, number, "a record of the outbox cannot be read");
                     None
@@ -194,21 +270,40 @@ impl Outbox {
 
     /// Puts a record back that was taken out and not delivered; `put_off` if others were.
     pub(crate) fn put_back(&mut self, number: u64, put_off: bool) {
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.put_off = entry.put_off.saturating_add(u32::from(put_off));
-            self.backlog.insert((entry.put_off, number));
-            if matches!(entry.body, Body::Memory(_)) {
-                self.unsaved.push_back(number);
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        if let Some(later) = entry
+            .window
+            .and_then(|(window, _)| self.windows.get(&window))
+            && *later != number
+        {
+            let (later, ids) = (*later, self.remove(number).unwrap_or_default());
+            if let Some(later) = self.entries.get_mut(&later) {
+                later.note(&ids);
             }
+            return;
+        }
+        entry.put_off = entry.put_off.saturating_add(u32::from(put_off));
+        let waits = (entry.put_off, Reverse(entry.priority), number);
+        if self.backlog.insert(waits) && matches!(entry.body, Body::Memory(_)) {
+            self.unsaved.push_back(number);
         }
     }
 
     /// Forgets a record and returns its ids; `None` if it was forgotten before.
     pub(crate) fn remove(&mut self, number: u64) -> Option<Vec<u64>> {
         let entry = self.entries.remove(&number)?;
+        let order = Reverse(entry.priority);
         self.keys.remove(&entry.key);
-        self.live.remove(&number);
-        self.backlog.remove(&(entry.put_off, number));
+        if let Some((window, _)) = entry.window
+            && self.windows.get(&window) == Some(&number)
+        {
+            self.windows.remove(&window);
+        }
+        self.live.remove(&(order, number));
+        self.backlog.remove(&(entry.put_off, order, number));
+        self.expendable.remove(&(entry.priority, number));
         self.bytes -= entry.bytes;
         if let Body::Disk(location) = entry.body {
             self.done.push((number, location));
@@ -229,22 +324,25 @@ impl Outbox {
             .count() as u64
     }
 
-    /// Forgets the oldest record if it is too old, or if all together are too large.
-    pub(crate) fn drop_oldest(&mut self, now: Timestamp) -> Option<(DropReason, Vec<u64>)> {
-        let (&number, oldest) = self.entries.first_key_value()?;
-        let reason = if self.bytes > self.limits.bytes_max {
-            DropReason::Bytes
-        } else if now.since(oldest.submitted) > self.limits.age_max {
-            DropReason::Age
-        } else {
-            return None;
-        };
-        self.remove(number).map(|ids| (reason, ids))
+    /// Forgets one record if all together are too large, the oldest of the least priority, or one
+    /// that is too old.
+    pub(crate) fn drop_one(&mut self, now: Timestamp) -> Option<(DropReason, Vec<u64>)> {
+        if self.bytes > self.rules.bytes_max {
+            let (_, number) = *self.expendable.first()?;
+            return self.remove(number).map(|ids| (DropReason::Bytes, ids));
+        }
+        let too_old = Priority::ALL.into_iter().find_map(|priority| {
+            let mut oldest = self.expendable.range((priority, 0)..=(priority, u64::MAX));
+            let (_, number) = *oldest.next()?;
+            let submitted = self.entries.get(&number)?.submitted;
+            (now.since(submitted) > self.rules.age_max).then_some(number)
+        })?;
+        self.remove(too_old).map(|ids| (DropReason::Age, ids))
     }
 
     /// Turns all live records into backlog.
     pub(crate) fn demote_live(&mut self) {
-        while let Some(number) = self.live.pop_first() {
+        while let Some((_, number)) = self.live.pop_first() {
             self.put_back(number, false);
         }
     }
@@ -259,14 +357,19 @@ impl Outbox {
         self.disk.done(&done)?;
         while let Some(&number) = self.unsaved.front() {
             if let Some(entry) = self.entries.get_mut(&number)
-                && let Body::Memory(item) = &entry.body
+                && let Body::Memory(packed) = &entry.body
             {
-                let stored = stored_of(number, entry, item);
+                let stored = Stored {
+                    number,
+                    priority: entry.priority.code(),
+                    submitted: entry.submitted.as_nanos(),
+                    item: packed.clone(),
+                };
                 entry.body = Body::Disk(self.disk.append(&stored)?);
             }
             self.unsaved.pop_front();
         }
-        while self.disk.bytes() > 2 * self.limits.bytes_max + SEGMENT_BYTES_MAX {
+        while self.disk.bytes() > 2 * self.rules.bytes_max + SEGMENT_BYTES_MAX {
             self.compact()?;
         }
         Ok(())
@@ -310,38 +413,28 @@ impl Outbox {
     }
 }
 
+impl Entry {
+    /// Notes more ids under which the caller asks for this record.
+    fn note(&mut self, ids: &[u64]) {
+        for id in ids {
+            if !self.ids.contains(id) {
+                self.ids.push(*id);
+            }
+        }
+        let excess = self.ids.len().saturating_sub(IDS_MAX);
+        self.ids.drain(..excess);
+    }
+}
+
 fn hash(key: &str) -> KeyHash {
     let digest: [u8; 32] = Sha256::digest(key).into();
     let (first, _) = digest.split_first_chunk().expect("32 bytes begin with 16");
     *first
 }
 
-fn size_of(item: &Item) -> u64 {
-    (item.key.len() + item.topic.len() + item.json.len()) as u64
-}
-
-fn stored_of(number: u64, entry: &Entry, item: &Item) -> Stored {
-    Stored {
-        number,
-        submitted: entry.submitted.as_nanos(),
-        origin: Bytes::copy_from_slice(entry.origin.as_bytes()),
-        key: item.key.clone(),
-        topic: item.topic.clone(),
-        json: item.json.clone(),
-    }
-}
-
-fn item_of(stored: &Stored) -> Item {
-    Item {
-        key: stored.key.clone(),
-        topic: stored.topic.clone(),
-        json: stored.json.clone(),
-    }
-}
-
-/// Most ids of one record that are remembered; the oldest go first. A caller that submits a record
-/// again has normally forgotten its former id. Unit: ids. Source: guess.
-const IDS_MAX: usize = 8;
+/// Most ids of one record that are remembered; the oldest go first, which the caller has normally
+/// forgotten. Unit: ids. Source: what the engine keeps of an origin.
+const IDS_MAX: usize = 4_096;
 /// Most live records that stay in memory alone. Unit: records, of about 1 kB. Source: guess: all
 /// windows of a site end at the same time, and this is what may come at once.
 const LIVE_MAX: usize = 8_192;

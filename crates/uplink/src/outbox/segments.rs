@@ -24,15 +24,12 @@ pub(crate) struct Stored {
     /// When it was submitted, in nanoseconds since the Unix epoch.
     #[prost(sfixed64, tag = "2")]
     pub(crate) submitted: i64,
-    /// The public key of its origin.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub(crate) origin: bytes::Bytes,
-    #[prost(string, tag = "4")]
-    pub(crate) key: String,
-    #[prost(string, tag = "5")]
-    pub(crate) topic: String,
-    #[prost(bytes = "bytes", tag = "6")]
-    pub(crate) json: bytes::Bytes,
+    /// The code of its priority.
+    #[prost(uint32, tag = "3")]
+    pub(crate) priority: u32,
+    /// The record, packed.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub(crate) item: bytes::Bytes,
 }
 
 /// What one frame says.

@@ -2,21 +2,31 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use super::*;
+use aggregate::Record;
 
-const ORIGIN: MachineId = MachineId::from_bytes([1; 32]);
-const OTHER: MachineId = MachineId::from_bytes([2; 32]);
-const LIMITS: Limits = Limits {
+use super::*;
+use crate::item::samples::{self, item};
+
+/// The origin of the samples.
+const ORIGIN: MachineId = MachineId::from_bytes([2; 32]);
+const OTHER: MachineId = MachineId::from_bytes([9; 32]);
+const RULES: Rules = Rules {
     bytes_max: 1_000_000,
     age_max: Duration::from_secs(100),
+    one_per_window: false,
 };
 
-fn item(key: &str) -> Item {
-    Item {
-        key: key.to_owned(),
-        topic: "n/m/s".to_owned(),
-        json: Bytes::from(format!("{{\"key\":\"{key}\"}}")),
-    }
+/// A record as it is submitted.
+fn outgoing(item: Item, id: u64) -> Outgoing {
+    let priority = Priority::Normal;
+    Outgoing { id, item, priority }
+}
+
+/// An item of another origin.
+fn other_item(name: &str) -> Item {
+    let mut window = samples::window(name, 1);
+    window.key.machine = OTHER;
+    samples::of(Record::Window(window))
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -24,14 +34,14 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn open(dir: &Path) -> Outbox {
-    Outbox::open(dir.to_owned(), LIMITS).expect("opens")
+    Outbox::open(dir.to_owned(), RULES).expect("opens")
 }
 
 /// An outbox whose sink is away, with records on disk.
 fn spilled(dir: &Path, keys: &[&str]) -> Outbox {
     let mut outbox = open(dir);
     for (id, key) in (1..).zip(keys) {
-        outbox.insert(item(key), ORIGIN, id, at(id));
+        outbox.insert(&outgoing(item(key), id), at(id));
     }
     outbox.demote_live();
     outbox.flush().expect("written");
@@ -39,7 +49,10 @@ fn spilled(dir: &Path, keys: &[&str]) -> Outbox {
 }
 
 fn keys(taken: &[(u64, Item)]) -> Vec<&str> {
-    taken.iter().map(|(_, item)| item.key.as_str()).collect()
+    taken
+        .iter()
+        .map(|(_, item)| item.record.series().name.as_str())
+        .collect()
 }
 
 fn files(dir: &Path) -> Vec<std::path::PathBuf> {
@@ -56,16 +69,14 @@ fn a_key_that_waits_is_held_once_with_both_ids() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = open(dir.path());
 
-    assert!(outbox.insert(item("a"), ORIGIN, 7, at(0)));
-    assert!(!outbox.insert(item("a"), ORIGIN, 8, at(0)));
+    let inserted = [7, 8].map(|id| outbox.insert(&outgoing(item("a"), id), at(0)));
+    assert_eq!(inserted, [Inserted::New, Inserted::Known]);
 
     let taken = outbox.take_live(10);
     assert_eq!(keys(&taken), ["a"]);
     assert_eq!(outbox.remove(taken[0].0), Some(vec![7, 8]));
-    assert!(
-        outbox.insert(item("a"), ORIGIN, 9, at(0)),
-        "delivered, so it is new again"
-    );
+    let again = outbox.insert(&outgoing(item("a"), 9), at(0));
+    assert_eq!(again, Inserted::New, "delivered before");
 }
 
 #[test]
@@ -73,7 +84,7 @@ fn while_the_sink_takes_records_nothing_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = open(dir.path());
 
-    outbox.insert(item("a"), ORIGIN, 1, at(0));
+    outbox.insert(&outgoing(item("a"), 1), at(0));
     outbox.flush().expect("flushed");
 
     assert!(files(dir.path()).is_empty());
@@ -90,8 +101,9 @@ fn a_restart_keeps_what_waits_and_forgets_what_is_done() {
 
     let mut again = open(dir.path());
 
-    assert!(
-        !again.insert(item("b"), ORIGIN, 9, at(9)),
+    assert_eq!(
+        again.insert(&outgoing(item("b"), 9), at(9)),
+        Inserted::Known,
         "known by its key"
     );
     assert_eq!((again.len(), again.oldest()), (2, Some(at(2))));
@@ -130,7 +142,7 @@ fn a_torn_or_damaged_end_loses_only_itself() {
         fs::write(path, &content).expect("written");
 
         let mut again = open(dir.path());
-        again.insert(item("d"), ORIGIN, 1, at(9));
+        again.insert(&outgoing(item("d"), 1), at(9));
         again.demote_live();
         again.flush().expect("written");
         drop(again);
@@ -161,25 +173,19 @@ fn a_body_that_was_damaged_while_it_waited_is_told_apart() {
 fn beyond_its_bytes_or_its_age_the_oldest_goes_first() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["a", "b", "c"]);
-    outbox.limits.bytes_max = outbox.bytes() - 1;
+    outbox.rules.bytes_max = outbox.bytes() - 1;
 
-    assert_eq!(
-        outbox.drop_oldest(at(50)),
-        Some((DropReason::Bytes, vec![1]))
-    );
-    assert_eq!(outbox.drop_oldest(at(50)), None);
-    assert_eq!(
-        outbox.drop_oldest(at(103)),
-        Some((DropReason::Age, vec![2]))
-    );
-    assert_eq!(outbox.drop_oldest(at(103)), None);
+    assert_eq!(outbox.drop_one(at(50)), Some((DropReason::Bytes, vec![1])));
+    assert_eq!(outbox.drop_one(at(50)), None);
+    assert_eq!(outbox.drop_one(at(103)), Some((DropReason::Age, vec![2])));
+    assert_eq!(outbox.drop_one(at(103)), None);
 }
 
 #[test]
 fn a_withdrawn_origin_is_forgotten_also_after_a_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["a", "b"]);
-    outbox.insert(item("c"), OTHER, 3, at(3));
+    outbox.insert(&outgoing(other_item("c"), 3), at(3));
 
     assert_eq!(outbox.withdraw(ORIGIN), 2);
     outbox.demote_live();
@@ -205,12 +211,12 @@ fn one_stuck_record_does_not_keep_the_files_of_all_the_others() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["stuck"]);
     let large = "x".repeat(100_000);
-    outbox.limits.bytes_max = 1_000_000;
+    outbox.rules.bytes_max = 1_000_000;
 
     for id in 0..200 {
         let mut item = item(&format!("k{id}"));
-        item.topic.clone_from(&large);
-        outbox.insert(item, ORIGIN, id, at(0));
+        item.machine_name.clone_from(&large);
+        outbox.insert(&outgoing(item, id), at(0));
         let number = outbox.take_live(1)[0].0;
         outbox.put_back(number, false);
         outbox.flush().expect("written");
@@ -224,4 +230,111 @@ fn one_stuck_record_does_not_keep_the_files_of_all_the_others() {
     assert!(on_disk.sum::<u64>() <= 2 * 1_000_000 + 2 * SEGMENT_BYTES_MAX);
     drop(outbox);
     assert_eq!(keys(&open(dir.path()).take_backlog(10).0), ["stuck"]);
+}
+
+#[test]
+fn the_urgent_go_first_and_the_expendable_are_given_up_first() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut outbox = open(dir.path());
+    let priorities = [
+        ("n1", Priority::Normal),
+        ("u1", Priority::Urgent),
+        ("e1", Priority::Expendable),
+        ("e2", Priority::Expendable),
+        ("n2", Priority::Normal),
+        ("u2", Priority::Urgent),
+    ];
+    for (id, (name, priority)) in (1..).zip(priorities) {
+        let mut outgoing = outgoing(item(name), id);
+        outgoing.priority = priority;
+        outbox.insert(&outgoing, at(id));
+    }
+
+    let live = outbox.take_live(10);
+    assert_eq!(keys(&live), ["u1", "u2", "n1", "n2", "e1", "e2"]);
+    for (number, _) in live {
+        outbox.put_back(number, false);
+    }
+    outbox.flush().expect("written");
+    drop(outbox);
+    let mut outbox = open(dir.path());
+    let order = ["u1", "u2", "n1", "n2", "e1", "e2"];
+    assert_eq!(keys(&outbox.take_backlog(10).0), order, "after a restart");
+
+    outbox.rules.bytes_max = 0;
+    let numbers = [3, 4, 1, 5, 2, 6];
+    let given_up = numbers.map(|number| {
+        outbox.drop_one(at(10)).expect("too many");
+        !outbox.entries.contains_key(&number)
+    });
+    assert_eq!(given_up, [true; 6]);
+}
+
+#[test]
+fn what_is_too_old_goes_whatever_its_priority() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut outbox = open(dir.path());
+    let mut urgent = outgoing(item("u"), 1);
+    urgent.priority = Priority::Urgent;
+    outbox.insert(&urgent, at(0));
+    outbox.insert(&outgoing(item("n"), 2), at(50));
+
+    assert_eq!(outbox.drop_one(at(100)), None);
+    assert_eq!(outbox.drop_one(at(101)), Some((DropReason::Age, vec![1])));
+    assert_eq!(outbox.drop_one(at(101)), None);
+}
+
+/// A record of the same window as all others of this function.
+fn revision(sequence: u64) -> Item {
+    samples::of(Record::Window(samples::window("a", sequence)))
+}
+
+fn sequences(taken: &[(u64, Item)]) -> Vec<u64> {
+    let sequence = |(_, item): &(u64, Item)| item.record.position().sequence;
+    taken.iter().map(sequence).collect()
+}
+
+#[test]
+fn of_the_records_of_a_window_the_latest_goes_with_the_ids_of_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut outbox = open(dir.path());
+    outbox.rules.one_per_window = true;
+
+    let inserted = [(3, 1), (5, 2), (4, 3)]
+        .map(|(sequence, id)| outbox.insert(&outgoing(revision(sequence), id), at(0)));
+
+    use Inserted::{Known, New, Replaced};
+    assert_eq!(inserted, [New, Replaced, Known]);
+    let taken = outbox.take_live(10);
+    assert_eq!(sequences(&taken), [5]);
+    assert_eq!(outbox.remove(taken[0].0), Some(vec![2, 1, 3]));
+}
+
+#[test]
+fn an_earlier_record_that_is_on_its_way_is_not_sent_again_after_the_later_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut outbox = open(dir.path());
+    outbox.rules.one_per_window = true;
+    outbox.insert(&outgoing(revision(1), 1), at(0));
+    let earlier = outbox.take_live(10);
+
+    outbox.insert(&outgoing(revision(2), 2), at(0));
+    outbox.put_back(earlier[0].0, false);
+
+    let taken = outbox.take_live(10);
+    assert_eq!(sequences(&taken), [2]);
+    assert!(!outbox.has_backlog());
+    assert_eq!(outbox.remove(taken[0].0), Some(vec![2, 1]));
+}
+
+#[test]
+fn without_that_rule_every_record_of_a_window_goes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut outbox = open(dir.path());
+
+    for sequence in [2, 1] {
+        outbox.insert(&outgoing(revision(sequence), sequence), at(0));
+    }
+
+    assert_eq!(sequences(&outbox.take_live(10)), [2, 1]);
 }

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use model::{MachineId, Timestamp};
 
-use super::{Item, Outcome, Sink};
-use crate::{SinkError, clock};
+use super::{Outcome, Sink};
+use crate::{Item, SinkError, clock};
 
 /// Appends to files.
 #[derive(Debug)]
@@ -48,9 +48,9 @@ impl FileSink {
 
     fn write(&mut self, now: Timestamp, batch: &[Item]) -> io::Result<()> {
         let mut part = self.part(now)?;
-        let mut lines = Vec::with_capacity(batch.iter().map(|item| item.json.len() + 1).sum());
+        let mut lines = Vec::new();
         for item in batch {
-            lines.extend_from_slice(&item.json);
+            lines.extend_from_slice(&item.json());
             lines.push(b'\n');
         }
         // On an error the file is closed; opening it again cuts off what was written in part.
@@ -198,21 +198,19 @@ const PART_BYTES_MAX: u64 = 64 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::item::samples::item;
 
     const MACHINE: MachineId = MachineId::from_bytes([2; 32]);
     const DAY: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
 
-    fn item(text: &str) -> Item {
-        Item {
-            key: text.to_owned(),
-            topic: String::new(),
-            json: format!("{{\"key\":\"{text}\"}}").into(),
-        }
-    }
-
-    fn lines(path: &Path) -> Vec<String> {
+    /// The series of the records in a file.
+    fn series(path: &Path) -> Vec<String> {
         let text = fs::read_to_string(path).expect("readable");
-        text.lines().map(str::to_owned).collect()
+        let series = |line| {
+            let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            record["series"].as_str().expect("text").to_owned()
+        };
+        text.lines().map(series).collect()
     }
 
     #[test]
@@ -228,7 +226,7 @@ mod tests {
         let mut again = FileSink::new(dir.path().to_owned(), MACHINE);
         again.write(DAY, &[item("b")]).expect("written");
 
-        assert_eq!(lines(&path), [r#"{"key":"a"}"#, r#"{"key":"b"}"#]);
+        assert_eq!(series(&path), ["a", "b"]);
     }
 
     #[test]
@@ -245,7 +243,7 @@ mod tests {
         let names = ["2026-01-01-001", "2026-01-01-002", "2026-01-02-001"];
         for (name, key) in names.iter().zip(["a", "b", "c"]) {
             let path = dir.path().join(format!("{name}-{MACHINE}.ndjson"));
-            assert_eq!(lines(&path), [format!("{{\"key\":\"{key}\"}}")]);
+            assert_eq!(series(&path), [key]);
             assert!(
                 !path
                     .file_name()
@@ -266,7 +264,7 @@ mod tests {
 
         sink.write(DAY, &[item("b")]).expect("written");
 
-        assert_eq!(lines(&path), [r#"{"key":"b"}"#]);
+        assert_eq!(series(&path), ["b"]);
     }
 
     #[test]
@@ -281,6 +279,6 @@ mod tests {
         sink.write(DAY, &[item("a")]).expect("written");
 
         assert!(sink.explain(&full).0.contains("is full"), "{full}");
-        assert_eq!(lines(&path), [r#"{"key":"a"}"#]);
+        assert_eq!(series(&path), ["a"]);
     }
 }

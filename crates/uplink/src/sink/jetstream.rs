@@ -25,8 +25,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Item, Outcome, Sink, subject};
-use crate::{JetStreamUrl, SinkError, clock};
+use super::{Outcome, Sink, subject};
+use crate::{Item, JetStreamUrl, SinkError, clock};
 
 /// Publishes to a stream.
 #[derive(Debug)]
@@ -105,8 +105,8 @@ impl JetStreamSink {
         let publish = async |item: &&Item| {
             let mut headers = HeaderMap::new();
             headers.insert(EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-            let subject = subject::of(&self.url.prefix, &item.key);
-            let request = Request::new().headers(headers).payload(item.json.clone());
+            let subject = subject::of(&self.url.prefix, &item.key());
+            let request = Request::new().headers(headers).payload(item.json());
             let mut link = session.link.clone();
             tokio::select! {
                 biased;

@@ -1,30 +1,20 @@
 //! Sinks: what takes records, one file per kind.
 
 mod file;
+mod influx;
 mod jetstream;
+mod line;
 mod mqtt;
 mod subject;
 
 use std::future::Future;
 
-use bytes::Bytes;
-
-use crate::SinkError;
+use crate::{Item, SinkError};
 
 pub(crate) use file::FileSink;
+pub(crate) use influx::InfluxSink;
 pub(crate) use jetstream::JetStreamSink;
 pub(crate) use mqtt::MqttSink;
-
-/// A record as sinks take it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Its idempotency key.
-    pub key: String,
-    /// `NETWORK/MACHINE/SERIES`, to which sinks that have topics put theirs in front.
-    pub topic: String,
-    /// The record as one line of JSON.
-    pub json: Bytes,
-}
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Item, Outcome, Sink};
-use crate::{MqttUrl, SinkError};
+use super::{Outcome, Sink};
+use crate::{Item, MqttUrl, SinkError};
 
 /// Publishes to a broker.
 #[derive(Debug)]
@@ -124,17 +124,15 @@ impl Sink for MqttSink {
         };
         let mut sent = Vec::with_capacity(batch.len());
         for item in batch {
-            let topic = format!("{}/{}", self.url.topic, item.topic);
-            if topic.len() + item.json.len() + PACKET_OVERHEAD > session.packet_bytes_max {
+            let (topic, json) = (topic(&self.url, item), item.json());
+            if topic.len() + json.len() + PACKET_OVERHEAD > session.packet_bytes_max {
                 let limit = session.packet_bytes_max;
                 let reason = format!("larger than the broker's limit of {limit} bytes a packet");
                 sent.push(Err(Outcome::Refused(reason)));
                 continue;
             }
             let options = PublishOptions::at_least_once();
-            let publish = session
-                .client
-                .publish_tracked(topic, item.json.clone(), options);
+            let publish = session.client.publish_tracked(topic, json, options);
             sent.push(publish.await.map_err(|_| lost()));
         }
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -207,6 +205,13 @@ fn refused(what: &str) -> Outcome {
 
 fn put_off(what: &str) -> Outcome {
     Outcome::PutOff(format!("the broker {what}"))
+}
+
+/// `TOPIC/NETWORK/MACHINE/SERIES`.
+fn topic(url: &MqttUrl, item: &Item) -> String {
+    let (record, series) = (&item.record, &item.record.series().name);
+    let (network, machine) = (record.network(), record.machine());
+    format!("{}/{network}/{machine}/{}", url.topic, series.as_str())
 }
 
 fn packet_bytes_max(ack: &ConnAck) -> usize {

@@ -21,6 +21,9 @@ pub enum SinkUrl {
     Mqtt(MqttUrl),
     /// `nats://[user:password@|token@]host[:port][,host[:port]…][/prefix]`: a NATS JetStream.
     JetStream(JetStreamUrl),
+    /// `influx+http://[user:password@|token@]host[:port][/path][?query]`, or `influx+https://`: a
+    /// store that takes InfluxDB line protocol.
+    Influx(InfluxUrl),
 }
 
 /// A broker.
@@ -45,6 +48,19 @@ pub struct JetStreamUrl {
     pub prefix: String,
 }
 
+/// A store that takes InfluxDB line protocol over HTTP.
+#[derive(Clone, PartialEq, Eq)]
+pub struct InfluxUrl {
+    /// Where it is; port 8086 unless written.
+    pub host: Host,
+    /// Who logs in; a user without password is a token.
+    pub login: Login,
+    /// Over TLS.
+    pub tls: bool,
+    /// Where to write: `/write?db=fieldmesh` unless written, always with nanoseconds.
+    pub path_and_query: String,
+}
+
 impl FromStr for SinkUrl {
     type Err = UrlError;
 
@@ -59,6 +75,8 @@ impl FromStr for SinkUrl {
         match text.split_once("://") {
             Some(("mqtt", rest)) => mqtt(rest).map(Self::Mqtt),
             Some(("nats", rest)) => jetstream(rest).map(Self::JetStream),
+            Some(("influx+http", rest)) => influx(rest, false).map(Self::Influx),
+            Some(("influx+https", rest)) => influx(rest, true).map(Self::Influx),
             _ => {
                 // Without what may be a password.
                 let scheme = text.split_once(':').map_or(text, |(scheme, _)| scheme);
@@ -96,6 +114,40 @@ fn jetstream(rest: &str) -> Result<JetStreamUrl, UrlError> {
     })
 }
 
+fn influx(rest: &str, tls: bool) -> Result<InfluxUrl, UrlError> {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let Authority { login, hosts, path } = Authority::read(rest, INFLUX_PORT)?;
+    let [host] = <[Host; 1]>::try_from(hosts).map_err(|_| UrlError::SeveralHosts)?;
+    let path = if path.is_empty() { "write" } else { path };
+    let refused = || UrlError::Query(query.to_owned());
+    let mut query: Vec<&str> = query.split('&').filter(|part| !part.is_empty()).collect();
+    let value = |query: &[&str], name: &str| {
+        let found = query
+            .iter()
+            .find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        found.map(str::to_owned)
+    };
+    match value(&query, "precision").as_deref() {
+        Some("ns" | "n") => {}
+        Some(_) => return Err(refused()),
+        None => query.push("precision=ns"),
+    }
+    if path == "write" && value(&query, "db").is_none() {
+        query.insert(0, "db=fieldmesh");
+    }
+    let path_and_query = format!("/{path}?{}", query.join("&"));
+    let is_allowed = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}#".contains(c);
+    if !path_and_query.chars().all(is_allowed) {
+        return Err(refused());
+    }
+    Ok(InfluxUrl {
+        host,
+        login,
+        tls,
+        path_and_query,
+    })
+}
+
 fn or_default(path: &str) -> String {
     if path.is_empty() {
         PREFIX_DEFAULT
@@ -120,6 +172,26 @@ impl fmt::Display for JetStreamUrl {
     }
 }
 
+impl fmt::Display for InfluxUrl {
+    /// Without user and password, and without a query, which may have them too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls {
+            "influx+https"
+        } else {
+            "influx+http"
+        };
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.host)
+    }
+}
+
+impl fmt::Debug for InfluxUrl {
+    /// As [`Self::fmt`] for display.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for SinkUrl {
     /// Without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +199,7 @@ impl fmt::Display for SinkUrl {
             Self::File(dir) => write!(f, "file:{}", dir.display()),
             Self::Mqtt(url) => write!(f, "{url}"),
             Self::JetStream(url) => write!(f, "{url}"),
+            Self::Influx(url) => write!(f, "{url}"),
         }
     }
 }
@@ -135,6 +208,8 @@ impl fmt::Display for SinkUrl {
 const MQTT_PORT: u16 = 1_883;
 /// Source: the NATS documentation, "Running and deploying a NATS server": the client port.
 const NATS_PORT: u16 = 4_222;
+/// Source: the InfluxDB documentation, "Ports".
+const INFLUX_PORT: u16 = 8_086;
 /// Source: contract, "Aggregates as they leave".
 const PREFIX_DEFAULT: &str = "fieldmesh";
 /// Longest prefix of subjects. Unit: bytes. Source: guess, an eighth of a subject.

@@ -45,6 +45,21 @@ fn a_cluster_is_read_as_users_of_nats_write_it() {
 }
 
 #[test]
+fn a_store_is_written_to_in_nanoseconds_at_the_path_that_is_given() {
+    let path = |text: &str| match text.parse() {
+        Ok(SinkUrl::Influx(url)) => url.path_and_query,
+        other => panic!("{text}: {other:?}"),
+    };
+
+    assert_eq!(path("influx+http://h"), "/write?db=fieldmesh&precision=ns");
+    assert_eq!(path("influx+http://h/?db=a"), "/write?db=a&precision=ns");
+    let v2 = "influx+https://token@h:1/api/v2/write?org=o&bucket=b&precision=ns";
+    assert_eq!(path(v2), "/api/v2/write?org=o&bucket=b&precision=ns");
+    let shown = v2.parse::<SinkUrl>().expect("a URL").to_string();
+    assert_eq!(shown, "influx+https://h:1/api/v2/write");
+}
+
+#[test]
 fn a_wrong_url_says_what_to_write_instead() {
     let error = |text: &str| text.parse::<SinkUrl>().expect_err(text);
 
@@ -61,6 +76,10 @@ fn a_wrong_url_says_what_to_write_instead() {
     for prefix in ["a..b", "a.*", "a/b", "a b", "$SYS.a", ".a"] {
         let url = format!("nats://host/{prefix}");
         assert_eq!(error(&url), UrlError::Prefix(prefix.to_owned()));
+    }
+    for query in ["precision=s", "db=a b"] {
+        let url = format!("influx+http://host/?{query}");
+        assert_eq!(error(&url), UrlError::Query(query.to_owned()));
     }
     assert_eq!(
         error("amqp://u:secret@host"),
@@ -79,4 +98,9 @@ fn a_url_is_shown_without_its_password() {
     let url: SinkUrl = "nats://secret@host:1,other".parse().expect("a URL");
     assert_eq!(format!("{url} {url:?}").matches("secret").count(), 0);
     assert_eq!(url.to_string(), "nats://host:1,other:4222/fieldmesh");
+
+    let url: SinkUrl = "influx+http://a:secret@h/w?p=secret"
+        .parse()
+        .expect("a URL");
+    assert_eq!(format!("{url} {url:?}").matches("secret").count(), 0);
 }

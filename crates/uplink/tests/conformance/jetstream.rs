@@ -91,7 +91,7 @@ async fn a_record_that_is_too_large_for_the_stream_blocks_nothing_and_is_kept() 
     let mut stream = Stream::start_with(&json!({ "max_msg_size": 1_500 })).await;
     let mut uplink = Running::start(&stream);
     let mut large = outgoing(1, ORIGIN);
-    large.machine_name = "m".repeat(2_000);
+    large.item.machine_name = "m".repeat(2_000);
 
     uplink.submit(vec![large, outgoing(2, ORIGIN)]);
 

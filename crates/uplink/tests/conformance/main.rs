@@ -1,15 +1,20 @@
 //! What every sink must do, against the real engine behind it: a directory, a `mosquitto` process, a
 //! `nats-server` process.
 
+mod adversarial;
 mod broker;
 mod directory;
+mod http;
 mod jetstream;
 mod process;
+mod store;
 mod stream;
 mod suite;
+mod way;
 
 use broker::Broker;
 use directory::Directory;
+use store::Store;
 use stream::Stream;
 
 /// One test of the suite for each sink.
@@ -25,6 +30,18 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $test() {
                 super::suite::$test(&mut super::Broker::start("").await).await;
+            })*
+        }
+        mod influx {
+            $(#[tokio::test]
+            async fn $test() {
+                super::suite::$test(&mut super::Store::start_influx().await).await;
+            })*
+        }
+        mod victoria {
+            $(#[tokio::test]
+            async fn $test() {
+                super::suite::$test(&mut super::Store::start_victoria().await).await;
             })*
         }
         mod stream_of_one_server {
@@ -51,7 +68,7 @@ async fn a_record_that_the_broker_can_never_take_blocks_nothing_and_is_kept() {
     let mut broker = Broker::start("max_packet_size 1500\n").await;
     let mut uplink = suite::Running::start(&broker);
     let mut large = suite::outgoing(1, suite::ORIGIN);
-    large.machine_name = "m".repeat(2_000);
+    large.item.machine_name = "m".repeat(2_000);
 
     uplink.submit(vec![large, suite::outgoing(2, suite::ORIGIN)]);
 
@@ -74,7 +91,7 @@ async fn a_record_that_the_broker_can_never_take_blocks_nothing_and_is_kept() {
 
 #[tokio::test]
 async fn a_record_without_a_right_waits_and_lets_the_others_through() {
-    let allowed = suite::outgoing(1, suite::ORIGIN).record.network();
+    let allowed = suite::outgoing(1, suite::ORIGIN).item.record.network();
     let mut broker = Broker::start_with_acl(&format!(
         "topic readwrite fieldmesh/{allowed}/{}/#\n",
         suite::ORIGIN

@@ -1,0 +1,69 @@
+//! What sinks are held to when things go wrong, by the number of the case.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::broker::Broker;
+use super::store::Store;
+use super::stream::Stream;
+use super::suite::{Counterpart, ORIGIN, Running, outgoing};
+use super::way::Way;
+
+/// Uploads a record whose answer is lost after the sink has it, and returns what stands at the sink
+/// once it has been acknowledged.
+async fn upload_with_a_lost_answer(counterpart: &mut impl Counterpart) -> Vec<Json> {
+    let url = counterpart.url();
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let way = Way::to(port.parse().expect("a number")).await;
+    let mut uplink = Running::start_at(&way.url(&url));
+    uplink.submit(vec![outgoing(1, ORIGIN)]);
+    uplink.until_delivered(&[1]).await;
+
+    way.lose_answers();
+    uplink.submit(vec![outgoing(2, ORIGIN)]);
+    while way.answers_lost() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(uplink.status().counters.delivered, 1, "nobody has said so");
+    assert!(counterpart.received(2).await.len() >= 2, "it is there");
+    way.cut();
+
+    uplink.until_delivered(&[2]).await;
+    uplink.stop().await;
+    counterpart.received(2).await
+}
+
+#[tokio::test]
+async fn adversarial_44_a_lost_answer_leaves_one_record_in_a_stream() {
+    let received = upload_with_a_lost_answer(&mut Stream::start().await).await;
+
+    assert_eq!(received.len(), 2);
+}
+
+#[tokio::test]
+async fn adversarial_44_a_lost_answer_leaves_copies_with_one_key_at_a_broker() {
+    let received = upload_with_a_lost_answer(&mut Broker::start("").await).await;
+
+    let keys: BTreeSet<&str> = received
+        .iter()
+        .map(|record| record["key"].as_str().expect("a key"))
+        .collect();
+    assert_eq!((received.len(), keys.len()), (3, 2));
+}
+
+#[tokio::test]
+async fn adversarial_44_a_lost_answer_leaves_one_point_in_influxdb() {
+    let received = upload_with_a_lost_answer(&mut Store::start_influx().await).await;
+
+    assert_eq!(received.len(), 2);
+}
+
+#[tokio::test]
+async fn adversarial_44_a_lost_answer_leaves_one_point_in_victoria_if_it_deduplicates() {
+    let received = upload_with_a_lost_answer(&mut Store::start_victoria().await).await;
+    let copies = upload_with_a_lost_answer(&mut Store::start_victoria_with_copies().await).await;
+
+    assert_eq!((received.len(), copies.len()), (2, 3));
+}
