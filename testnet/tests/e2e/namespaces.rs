@@ -107,7 +107,8 @@ impl Namespaces {
 
     fn put_behind(&self, host: &str, router: &str, site: u8) {
         let (inside, outside) = (self.full(host), self.full(router));
-        let veth = format!("link add outer netns {inside} type veth peer name inner netns {outside}");
+        let veth =
+            format!("link add outer netns {inside} type veth peer name inner netns {outside}");
         ip(&veth.split(' ').collect::<Vec<_>>());
         self.ip(router, &format!("addr add 192.168.{site}.1/24 dev inner"));
         self.ip(router, "link set inner up");
