@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 /// if logging was started before.
 pub fn start() {
     let filter = EnvFilter::try_from_env("FIELDMESH_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=error,rumqttc=error"));
+        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=error,quinn=error,rumqttc=error"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
