@@ -16,6 +16,8 @@ pub(crate) fn servers() -> Result<()> {
     for (program, package) in [
         ("mosquitto", "mosquitto"),
         ("mosquitto_sub", "mosquitto-clients"),
+        ("ip", "iproute2"),
+        ("nft", "nftables"),
         ("influxd", "influxdb"),
         ("victoria-metrics", "victoria-metrics"),
     ] {
