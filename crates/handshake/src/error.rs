@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use identity::CredentialError;
 use model::MachineId;
 
 use crate::{ALPN, MESSAGE_BYTES_MAX};
@@ -53,27 +52,10 @@ pub enum HandshakeError {
     /// The signature is not the machine's over this session.
     #[error("peer did not prove to be machine {}", .0.short())]
     Signature(MachineId),
-    /// The credential does not hold.
-    #[error("credential of machine {}: {error}", .machine.short())]
-    Credential {
-        /// Who showed it.
-        machine: MachineId,
-        /// What is wrong with it.
-        #[source]
-        error: CredentialError,
-    },
-    /// A genuine membership, but of another machine.
-    #[error("machine {} showed the membership of {}", .shown_by.short(), .of.short())]
-    OtherMembership {
-        /// Who showed it.
-        shown_by: MachineId,
-        /// Whose it is.
-        of: MachineId,
-    },
-    /// The caller's [`crate::Judge`] refused a genuine membership.
+    /// The [`crate::Judge`] did not let the machine in.
     #[error("machine {} is refused: {reason}", .machine.short())]
     Refused {
-        /// Who showed it.
+        /// Who it is.
         machine: MachineId,
         /// What the judge said.
         #[source]

@@ -29,7 +29,7 @@
 //! # Not here
 //!
 //! Packets, sockets, timers, rate limits (`transport`); entropy and clocks (callers pass them in);
-//! whether a genuine membership is good enough now ([`Judge`], the caller's).
+//! what a credential is and whether it counts now ([`Judge`], the caller's).
 
 mod codec;
 mod connection_id;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use bytes::Bytes;
-use identity::{Keypair, Membership, Trust, verify_digest};
+use identity::{Credential, Keypair, verify_digest};
 use model::{MachineId, NetworkId, Signature};
 use sha2::{Digest as _, Sha256};
 
@@ -12,21 +12,21 @@ use crate::codec::{Fields, put_bytes};
 use crate::noise::Noise;
 use crate::{HandshakeError, Side};
 
-/// What this machine shows in every handshake, and whom it trusts.
+/// What this machine shows in every handshake.
 pub struct Local {
     keypair: Keypair,
-    trust: Trust,
+    network: NetworkId,
     credential: Bytes,
 }
 
 impl Local {
-    /// A machine with its key, the operator that it trusts, and its credential: a membership as
-    /// carried.
+    /// A machine of a network, with its key and its credential as carried
+    /// ([`Credential::to_bytes`]).
     #[must_use]
-    pub const fn new(keypair: Keypair, trust: Trust, credential: Bytes) -> Self {
+    pub const fn new(keypair: Keypair, network: NetworkId, credential: Bytes) -> Self {
         Self {
             keypair,
-            trust,
+            network,
             credential,
         }
     }
@@ -37,10 +37,10 @@ impl Local {
         self.keypair.machine()
     }
 
-    /// The network whose operator it trusts.
+    /// Its network.
     #[must_use]
-    pub fn network(&self) -> NetworkId {
-        self.trust.network()
+    pub const fn network(&self) -> NetworkId {
+        self.network
     }
 
     pub(crate) fn check(&self) -> Result<(), HandshakeError> {
@@ -56,12 +56,7 @@ impl Local {
 
     /// Appends the proof for the message that is written next.
     pub(crate) fn prove(&self, payload: &mut Vec<u8>, noise: &Noise, side: Side) {
-        let digest = digest(
-            &self.network(),
-            side,
-            &noise.transcript(),
-            noise.static_key(),
-        );
+        let digest = digest(&self.network, side, &noise.transcript(), noise.static_key());
         payload.extend_from_slice(self.machine().as_bytes());
         payload.extend_from_slice(&self.keypair.sign(&digest).0);
         put_bytes(payload, &self.credential);
@@ -79,18 +74,23 @@ impl fmt::Debug for Local {
 pub struct Peer {
     /// The machine.
     pub machine: MachineId,
-    /// Its membership: genuine, its own, and accepted by the [`Judge`].
-    pub membership: Membership,
+    /// What it has shown, as the [`Judge`] has read it.
+    pub credential: Credential,
 }
 
-/// Decides whether a genuine membership is good enough now: its window, revocation, clocks.
+/// Reads what the machine at the other end shows, and decides whether that lets it in now.
 pub trait Judge {
-    /// Refuses, or lets the machine in.
+    /// Lets the machine in, or refuses it. `machine` is whose key it has proved to hold; whether the
+    /// credential is that machine's own is the judge's to find out.
     ///
     /// # Errors
     ///
     /// The reason, which comes back as [`HandshakeError::Refused`].
-    fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn judge(
+        &self,
+        machine: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, Box<dyn Error + Send + Sync>>;
 }
 
 /// What the verifier of a proof brings.
@@ -106,15 +106,16 @@ pub(crate) struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    /// Reads and checks the proof in a message that `noise` has just read.
+    /// Reads and checks the proof, which ends a message that `noise` has just read.
     pub(crate) fn verify(
         &self,
-        fields: &mut Fields<'_>,
+        mut fields: Fields<'_>,
         noise: &Noise,
     ) -> Result<Peer, HandshakeError> {
         let machine = MachineId::from_bytes(fields.array()?);
         let signature = Signature(fields.array()?);
-        let credential = fields.bytes()?;
+        let shown = fields.bytes()?;
+        fields.finish()?;
         if machine == self.local.machine() {
             return Err(HandshakeError::Itself);
         }
@@ -127,34 +128,16 @@ impl Verifier<'_> {
         let static_key = noise
             .peer_static_key()
             .ok_or(HandshakeError::Malformed("no static key"))?;
-        let network = self.local.network();
+        let network = self.local.network;
         let digest = digest(&network, self.side, &self.transcript, &static_key);
         verify_digest(machine, &digest, &signature)
             .map_err(|_| HandshakeError::Signature(machine))?;
-        let membership = self.read(machine, credential)?;
-        self.judge
-            .judge(&membership)
-            .map_err(|reason| HandshakeError::Refused { machine, reason })?;
+        let judged = self.judge.judge(machine, Bytes::copy_from_slice(shown));
+        let credential = judged.map_err(|reason| HandshakeError::Refused { machine, reason })?;
         Ok(Peer {
             machine,
-            membership,
+            credential,
         })
-    }
-
-    /// The one place that knows what a credential is.
-    fn read(&self, machine: MachineId, credential: &[u8]) -> Result<Membership, HandshakeError> {
-        let membership = self
-            .local
-            .trust
-            .read(Bytes::copy_from_slice(credential))
-            .map_err(|error| HandshakeError::Credential { machine, error })?;
-        if membership.machine() != machine {
-            return Err(HandshakeError::OtherMembership {
-                shown_by: machine,
-                of: membership.machine(),
-            });
-        }
-        Ok(membership)
     }
 }
 
@@ -180,7 +163,7 @@ pub(crate) fn digest(
 }
 
 /// Largest credential. Unit: bytes.
-pub(crate) const CREDENTIAL_BYTES_MAX: usize = Membership::BYTES_MAX;
+pub(crate) const CREDENTIAL_BYTES_MAX: usize = Credential::BYTES_MAX;
 
 /// Machine id, signature, length of the credential. Unit: bytes.
 pub(crate) const PROOF_BYTES_MAX: usize = 32 + 64 + 2 + CREDENTIAL_BYTES_MAX;

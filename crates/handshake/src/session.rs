@@ -306,7 +306,7 @@ impl Session {
     fn verify(
         &mut self,
         transcript: [u8; 32],
-        mut fields: Fields<'_>,
+        fields: Fields<'_>,
         noise: &Noise,
         judge: &dyn Judge,
     ) -> Result<(), HandshakeError> {
@@ -317,9 +317,7 @@ impl Session {
             transcript,
             side: self.side.other(),
         };
-        let peer = verifier.verify(&mut fields, noise)?;
-        fields.finish()?;
-        self.peer = Some(peer);
+        self.peer = Some(verifier.verify(fields, noise)?);
         Ok(())
     }
 
@@ -359,7 +357,7 @@ pub const VERSION: u32 = 0x466d_4c01;
 /// The protocol above the link.
 pub const ALPN: &str = "fieldmesh/1";
 
-/// Longest message. Unit: bytes. Source: the largest membership, and what surrounds it.
+/// Longest message. Unit: bytes. Source: the largest credential, and what surrounds it.
 pub const MESSAGE_BYTES_MAX: usize = 4_096;
 
 /// Longest transport parameters. Unit: bytes. Source: three times what quinn writes.

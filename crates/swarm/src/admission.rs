@@ -104,7 +104,7 @@ impl Admission {
         let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
         *machine = Some(proved);
         let shown = exchange(&mut stream, &self.gate.shown()).await?;
-        self.gate.judge(proved, shown)?;
+        self.gate.admit(proved, shown)?;
         let config = yamux_config();
         let protocol = config.protocol_info().next().unwrap_or_default();
         let muxer = if endpoint.is_dialer() {

@@ -82,15 +82,12 @@ pub(crate) fn quic_config(
     config: &Config,
     gate: Arc<Gate>,
 ) -> transport::Config {
-    let trust = credentials.roll.trust();
-    let link_keys = |key: &EpochKey| key.key.link(&trust.network(), key.epoch);
+    let network = credentials.roll.trust().network();
+    let link_keys = |key: &EpochKey| key.key.link(&network, key.epoch);
     let mut keys = credentials.network_keys.iter().map(link_keys);
     let current = keys.next().expect("there is a current key");
-    let local = Local::new(
-        Keypair::from_seed(&credentials.machine_key.seed()),
-        trust,
-        credentials.membership.as_bytes().clone(),
-    );
+    let keypair = Keypair::from_seed(&credentials.machine_key.seed());
+    let local = Local::new(keypair, network, gate.shown());
     let ring = KeyRing::new(current, keys.next());
     let wall_clock = Arc::clone(&config.wall_clock.0);
     transport::Config {

@@ -39,11 +39,17 @@ impl Gate {
     }
 
     /// Judges what the machine showed that has proved to hold the key of `proved`.
-    pub(crate) fn judge(&self, proved: MachineId, shown: Bytes) -> Result<(), RefusalReason> {
-        match self.roll.admit(proved, shown, (self.wall_clock.0)())? {
-            Credential::Membership(membership) => self.enter(membership),
-            Credential::Claim(_) => Err(RefusalReason::Claim),
+    pub(crate) fn admit(
+        &self,
+        proved: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, RefusalReason> {
+        let credential = self.roll.admit(proved, shown, (self.wall_clock.0)())?;
+        match &credential {
+            Credential::Membership(membership) => self.enter(membership.clone())?,
+            Credential::Claim(_) => return Err(RefusalReason::Claim),
         }
+        Ok(credential)
     }
 
     /// The membership that a machine showed last.
@@ -65,10 +71,12 @@ impl Gate {
 
 /// In the handshake of QUIC.
 impl Judge for Gate {
-    fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let standing = self.roll.judge(membership, (self.wall_clock.0)());
-        standing.map_err(RefusalReason::from)?;
-        Ok(self.enter(membership.clone())?)
+    fn judge(
+        &self,
+        machine: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, Box<dyn Error + Send + Sync>> {
+        Ok(self.admit(machine, shown)?)
     }
 }
 

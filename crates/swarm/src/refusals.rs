@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use handshake::HandshakeError;
-use identity::CredentialError;
 use libp2p::Multiaddr;
 use libp2p::core::ConnectedPoint;
 use model::MachineId;
@@ -78,11 +77,6 @@ impl Refuser {
 )]
 fn of_handshake(error: &HandshakeError) -> (Option<MachineId>, RefusalReason) {
     match error {
-        HandshakeError::Credential { machine, error } => (Some(*machine), error.clone().into()),
-        HandshakeError::OtherMembership { shown_by, of } => {
-            let error = CredentialError::OtherMachine(*of);
-            (Some(*shown_by), error.into())
-        }
         HandshakeError::Refused { machine, reason } => {
             let known = reason.downcast_ref::<RefusalReason>().cloned();
             let other = || RefusalReason::Handshake(reason.to_string());

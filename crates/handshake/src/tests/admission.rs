@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use identity::{CredentialError, Grant, Membership, Role};
+use identity::{
+    Claim, Credential, CredentialError, Grant, InvitationId, Issuer, Membership, Role, Terms,
+};
+use model::MachineId;
 
 use super::common::{
-    ALICE, BOB, End, MALLORY, NOW, OPERATOR, alice, answers, bob, dials, grant, key, keys, local,
-    machine, membership, refusal, run, showing, trust,
+    ALICE, AtNow, BOB, End, MALLORY, NOW, OPERATOR, alice, answers, bob, dials, grant, key, keys,
+    local, machine, membership, refusal, run, showing, showing_bytes, trust,
 };
 use crate::{HandshakeError, Judge, Local, Session, Side};
 
@@ -23,10 +26,6 @@ fn refused_at_both_ends(of: impl Fn(u8) -> Arc<Local>) -> [HandshakeError; 2] {
 
 fn issued(by: u8, grant: Grant) -> Membership {
     Membership::issue(&key(by), grant).expect("a grant within its bounds")
-}
-
-fn showing_bytes(seed: u8, credential: Vec<u8>) -> Arc<Local> {
-    Arc::new(Local::new(key(seed), trust(), Bytes::from(credential)))
 }
 
 fn assert_admitted(of: impl Fn(u8) -> Arc<Local>) {
@@ -77,10 +76,7 @@ fn a_membership_that_is_not_valid_yet_is_refused_and_one_in_its_first_moment_is_
 #[test]
 fn a_membership_by_another_operator_is_refused() {
     for error in refused_at_both_ends(|seed| showing(seed, &issued(MALLORY, grant(seed)))) {
-        let HandshakeError::Credential { error, .. } = error else {
-            panic!("{error:?}");
-        };
-        assert_eq!(error, CredentialError::OtherOperator);
+        assert_refused(&error, &CredentialError::OtherOperator);
     }
     assert_admitted(local);
 }
@@ -88,42 +84,80 @@ fn a_membership_by_another_operator_is_refused() {
 #[test]
 fn the_membership_of_another_machine_is_refused() {
     for error in refused_at_both_ends(|seed| showing(seed, &membership(MALLORY))) {
-        let HandshakeError::OtherMembership { of, .. } = error else {
-            panic!("{error:?}");
-        };
-        assert_eq!(of, machine(MALLORY));
+        assert_refused(&error, &CredentialError::OtherMachine(machine(MALLORY)));
     }
     assert_admitted(local);
 }
 
 #[test]
 fn a_credential_that_is_none_is_refused() {
+    let genuine = |seed| Credential::Membership(membership(seed)).to_bytes();
+    let last = genuine(BOB).len() - 1;
     let altered = |seed, index: usize| {
-        let mut bytes = membership(seed).as_bytes().to_vec();
+        let mut bytes = genuine(seed).to_vec();
         bytes[index] ^= 1;
         bytes
     };
-    let last = membership(BOB).as_bytes().len() - 1;
-    let kinds: [&dyn Fn(u8) -> Vec<u8>; 6] = [
+    let kinds: [&dyn Fn(u8) -> Vec<u8>; 7] = [
         &|_| Vec::new(),
-        &|_| vec![0; 64],
-        &|_| vec![7; Membership::BYTES_MAX],
+        &|_| vec![1; 65],
+        &|_| vec![7; Credential::BYTES_MAX],
         &|seed| altered(seed, 0),
+        &|seed| altered(seed, 1),
         &|seed| altered(seed, last / 2),
         &|seed| altered(seed, last),
     ];
     for credential in kinds {
-        for error in refused_at_both_ends(|seed| showing_bytes(seed, credential(seed))) {
-            let is_refused = matches!(error, HandshakeError::Credential { .. });
-            assert!(is_refused, "{error:?}");
+        for error in refused_at_both_ends(|seed| showing_bytes(seed, credential(seed).into())) {
+            assert!(matches!(error, HandshakeError::Refused { .. }), "{error:?}");
         }
     }
-    assert_admitted(local);
+    assert_admitted(|seed| showing_bytes(seed, genuine(seed)));
+}
+
+#[test]
+fn whoever_has_an_invitation_proves_its_key_and_shows_its_claim() {
+    let secret = key(0x5e);
+    let terms = Terms {
+        site: "hall-north".to_owned(),
+        roles: [Role::Publish].into(),
+        commands: Vec::new(),
+        lifetime: Duration::from_secs(86_400),
+        not_after: NOW.saturating_add(Duration::from_secs(1)),
+    };
+    let operator = key(OPERATOR);
+    let invited = |terms| {
+        let id = InvitationId(*secret.machine().as_bytes());
+        let invitation = Issuer::operator(&operator).invite(id, terms);
+        let invitation = invitation.expect("good terms");
+        let claim = Claim::sign(trust(), invitation, &secret, machine(ALICE), "press-9");
+        Credential::Claim(claim.expect("a good name"))
+    };
+    let (credential, expired) = {
+        let not_after = NOW;
+        (
+            invited(terms.clone()),
+            invited(Terms { not_after, ..terms }),
+        )
+    };
+    let dials_with = |credential: &Credential| {
+        let local = showing_bytes(ALICE, credential.to_bytes());
+        dials(local, Some(machine(BOB)))
+    };
+
+    let (mut client, mut server) = (End::new(dials_with(&credential)), End::new(bob()));
+    run(&mut client, &mut server).expect("an invitation that holds");
+    let (side, refused) = refusal(dials_with(&expired), bob());
+
+    let peer = server.session.peer().map(|peer| peer.credential.clone());
+    assert_eq!(peer, Some(credential));
+    assert_eq!(side, Side::Responder);
+    assert_refused(&refused, &CredentialError::InvitationExpired);
 }
 
 #[test]
 fn an_own_credential_that_fits_into_no_message_is_refused_before_anything_is_said() {
-    let too_long = |seed| showing_bytes(seed, vec![7; Membership::BYTES_MAX + 1]);
+    let too_long = |seed| showing_bytes(seed, vec![7; Credential::BYTES_MAX + 1].into());
 
     let dialled = Session::initiate(too_long(ALICE), &keys(2), None, b"", None, [1; 32]);
     let (side, answered) = refusal(alice(), answers(too_long(BOB)));
@@ -133,20 +167,34 @@ fn an_own_credential_that_fits_into_no_message_is_refused_before_anything_is_sai
     assert_eq!(side, Side::Responder);
 }
 
-/// Lets in who has a role.
-struct WithRole(Role);
+/// Lets in whoever has a role and is not revoked.
+struct Strict {
+    role: Role,
+    revoked: u8,
+}
 
-impl Judge for WithRole {
-    fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if membership.grant().roles.contains(&self.0) {
-            return Ok(());
+impl Judge for Strict {
+    fn judge(
+        &self,
+        machine: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, Box<dyn Error + Send + Sync>> {
+        let credential = AtNow.judge(machine, shown)?;
+        if machine == super::common::machine(self.revoked) {
+            return Err(CredentialError::Revoked.into());
         }
-        Err(format!("not admitted to {}", self.0.name()).into())
+        if let Credential::Membership(member) = &credential
+            && member.grant().roles.contains(&self.role)
+        {
+            return Ok(credential);
+        }
+        Err(format!("not admitted to {}", self.role.name()).into())
     }
 }
 
 #[test]
-fn what_the_judge_says_counts_at_either_end() {
+fn a_wrong_role_and_a_revocation_are_the_judges_word_at_either_end() {
+    const NOBODY: u8 = 0;
     let run_with = |judges: [&'static dyn Judge; 2]| {
         let mut client = End::judged_by(alice(), judges[0]);
         let mut server = End::judged_by(bob(), judges[1]);
@@ -155,21 +203,26 @@ fn what_the_judge_says_counts_at_either_end() {
             .map(drop)
             .map_err(|(side, error)| (side, error.to_string()))
     };
-    let (lenient, strict): (&dyn Judge, &dyn Judge) =
-        (&WithRole(Role::Relay), &WithRole(Role::Admit));
-    let of = |seed| {
-        format!(
-            "machine {} is refused: not admitted to admit",
-            machine(seed).short()
-        )
+    let judge =
+        |role, revoked| -> &'static dyn Judge { Box::leak(Box::new(Strict { role, revoked })) };
+    let lenient = judge(Role::Relay, NOBODY);
+    let strict = judge(Role::Admit, NOBODY);
+    let refused = |seed, reason: &str| {
+        let machine = machine(seed).short();
+        format!("machine {machine} is refused: {reason}")
     };
+    let role = "not admitted to admit";
+    let revoked = CredentialError::Revoked.to_string();
 
     assert_eq!(run_with([lenient, lenient]), Ok(()));
-    assert_eq!(run_with([strict, lenient]), Err((Side::Initiator, of(BOB))));
-    assert_eq!(
-        run_with([lenient, strict]),
-        Err((Side::Responder, of(ALICE)))
-    );
+    let of_bob = Err((Side::Initiator, refused(BOB, role)));
+    assert_eq!(run_with([strict, lenient]), of_bob);
+    let of_alice = Err((Side::Responder, refused(ALICE, role)));
+    assert_eq!(run_with([lenient, strict]), of_alice);
+    let of_bob = Err((Side::Initiator, refused(BOB, &revoked)));
+    assert_eq!(run_with([judge(Role::Relay, BOB), lenient]), of_bob);
+    let of_alice = Err((Side::Responder, refused(ALICE, &revoked)));
+    assert_eq!(run_with([lenient, judge(Role::Relay, ALICE)]), of_alice);
 }
 
 fn assert_refused(error: &HandshakeError, expected: &CredentialError) {

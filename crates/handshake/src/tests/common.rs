@@ -5,8 +5,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use identity::{
-    Grant, Keypair, LinkKeys, Membership, NetworkKey, NetworkKeyEpoch, Role, Roll, Trust,
+    Credential, Grant, Keypair, LinkKeys, Membership, NetworkKey, NetworkKeyEpoch, Role, Roll,
+    Trust,
 };
 use model::{MachineId, Timestamp};
 
@@ -72,20 +74,24 @@ pub(crate) fn local(seed: u8) -> Arc<Local> {
 
 /// A machine that shows this membership.
 pub(crate) fn showing(seed: u8, membership: &Membership) -> Arc<Local> {
-    Arc::new(Local::new(
-        key(seed),
-        trust(),
-        membership.as_bytes().clone(),
-    ))
+    showing_bytes(seed, Credential::Membership(membership.clone()).to_bytes())
 }
 
-/// Judges the window of a membership at [`NOW`], as a node with a trusted clock does.
+/// A machine that shows this instead of a credential.
+pub(crate) fn showing_bytes(seed: u8, credential: Bytes) -> Arc<Local> {
+    Arc::new(Local::new(key(seed), trust().network(), credential))
+}
+
+/// Judges at [`NOW`], as a node with a trusted clock does.
 pub(crate) struct AtNow;
 
 impl Judge for AtNow {
-    fn judge(&self, membership: &Membership) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Roll::new(trust(), Duration::ZERO).judge(membership, Some(NOW))?;
-        Ok(())
+    fn judge(
+        &self,
+        machine: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, Box<dyn Error + Send + Sync>> {
+        Ok(Roll::new(trust(), Duration::ZERO).admit(machine, shown, Some(NOW))?)
     }
 }
 

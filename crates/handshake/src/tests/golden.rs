@@ -5,20 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use super::common::{
-    ALICE, BOB, CLIENT_PARAMETERS, End, NOW, Part, SERVER_PARAMETERS, key, keys, machine, ring,
-    run, trust,
+    ALICE, BOB, CLIENT_PARAMETERS, End, NOW, Part, SERVER_PARAMETERS, keys, machine, ring, run,
+    showing_bytes,
 };
-use crate::{ConnectionIdKind, Local, Session, Side, connection_id, initial_keys, retry_tag};
+use crate::{ConnectionIdKind, Session, Side, connection_id, initial_keys, retry_tag};
 
 const GOLDEN: &str = include_str!("golden/link-v1.txt");
 
 #[test]
 fn version_1_of_the_link_says_what_it_always_said() {
     let golden = read(GOLDEN);
-    let local = |seed, name| Arc::new(Local::new(key(seed), trust(), golden[name].clone().into()));
+    let local = |seed, name: &str| showing_bytes(seed, golden[name].clone().into());
     let client = Session::initiate(
         local(ALICE, "credential of the client"),
         &keys(2),

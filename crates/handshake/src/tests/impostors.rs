@@ -1,6 +1,9 @@
 //! Somebody who has the network key, and perhaps a membership, but not the key of who it claims to
 //! be. Each test has an honest run of the same steps as its control.
 
+use bytes::Bytes;
+use identity::Credential;
+
 use super::common::{
     ALICE, BOB, CLIENT_PARAMETERS, End, MALLORY, Part, alice, answers, assert_is_dead, bob, dials,
     key, local, machine, membership, refusal, run, run_through,
@@ -46,8 +49,13 @@ fn answer_as(
     client.read(&message)
 }
 
+/// The credential of a member.
+fn shown(seed: u8) -> Bytes {
+    Credential::Membership(membership(seed)).to_bytes()
+}
+
 fn own_proof(forger: &Forger) -> Vec<u8> {
-    forger.proof(&key(MALLORY), membership(MALLORY).as_bytes())
+    forger.proof(&key(MALLORY), &shown(MALLORY))
 }
 
 #[test]
@@ -113,17 +121,12 @@ fn kept_from_bob() -> Vec<u8> {
 #[test]
 fn a_signature_under_another_key_or_for_the_other_role_proves_nothing() {
     let signed_by_mallory = |forger: &Forger| {
-        let mut proof = forger.proof(&key(MALLORY), membership(BOB).as_bytes());
+        let mut proof = forger.proof(&key(MALLORY), &shown(BOB));
         proof[..32].copy_from_slice(machine(BOB).as_bytes());
         proof
     };
-    let signed_for_the_other_role = |forger: &Forger| {
-        forger.proof_for(
-            forger.side().other(),
-            &key(MALLORY),
-            membership(MALLORY).as_bytes(),
-        )
-    };
+    let signed_for_the_other_role =
+        |forger: &Forger| forger.proof_for(forger.side().other(), &key(MALLORY), &shown(MALLORY));
 
     for refused in [
         answer(signed_by_mallory),
@@ -161,8 +164,7 @@ fn whatever_is_reflected_is_refused() {
 #[test]
 fn a_machine_that_reaches_itself_refuses_also_when_a_clone_dials() {
     let (side, dialled_itself) = refusal(dials(local(ALICE), None), answers(local(ALICE)));
-    let (dialled_by_a_clone, _) =
-        dial(|forger| forger.proof(&key(BOB), membership(BOB).as_bytes()));
+    let (dialled_by_a_clone, _) = dial(|forger| forger.proof(&key(BOB), &shown(BOB)));
 
     assert_eq!(side, Side::Initiator);
     assert!(matches!(dialled_itself, HandshakeError::Itself));

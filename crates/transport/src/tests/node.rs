@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::poll_fn;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use handshake::{Judge, KeyRing, Local};
-use identity::{Grant, Keypair, Membership, NetworkKey, NetworkKeyEpoch, Role, Trust};
+use identity::{
+    Credential, Grant, Keypair, Membership, NetworkKey, NetworkKeyEpoch, Role, Roll, Trust,
+};
 use libp2p::PeerId;
 use libp2p::core::Transport as _;
 use libp2p::core::muxing::StreamMuxerExt as _;
@@ -38,12 +41,17 @@ impl Clock {
     }
 }
 
-/// Lets everybody in whose membership is genuine.
+/// Lets everybody in whose credential is genuine and its own.
 struct LetIn;
 
 impl Judge for LetIn {
-    fn judge(&self, _: &Membership) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        Ok(())
+    fn judge(
+        &self,
+        machine: MachineId,
+        shown: Bytes,
+    ) -> Result<Credential, Box<dyn StdError + Send + Sync>> {
+        let trust = Trust::new(operator().machine());
+        Ok(Roll::new(trust, Duration::ZERO).admit(machine, shown, None)?)
     }
 }
 
@@ -72,8 +80,9 @@ pub(super) fn local(seed: u8) -> Arc<Local> {
         delegation: None,
     };
     let membership = Membership::issue(&operator(), grant).expect("a good grant");
-    let trust = Trust::new(operator().machine());
-    Arc::new(Local::new(keypair, trust, membership.as_bytes().clone()))
+    let network = Trust::new(operator().machine()).network();
+    let credential = Credential::Membership(membership).to_bytes();
+    Arc::new(Local::new(keypair, network, credential))
 }
 
 /// The key of the network that machines are in unless a test says otherwise.
