@@ -135,6 +135,7 @@ const TABLE: &[Row] = &[
     ),
     pure("testkit", &["statemachine"]),
     shell("sim", BELOW_EFFECTS),
+    shell("fuzz", BELOW_EFFECTS),
     shell(
         "fieldmesh",
         &[

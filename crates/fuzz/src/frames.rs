@@ -1,0 +1,161 @@
+//! What neighbours say to each other.
+
+use bytes::Bytes;
+use gossip::{FrontierEntry, Message as Gossip, Span};
+use model::block::HashPrefix;
+use model::{
+    Block, BlockHeader, Draft, Epoch, LogId, MachineId, PublisherMark, Quality, Reading,
+    SeriesNumber, StateDraft, StateKey, StateKind, StateVersion, Value,
+};
+use overlay::{Address, Contact, Hops, Message as Overlay};
+use wire::{Frame, decode, encode};
+
+use crate::Outcome;
+use crate::world::{NOW, WORLD, Who};
+
+/// Reads a frame, and the block or states in it to their last reading.
+///
+/// # Panics
+///
+/// If what was read does not read back as it is written, or a block holds more than it says.
+pub fn frames(bytes: &[u8]) -> Outcome {
+    let decoded = decode(Bytes::copy_from_slice(bytes));
+    let Ok(frame) = &decoded else {
+        return Outcome::Refused;
+    };
+    assert_eq!(decode(encode(frame)).as_ref().ok(), Some(frame));
+    if let Frame::Gossip(Gossip::Block { block, .. }) = frame
+        && let Ok(readings) = block.readings()
+    {
+        let count = usize::try_from(block.header().count).expect("32 bits");
+        assert_eq!(readings.len(), count);
+        assert!(count <= Block::READINGS_MAX);
+    }
+    Outcome::Accepted
+}
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let contact = || Contact {
+        machine: Who::Alice.machine(),
+        addresses: vec![Address::new("/ip4/192.0.2.1/tcp/4001".to_owned()).expect("not empty")],
+    };
+    let origin = Who::Alice.machine();
+    let overlay = [
+        Overlay::Join { contact: contact() },
+        Overlay::ForwardJoin {
+            joiner: contact(),
+            ttl: Hops(3),
+        },
+        Overlay::NeighbourReply { accepted: true },
+        Overlay::Shuffle {
+            origin: contact(),
+            sample: vec![contact()],
+            ttl: Hops(2),
+        },
+    ];
+    let gossip = [
+        Gossip::Frontier {
+            entries: vec![entry()],
+            complete: true,
+        },
+        Gossip::Block {
+            block: block(),
+            pushed: true,
+        },
+        Gossip::Want {
+            log: log(origin),
+            spans: vec![Span { first: 2, last: 9 }],
+        },
+        Gossip::Graft { origin },
+        Gossip::Prune { origin },
+        Gossip::StateSummary {
+            after: None,
+            through: Some(key()),
+            entries: vec![(key(), VERSION)],
+        },
+        Gossip::States(vec![state()]),
+    ];
+    let election = [
+        election::Message::Heartbeat { counter: 7 },
+        election::Message::Probe {
+            target: origin,
+            nonce: 8,
+        },
+        election::Message::Resign,
+    ];
+    let frames = overlay.into_iter().map(Frame::Overlay);
+    let frames = frames.chain(gossip.into_iter().map(Frame::Gossip));
+    let frames = frames.chain(election.into_iter().map(Frame::Election));
+    frames.map(|frame| encode(&frame).to_vec()).collect()
+}
+
+const VERSION: StateVersion = StateVersion {
+    epoch: 3,
+    counter: 4,
+};
+
+fn log(machine: MachineId) -> LogId {
+    let epoch = Epoch { counter: 1, tag: 2 };
+    LogId { machine, epoch }
+}
+
+fn entry() -> FrontierEntry {
+    FrontierEntry {
+        log: log(Who::Alice.machine()),
+        floor: 1,
+        end: 5,
+        beyond: vec![Span { first: 7, last: 8 }],
+    }
+}
+
+fn key() -> StateKey {
+    StateKey {
+        origin: Who::Alice.machine(),
+        kind: StateKind::Series,
+        subject: "1-00000002/12".to_owned(),
+    }
+}
+
+fn state() -> model::State {
+    let draft = StateDraft {
+        key: key(),
+        version: VERSION,
+        payload: Bytes::from_static(b"payload"),
+    };
+    draft.seal(&WORLD.network, |digest| Who::Alice.keypair().sign(digest))
+}
+
+/// A value of every type, and floats in a column long enough to be compressed.
+fn block() -> Block {
+    let lone = [
+        Value::I64(-1),
+        Value::Bool(true),
+        Value::Text("on".to_owned()),
+        Value::Bytes(vec![0, 255]),
+        Value::Null,
+    ];
+    let walk = (0..40_i32).map(|at| (1, Value::F64(f64::from(at * at) / 100.0)));
+    let readings = walk.chain((2..).zip(lone)).map(|(series, value)| Reading {
+        series: SeriesNumber(series),
+        time: NOW,
+        value,
+        quality: Quality::GOOD,
+    });
+    let header = BlockHeader {
+        log: log(Who::Alice.machine()),
+        sequence: 6,
+        previous: HashPrefix::NONE,
+        continues: None,
+        sealed: NOW,
+        watermark: NOW,
+        count: 0,
+        publishers: vec![PublisherMark {
+            publisher: "historian".to_owned(),
+            sequence: 9,
+        }],
+    };
+    let readings = readings.collect();
+    let sealed =
+        Draft { header, readings }.seal(&WORLD.network, |digest| Who::Alice.keypair().sign(digest));
+    sealed.expect("it fits into a block")
+}
