@@ -72,7 +72,7 @@ impl SocketLayer for FaultLayer {
         }
     }
 
-    fn is_leaving(&self, remote: IpAddr) -> bool {
+    fn is_leaving(&self, remote: IpAddr, _: usize) -> bool {
         !self.table.borrow().cut.contains(&remote)
     }
 }
@@ -248,7 +248,7 @@ mod tests {
         let late = Passage::After(Duration::from_millis(250));
         let arriving = [cut, slow, whole].map(|remote| layer.arriving(remote));
         assert_eq!(arriving, [Passage::Lost, late, Passage::Through]);
-        let leaving = [cut, slow, whole].map(|remote| layer.is_leaving(remote));
+        let leaving = [cut, slow, whole].map(|remote| layer.is_leaving(remote, 1_200));
         assert_eq!(leaving, [false, true, true]);
     }
 

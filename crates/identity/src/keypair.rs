@@ -3,7 +3,10 @@
 use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use hkdf::Hkdf;
 use model::{Block, MachineId, NetworkId, Signature, State};
+use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::SignatureError;
 
@@ -21,6 +24,16 @@ impl Keypair {
     #[must_use]
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()
+    }
+
+    /// A key for another purpose, that nobody else can derive.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, self.0.as_bytes())
+            .expand(purpose, key.as_mut())
+            .expect("HKDF gives up to 255 times 32 bytes");
+        key
     }
 
     /// The machine that holds this key.

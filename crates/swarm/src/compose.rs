@@ -90,11 +90,13 @@ pub(crate) fn quic_config(
     let local = Local::new(keypair, network, gate.shown());
     let ring = KeyRing::new(current, keys.next());
     let wall_clock = Arc::clone(&config.wall_clock.0);
+    let reset_key = credentials.machine_key.derive(b"fieldmesh-link-reset-v1");
     transport::Config {
         seen: config.seen.clone(),
         path_mtu_probes: config.path_mtu_probes,
         socket_layer: config.socket_layer.clone(),
-        ..transport::Config::new(Arc::new(local), ring, gate, wall_clock)
+        idle_timeout: config.idle_timeout,
+        ..transport::Config::new(Arc::new(local), ring, gate, wall_clock, reset_key)
     }
 }
 

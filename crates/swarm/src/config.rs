@@ -52,6 +52,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// How long a link may be silent after a ping before it counts as dead.
     pub ping_timeout: Duration,
+    /// How long QUIC may hear nothing before it counts a link as dead.
+    pub idle_timeout: Duration,
     /// Most links at a time; more are refused.
     pub links_max: usize,
     /// Most frames that wait for one machine on one lane.
@@ -78,6 +80,7 @@ impl Config {
             admission_timeout: ADMISSION_TIMEOUT_DEFAULT,
             ping_interval: PING_INTERVAL_DEFAULT,
             ping_timeout: PING_TIMEOUT_DEFAULT,
+            idle_timeout: IDLE_TIMEOUT_DEFAULT,
             links_max: LINKS_MAX_DEFAULT,
             queue_frames_max: QUEUE_FRAMES_MAX_DEFAULT,
             queue_bytes_max: QUEUE_BYTES_MAX_DEFAULT,
@@ -105,6 +108,8 @@ const ADMISSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
 /// Source: guess, above a retransmission on a cellular link.
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Source: guess, some retransmissions and a short stop of the process.
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(8);
 /// Source: guess, four times the largest active view.
 const LINKS_MAX_DEFAULT: usize = 256;
 /// Source: guess.

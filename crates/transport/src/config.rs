@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use handshake::{Judge, KeyRing, Local, ReplayGuard};
 use model::Timestamp;
+use zeroize::Zeroizing;
 
 use crate::SocketLayer;
 
@@ -27,10 +28,12 @@ pub struct Config {
     pub seen: ReplayGuard,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
-    /// How long a connection may be silent before it counts as dead.
+    /// How long a connection may be silent before it counts as dead. After a third of it without
+    /// anything else, a sign of life is sent.
     pub idle_timeout: Duration,
-    /// After how much silence a sign of life is sent.
-    pub keep_alive_interval: Duration,
+    /// Makes the tokens by which peers believe this machine that it has forgotten a connection; the
+    /// same after a restart.
+    pub reset_key: Zeroizing<[u8; 32]>,
     /// How often a connection renews its keys.
     pub key_update_interval: Duration,
     /// Whether to find out by probes how large datagrams may be. Costs some 12 kB a connection.
@@ -47,6 +50,7 @@ impl Config {
         ring: KeyRing,
         judge: Arc<dyn Judge + Send + Sync>,
         wall_clock: WallClock,
+        reset_key: Zeroizing<[u8; 32]>,
     ) -> Self {
         Self {
             local,
@@ -56,7 +60,7 @@ impl Config {
             seen: ReplayGuard::new(),
             handshake_timeout: HANDSHAKE_TIMEOUT_DEFAULT,
             idle_timeout: IDLE_TIMEOUT_DEFAULT,
-            keep_alive_interval: KEEP_ALIVE_INTERVAL_DEFAULT,
+            reset_key,
             key_update_interval: KEY_UPDATE_INTERVAL_DEFAULT,
             path_mtu_probes: true,
             socket_layer: None,
@@ -75,10 +79,8 @@ impl fmt::Debug for Config {
 
 /// Source: `link.md`.
 const HANDSHAKE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
-/// Source: guess, above the swarm's interval of pings and its patience with one.
+/// Source: guess; a third of it is below the half minute after which NATs may forget a UDP flow
+/// (RFC 4787 §4.3 asks them for two minutes, and says that many have less).
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Source: guess, below the half minute after which NATs commonly forget a UDP flow (RFC 4787
-/// §4.3 asks them for two minutes, and says that many have less).
-const KEEP_ALIVE_INTERVAL_DEFAULT: Duration = Duration::from_secs(12);
 /// Source: guess; what is recorded before an update stays secret if the keys are stolen after it.
 const KEY_UPDATE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3_600);

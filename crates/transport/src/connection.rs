@@ -40,6 +40,10 @@ impl Connection {
         }
     }
 
+    pub(crate) fn update_keys(&self) {
+        self.inner.force_key_update();
+    }
+
     /// Counters, round trip and path of the connection.
     #[must_use]
     pub fn stats(&self) -> quinn::ConnectionStats {
@@ -101,7 +105,7 @@ impl StreamMuxer for Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<StreamMuxerEvent, ConnectionError>> {
         while self.key_updates.poll_tick(cx).is_ready() {
-            self.inner.force_key_update();
+            self.update_keys();
         }
         Poll::Pending
     }

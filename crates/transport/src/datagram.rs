@@ -40,6 +40,14 @@ pub(crate) fn may_leave(datagram: &[u8]) -> bool {
     }
 }
 
+/// The destination of a datagram with a short header.
+pub(crate) fn short_id(datagram: &[u8]) -> Option<&[u8]> {
+    match Header::read(datagram)? {
+        Header::Short => datagram.get(1..=ISSUED_BYTES),
+        Header::Long { .. } => None,
+    }
+}
+
 /// The part of a packet's header that no key protects. Source: RFC 8999 §5, RFC 9000 §17.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Header {

@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     transport: Arc<TransportConfig>,
     /// For those that come in; each gets its own [`Answering`].
     server: ServerConfig,
+    reset_key: Arc<dyn HmacKey>,
     layer: Option<Arc<dyn SocketLayer>>,
 }
 
@@ -52,6 +53,7 @@ impl Settings {
             member,
             transport,
             server,
+            reset_key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &*config.reset_key)),
             layer: config.socket_layer.clone(),
         }
     }
@@ -114,15 +116,18 @@ impl Settings {
     fn endpoint(&self, socket: UdpSocket, server: ServerConfig) -> io::Result<quinn::Endpoint> {
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket)?;
-        let socket: Arc<dyn AsyncUdpSocket> =
-            Arc::new(QuietSocket::new(socket, self.layer.clone()));
+        let socket: Arc<dyn AsyncUdpSocket> = Arc::new(QuietSocket::new(
+            socket,
+            Arc::clone(&self.member.known),
+            self.layer.clone(),
+        ));
         let config = self.endpoint_config();
         quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
     }
 
     fn endpoint_config(&self) -> EndpointConfig {
         let member = Arc::clone(&self.member);
-        let mut config = EndpointConfig::new(reset_key());
+        let mut config = EndpointConfig::new(Arc::clone(&self.reset_key));
         config
             .supported_versions(vec![VERSION])
             .cid_generator(move || Box::new(Ids(Arc::clone(&member))));
@@ -138,11 +143,9 @@ impl ConnectionIdGenerator for Ids {
         self.0.issue_id()
     }
 
-    /// QUIC asks this before it resets a connection that it does not know, and resets none that is
-    /// invalid. None is valid: whoever recorded an id would be answered for it, even if this machine
-    /// made it.
-    fn validate(&self, _: &ConnectionId) -> Result<(), InvalidCid> {
-        Err(InvalidCid)
+    /// QUIC asks this before it resets a connection that it does not know.
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        self.0.may_reset(id).then_some(()).ok_or(InvalidCid)
     }
 
     fn cid_len(&self) -> usize {
@@ -161,7 +164,7 @@ fn transport_config(config: &Config) -> TransportConfig {
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(VarInt::from_u32(idle_ms).into()))
-        .keep_alive_interval(Some(config.keep_alive_interval))
+        .keep_alive_interval(Some(config.idle_timeout / KEEP_ALIVES))
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(CONNECTION_WINDOW_BYTES.into())
         .send_window(CONNECTION_WINDOW_BYTES.into())
@@ -184,12 +187,6 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Resets are never sent; the key makes tokens that nobody can guess.
-fn reset_key() -> Arc<dyn HmacKey> {
-    let key: [u8; 32] = random();
-    Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &key))
-}
-
 /// Seals the tokens of Retry packets. Of this process alone: a Retry is answered within seconds.
 fn token_key() -> hkdf::Prk {
     let key: [u8; 32] = random();
@@ -205,6 +202,9 @@ const INCOMING_BYTES_TOTAL_MAX: u64 = 256 * 1024;
 /// Streams that the other side may have open. Source: guess; a link has two, finding ways through
 /// routers takes some, and what asks and is answered on streams of its own has room for more.
 const STREAMS_MAX: u32 = 64;
+/// Signs of life within the time after which a connection counts as dead; all but one may be lost.
+/// Source: guess.
+const KEEP_ALIVES: u32 = 3;
 /// What may be on the way on one stream. Unit: bytes. Source: guess, four of the largest blocks;
 /// 10 MB/s at a round trip of 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;

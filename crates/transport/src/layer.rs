@@ -48,6 +48,6 @@ pub trait SocketLayer: Send + Sync {
     /// What becomes of a datagram that has arrived from `remote`.
     fn arriving(&self, remote: IpAddr) -> Passage;
 
-    /// Whether a datagram to `remote` leaves.
-    fn is_leaving(&self, remote: IpAddr) -> bool;
+    /// Whether a datagram of so many bytes to `remote` leaves.
+    fn is_leaving(&self, remote: IpAddr, bytes: usize) -> bool;
 }

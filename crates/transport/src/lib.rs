@@ -21,8 +21,8 @@
 //! # Where we differ from libp2p's QUIC
 //!
 //! - No version of TLS, no certificates, no multistream negotiation for the security protocol.
-//! - Stateless resets are never sent: a recorded connection id would be a question whether this
-//!   machine still runs. A peer that restarted is noticed when it dials, or by silence.
+//! - A stateless reset goes only to an address at which a member has proved itself: a recorded
+//!   connection id would else be a question whether this machine runs.
 //! - Keys are renewed by the clock.
 //!
 //! # Not here
@@ -41,6 +41,7 @@ mod first_packet;
 mod gate;
 mod interfaces;
 mod keys;
+mod known;
 mod layer;
 mod listener;
 mod member;

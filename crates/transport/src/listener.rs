@@ -124,8 +124,9 @@ fn let_in(
         return None;
     }
     let (config, failure) = settings.answer();
+    let known = Arc::clone(&member.known);
     match incoming.accept_with(config) {
-        Ok(connecting) => Some(establish(connecting, failure, timing, Some(permit)).boxed()),
+        Ok(connecting) => Some(establish(connecting, failure, known, timing, Some(permit)).boxed()),
         Err(error) => {
             tracing::debug!(%from, %error, "first datagram dropped");
             None

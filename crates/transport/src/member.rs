@@ -13,6 +13,7 @@ use quinn::ConnectionId;
 use crate::clock::Monotonic;
 use crate::config::WallClock;
 use crate::gate::HALF_OPEN_MAX;
+use crate::known::Known;
 
 /// Shared by all endpoints and connections of a transport.
 pub(crate) struct Member {
@@ -22,6 +23,7 @@ pub(crate) struct Member {
     seen: Mutex<ReplayGuard>,
     /// Destinations of first datagrams that are to be answered with a Retry when they come again.
     challenged: Mutex<VecDeque<ConnectionId>>,
+    pub(crate) known: Arc<Known>,
     pub(crate) clock: Monotonic,
 }
 
@@ -45,6 +47,7 @@ impl Member {
             wall_clock,
             seen: Mutex::new(seen),
             challenged: Mutex::default(),
+            known: Arc::default(),
             clock: Monotonic::start(),
         }
     }
@@ -81,6 +84,13 @@ impl Member {
         let issued = ConnectionIdKind::Issued(local.machine());
         let keys = ring.find(ConnectionIdKind::First, destination);
         keys.or_else(|| ring.find(issued, destination)).cloned()
+    }
+
+    /// Whether peers are told that a connection with this id of theirs is not known any more.
+    pub(crate) fn may_reset(&self, id: &[u8]) -> bool {
+        let Credentials { local, ring } = self.credentials();
+        let issued = ConnectionIdKind::Issued(local.machine());
+        ring.find(issued, id).is_some() && self.known.may_reset(id)
     }
 
     /// Judges the CRYPTO bytes of a client's first datagram, and remembers them if it is to be

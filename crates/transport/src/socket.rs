@@ -15,27 +15,37 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::clock::now;
-use crate::datagram::{may_enter, may_leave};
+use crate::datagram::{may_enter, may_leave, short_id};
+use crate::known::Known;
 use crate::{Passage, SocketLayer};
 
 /// Wraps a socket of quinn's.
 pub(crate) struct QuietSocket {
     inner: Arc<dyn AsyncUdpSocket>,
+    known: Arc<Known>,
     /// With what it holds back.
     layer: Option<(Arc<dyn SocketLayer>, Mutex<Held>)>,
 }
 
 impl QuietSocket {
-    pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, layer: Option<Arc<dyn SocketLayer>>) -> Self {
+    pub(crate) fn new(
+        inner: Arc<dyn AsyncUdpSocket>,
+        known: Arc<Known>,
+        layer: Option<Arc<dyn SocketLayer>>,
+    ) -> Self {
         Self {
             inner,
+            known,
             layer: layer.map(|layer| (layer, Mutex::default())),
         }
     }
 
     fn may_pass(&self, transmit: &Transmit<'_>) -> bool {
         match &self.layer {
-            Some((layer, _)) => layer.is_leaving(transmit.destination.ip()),
+            Some((layer, _)) => {
+                let length = transmit.segment_size.unwrap_or(transmit.contents.len());
+                layer.is_leaving(transmit.destination.ip(), length)
+            }
             None => true,
         }
     }
@@ -54,6 +64,7 @@ impl QuietSocket {
             let Some((datagram, came)) = held.take_due(now()) else {
                 break;
             };
+            self.note(&datagram, &came);
             buffer[..datagram.len()].copy_from_slice(&datagram);
             *meta = came;
             count += 1;
@@ -71,14 +82,22 @@ impl QuietSocket {
         while from < meta.len {
             let length = stride.min(meta.len - from);
             let datagram = from..from + length;
-            if may_enter(&buffer[datagram.clone()]) && self.is_let_through(&buffer[datagram], meta)
-            {
+            let bytes = &buffer[datagram];
+            if may_enter(bytes) && self.is_let_through(bytes, meta) {
+                self.note(bytes, meta);
                 buffer.copy_within(from..from + length, kept);
                 kept += length;
             }
             from += length;
         }
         meta.len = kept;
+    }
+
+    /// Says where a datagram comes from whose connection may turn out to be unknown.
+    fn note(&self, datagram: &[u8], meta: &RecvMeta) {
+        if let Some(id) = short_id(datagram) {
+            self.known.note(meta.addr, id);
+        }
     }
 
     fn is_let_through(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
@@ -133,6 +152,7 @@ impl AsyncUdpSocket for QuietSocket {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        self.known.start_batch();
         if let Some(count) = self.poll_held(cx, buffers, metas) {
             return Poll::Ready(Ok(count));
         }

@@ -147,7 +147,8 @@ impl Quic {
                 Error::Refused(Box::new(refused))
             })
         })?;
-        Ok(establish(connecting, failure, self.timing, None).boxed())
+        let known = Arc::clone(&self.settings.member.known);
+        Ok(establish(connecting, failure, known, self.timing, None).boxed())
     }
 
     /// Waits for a connection from `remote` while keeping the way open for it.

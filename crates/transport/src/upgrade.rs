@@ -1,5 +1,6 @@
 //! From the first datagram to a connection between two members, in bounded time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use handshake::Peer;
@@ -7,6 +8,7 @@ use libp2p::PeerId;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use crate::known::Known;
 use crate::session::{Failure, take_failure};
 use crate::{Connection, Error};
 
@@ -16,6 +18,7 @@ use crate::{Connection, Error};
 pub(crate) async fn establish(
     connecting: quinn::Connecting,
     failure: Failure,
+    known: Arc<Known>,
     timing: Timing,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Result<(PeerId, Connection), Error> {
@@ -24,6 +27,7 @@ pub(crate) async fn establish(
         Ok(connected) => connected.map_err(|error| cause(&failure, error))?,
     };
     drop(permit);
+    known.add(connection.remote_address());
     let peer = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Peer>().ok())

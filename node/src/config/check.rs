@@ -32,6 +32,8 @@ pub struct Configuration {
     pub mdns: bool,
     /// How long one address may take to become a link.
     pub dial_timeout: Duration,
+    /// How long a link may be silent.
+    pub idle_timeout: Duration,
     /// Whether QUIC may probe how large datagrams may be.
     pub path_mtu_probes: bool,
     /// Where gRPC listens.
@@ -146,6 +148,7 @@ impl Settings {
             listen: check_listen(&self.listen)?,
             mdns: self.listen.mdns,
             dial_timeout: dial_timeout_of(self.relays.profile),
+            idle_timeout: idle_timeout_of(self.relays.profile),
             path_mtu_probes: self.relays.profile != Profile::Thin,
             grpc: loopback("api.grpc", &self.api.grpc)?,
             socket: (!self.api.socket.as_os_str().is_empty()).then(|| base.join(&self.api.socket)),
@@ -343,6 +346,15 @@ fn dial_timeout_of(profile: Profile) -> Duration {
         Profile::Lan => Duration::from_secs(1),
         Profile::Wan => Duration::from_secs(3),
         Profile::Thin => Duration::from_secs(10),
+    }
+}
+
+/// A link on such a network may be silent for as long; a third of it is between signs of life.
+fn idle_timeout_of(profile: Profile) -> Duration {
+    match profile {
+        Profile::Lan => Duration::from_secs(8),
+        Profile::Wan => Duration::from_secs(20),
+        Profile::Thin => Duration::from_secs(75),
     }
 }
 

@@ -3,6 +3,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -13,19 +14,22 @@ use super::*;
 use crate::{BoxedStream, Passage, SocketLayer};
 
 /// A cable that can be cut: for all connections, or for those that exist.
-struct Cable {
+pub(super) struct Cable {
     cut: Mutex<watch::Sender<bool>>,
     /// Cables that stay cut.
     severed: Mutex<Vec<watch::Sender<bool>>>,
     remotes: Mutex<BTreeSet<IpAddr>>,
+    /// The largest datagram that passes.
+    datagram_bytes_max: AtomicUsize,
 }
 
 impl Cable {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             cut: Mutex::new(watch::Sender::new(false)),
             severed: Mutex::default(),
             remotes: Mutex::default(),
+            datagram_bytes_max: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -49,13 +53,19 @@ impl Cable {
         self.cut.lock().expect("not poisoned").subscribe()
     }
 
-    fn lay(self: &Arc<Self>) -> impl Fn(&mut Config) + use<> {
+    /// Nothing larger passes over UDP from now on.
+    pub(super) fn limit_datagrams(&self, bytes_max: usize) {
+        self.datagram_bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    pub(super) fn lay(self: &Arc<Self>) -> impl Fn(&mut Config) + use<> {
         let cable = Arc::clone(self);
         move |config| {
             config.socket_layer = Some(Arc::clone(&cable) as Arc<dyn SocketLayer>);
             config.ping_interval = Duration::from_millis(50);
             config.ping_timeout = Duration::from_millis(400);
             config.dial_timeout = Duration::from_millis(400);
+            config.idle_timeout = Duration::from_millis(600);
         }
     }
 }
@@ -91,8 +101,9 @@ impl SocketLayer for Cable {
         Passage::Through
     }
 
-    fn is_leaving(&self, _: IpAddr) -> bool {
-        !*self.subscribe().borrow()
+    fn is_leaving(&self, _: IpAddr, bytes: usize) -> bool {
+        let bytes_max = self.datagram_bytes_max.load(Ordering::SeqCst);
+        bytes <= bytes_max && !*self.subscribe().borrow()
     }
 }
 

@@ -44,7 +44,7 @@ async fn a_link_names_the_membership_of_the_other_side() {
 }
 
 #[tokio::test]
-async fn two_machines_that_dial_each_other_at_once_have_one_link() {
+async fn adversarial_21_two_machines_that_dial_each_other_at_once_have_one_link() {
     for way in WAYS {
         for _ in 0..10 {
             let quick = |config: &mut Config| config.ping_interval = Duration::from_millis(20);

@@ -1,5 +1,6 @@
 use libp2p::Multiaddr;
 
+use super::faults::Cable;
 use super::*;
 
 /// A machine that can be reached over both, at one address.
@@ -71,4 +72,61 @@ async fn where_udp_is_blocked_tcp_becomes_the_link_and_quic_is_tried_again() {
 
     assert_eq!(ways_to(&node, peer), [Way::Tcp, Way::Quic]);
     assert_eq!(node.swarm.stats().tcp_fallbacks, 1);
+}
+
+#[tokio::test]
+async fn adversarial_46_udp_that_is_blocked_in_mid_session_is_replaced_by_tcp_within_seconds() {
+    let cable = Cable::new();
+    let (mut host, contact) = host_over_both(cable.lay()).await;
+    let mut node = Disk::of(2).start(cable.lay());
+    let (peer, own) = (host.machine, node.machine);
+    node.swarm.dial(contact.clone());
+    run(&mut [&mut host, &mut node], |nodes| {
+        nodes[0].ups(own) == 1 && nodes[1].ups(peer) == 1
+    })
+    .await;
+
+    cable.limit_datagrams(0);
+    run(&mut [&mut host, &mut node], |nodes| {
+        nodes[0].downs(own) == 1 && nodes[1].downs(peer) == 1
+    })
+    .await;
+    node.swarm.dial(contact.clone());
+    run(&mut [&mut host, &mut node], |nodes| {
+        nodes[0].ups(own) == 2 && nodes[1].ups(peer) == 2
+    })
+    .await;
+    assert_eq!(node.send(peer, Lane::Live, b"over TCP"), Sending::Sent);
+    run(&mut [&mut host, &mut node], |nodes| {
+        nodes[0].received(own) == [Bytes::from_static(b"over TCP")]
+    })
+    .await;
+
+    assert_eq!(ways_to(&node, peer), [Way::Quic, Way::Tcp]);
+    assert_eq!(node.swarm.stats().tcp_fallbacks, 1);
+}
+
+#[tokio::test]
+async fn adversarial_46_a_path_too_narrow_for_quic_gets_tcp() {
+    for (bytes_max, way) in [(1_199, Way::Tcp), (1_200, Way::Quic)] {
+        let cable = Cable::new();
+        cable.limit_datagrams(bytes_max);
+        let (mut host, contact) = host_over_both(cable.lay()).await;
+        let mut node = Disk::of(2).start(cable.lay());
+        let (peer, own) = (host.machine, node.machine);
+
+        node.swarm.dial(contact);
+        run(&mut [&mut host, &mut node], |nodes| {
+            nodes[0].ups(own) == 1 && nodes[1].ups(peer) == 1
+        })
+        .await;
+        let large = vec![7; wire::FRAME_BYTES_MAX];
+        assert_eq!(node.send(peer, Lane::Bulk, &large), Sending::Sent);
+        run(&mut [&mut host, &mut node], |nodes| {
+            nodes[0].received(own) == [Bytes::from(large.clone())]
+        })
+        .await;
+
+        assert_eq!(ways_to(&node, peer), [way]);
+    }
 }

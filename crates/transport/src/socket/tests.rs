@@ -72,7 +72,7 @@ impl SocketLayer for Layer {
         self.0
     }
 
-    fn is_leaving(&self, _: IpAddr) -> bool {
+    fn is_leaving(&self, _: IpAddr, _: usize) -> bool {
         self.0 != Passage::Lost
     }
 }
@@ -82,7 +82,11 @@ fn socket(layer: Option<Passage>, buffers: &[&[Vec<u8>]]) -> (QuietSocket, Arc<A
     let buffers = buffers.iter().map(|datagrams| datagrams.to_vec());
     *arriving.buffers.lock().expect("not poisoned") = buffers.collect();
     let layer = layer.map(|passage| Arc::new(Layer(passage)) as Arc<dyn SocketLayer>);
-    let socket = QuietSocket::new(Arc::clone(&arriving) as Arc<dyn AsyncUdpSocket>, layer);
+    let socket = QuietSocket::new(
+        Arc::clone(&arriving) as Arc<dyn AsyncUdpSocket>,
+        Arc::default(),
+        layer,
+    );
     (socket, arriving)
 }
 

@@ -1,5 +1,9 @@
 //! Real sockets on loopback; whatever is awaited has a deadline.
 
+mod first_flights;
 mod links;
+mod lossy;
 mod node;
+mod restart;
+mod strangers;
 mod wire;

@@ -1,14 +1,15 @@
 //! A machine with a transport, and what its peers and strangers do with it.
 
 use std::error::Error as StdError;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::poll_fn;
+use futures::future::{BoxFuture, poll_fn};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use handshake::{Judge, KeyRing, Local};
 use identity::{
@@ -19,10 +20,10 @@ use libp2p::core::Transport as _;
 use libp2p::core::muxing::StreamMuxerExt as _;
 use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
 use libp2p::core::{Endpoint, Multiaddr};
-use model::{MachineId, Timestamp};
+use model::{MachineId, NetworkId, Timestamp};
 
 use crate::transport::Establishing;
-use crate::{Config, Connection, Error, Quic, Stream};
+use crate::{BoxedStream, Config, Connection, Error, Handle, Passage, Quic, SocketLayer, Stream};
 
 /// How long anything that must happen may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +35,10 @@ pub(super) struct Clock(Arc<AtomicI64>);
 impl Clock {
     pub(super) fn at(seconds: i64) -> Self {
         Self(Arc::new(AtomicI64::new(seconds)))
+    }
+
+    pub(super) fn set(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
     }
 
     fn time(&self) -> Timestamp {
@@ -60,10 +65,13 @@ fn operator() -> Keypair {
     Keypair::from_seed(&[100; 32])
 }
 
+pub(super) fn network() -> NetworkId {
+    Trust::new(operator().machine()).network()
+}
+
 pub(super) fn ring(key: u8) -> KeyRing {
-    let network = Trust::new(operator().machine()).network();
     let key = NetworkKey::from_bytes(&[key; 32]);
-    KeyRing::new(key.link(&network, NetworkKeyEpoch::FIRST), None)
+    KeyRing::new(key.link(&network(), NetworkKeyEpoch::FIRST), None)
 }
 
 /// What a machine shows.
@@ -85,17 +93,26 @@ pub(super) fn local(seed: u8) -> Arc<Local> {
     Arc::new(Local::new(keypair, network, credential))
 }
 
+/// In January 2027. Unit: seconds since the Unix epoch.
+pub(super) const NOW: i64 = 1_800_000_000;
+
 /// The key of the network that machines are in unless a test says otherwise.
 pub(super) const NETWORK_KEY: u8 = 200;
 
 pub(super) fn config(seed: u8) -> Config {
-    let clock = Clock::at(1_800_000_000);
+    config_by(seed, &Clock::at(NOW))
+}
+
+/// Of a machine that goes by this clock.
+pub(super) fn config_by(seed: u8, clock: &Clock) -> Config {
+    let clock = clock.clone();
     let time = move || Some(clock.time());
     Config::new(
         local(seed),
         ring(NETWORK_KEY),
         Arc::new(LetIn),
         Arc::new(time),
+        [seed; 32].into(),
     )
 }
 
@@ -109,7 +126,38 @@ pub(super) fn stranger_config(seed: u8) -> Config {
 /// A machine.
 pub(super) struct Node {
     pub(super) machine: MachineId,
-    quic: Quic,
+    pub(super) quic: Quic,
+    pub(super) handle: Handle,
+    cable: Arc<Cable>,
+}
+
+/// What a machine hangs on.
+#[derive(Debug, Default)]
+struct Cable {
+    is_cut: AtomicBool,
+    is_deaf: AtomicBool,
+}
+
+impl SocketLayer for Cable {
+    fn admit_dial(&self, _: IpAddr) -> BoxFuture<'static, io::Result<()>> {
+        unreachable!("there is no TCP here")
+    }
+
+    fn wrap(&self, _: IpAddr, _: BoxedStream) -> BoxedStream {
+        unreachable!("there is no TCP here")
+    }
+
+    fn arriving(&self, _: IpAddr) -> Passage {
+        let is_lost = [&self.is_cut, &self.is_deaf].map(|it| it.load(Ordering::SeqCst));
+        if is_lost.contains(&true) {
+            return Passage::Lost;
+        }
+        Passage::Through
+    }
+
+    fn is_leaving(&self, _: IpAddr, _: usize) -> bool {
+        !self.is_cut.load(Ordering::SeqCst)
+    }
 }
 
 impl Node {
@@ -117,10 +165,38 @@ impl Node {
         Self::with(config(seed))
     }
 
-    pub(super) fn with(config: Config) -> Self {
+    pub(super) fn with(mut config: Config) -> Self {
+        let cable = Arc::new(Cable::default());
+        config.socket_layer = Some(Arc::clone(&cable) as Arc<dyn SocketLayer>);
         let machine = config.local.machine();
-        let (quic, _) = Quic::new(config);
-        Self { machine, quic }
+        let (quic, handle) = Quic::new(config);
+        Self {
+            machine,
+            quic,
+            handle,
+            cable,
+        }
+    }
+
+    /// From now on nothing reaches the machine.
+    pub(super) fn deafen(&self) {
+        self.cable.is_deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the machine, whose connections have been dropped, without a word to anybody, and starts
+    /// it again at the same address.
+    pub(super) async fn crash_and_restart(self, config: Config, at: SocketAddr) -> Self {
+        self.cable.is_cut.store(true, Ordering::SeqCst);
+        drop(self);
+        soon(async {
+            while std::net::UdpSocket::bind(at).is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        let mut node = Self::with(config);
+        node.listen_at(at).await;
+        node
     }
 
     /// Listens on a free port of 127.0.0.1.
@@ -153,6 +229,11 @@ impl Node {
                 return upgrade;
             }
         }
+    }
+
+    /// The next one who comes in, if it gets through.
+    pub(super) async fn incoming_connection(&mut self) -> Result<(PeerId, Connection), Error> {
+        self.incoming().await.await
     }
 
     /// Answers everybody who comes in, and gives those who got through.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -55,6 +56,12 @@ impl Wire {
         of_way.map(|(_, datagram)| datagram.clone()).collect()
     }
 
+    /// Which way each datagram went.
+    pub(super) fn order(&self) -> Vec<Way> {
+        let passed = self.passed.lock().expect("not poisoned");
+        passed.iter().map(|(way, _)| *way).collect()
+    }
+
     pub(super) fn bytes(&self, way: Way) -> usize {
         self.passed(way).iter().map(Vec::len).sum()
     }
@@ -91,5 +98,37 @@ async fn run(
             };
             sent.expect("loopback takes it");
         }
+    }
+}
+
+/// What strangers send from, and would hear answers with.
+pub(super) struct Stranger(UdpSocket);
+
+impl Stranger {
+    pub(super) async fn new() -> Self {
+        Self(UdpSocket::bind("127.0.0.1:0").await.expect("a free port"))
+    }
+
+    /// Sends, and lets whoever listens in this thread read it.
+    pub(super) async fn send(&self, to: SocketAddr, datagram: &[u8]) {
+        self.0
+            .send_to(datagram, to)
+            .await
+            .expect("loopback takes it");
+        tokio::task::yield_now().await;
+    }
+
+    /// What has come within a while.
+    pub(super) async fn heard(&self, within: Duration) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 2_048];
+        let mut heard = Vec::new();
+        let listening = async {
+            loop {
+                let length = self.0.recv(&mut buffer).await.expect("a datagram");
+                heard.push(buffer[..length].to_vec());
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(within, listening).await;
+        heard
     }
 }
