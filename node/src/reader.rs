@@ -3,8 +3,9 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+use engine::Input;
 use gossip::Span;
-use model::{Block, LogId};
+use model::{BlockId, LogId, Timestamp};
 use statemachine::Ticket;
 use store::Store;
 use tokio::sync::mpsc;
@@ -18,8 +19,32 @@ pub struct Read {
     pub log: LogId,
     /// Which ones.
     pub span: Span,
+    /// What of them.
+    pub choice: Choice,
     /// Most encoded bytes.
     pub bytes_max: usize,
+}
+
+/// Which blocks of a span are read.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice {
+    /// All of them, as far as they can be read.
+    All,
+    /// Those with readings of some times, up to the first that cannot be read.
+    Times(Option<(Timestamp, Timestamp)>),
+}
+
+impl Read {
+    /// The answer to a read that found nothing.
+    #[must_use]
+    pub fn nothing(&self) -> Input {
+        match self.choice {
+            Choice::All => Input::BlocksRead(self.ticket, Vec::new()),
+            Choice::Times(_) => {
+                Input::BlocksFound(self.ticket, Vec::new(), self.span.first.saturating_sub(1))
+            }
+        }
+    }
 }
 
 /// The reading thread. It ends when this and what it has queued is gone.
@@ -34,10 +59,7 @@ impl Reader {
     /// # Errors
     ///
     /// If the operating system gives no thread.
-    pub fn start(
-        store: Store,
-        answers: mpsc::Sender<(Ticket, Vec<Block>)>,
-    ) -> std::io::Result<Self> {
+    pub fn start(store: Store, answers: mpsc::Sender<Input>) -> std::io::Result<Self> {
         let (reads, queue) = sync_channel(READS_MAX);
         thread::Builder::new()
             .name("store-reader".to_owned())
@@ -49,22 +71,36 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// The ticket of the read.
-    pub fn read(&self, read: Read) -> Result<(), Ticket> {
+    /// The read.
+    pub fn read(&self, read: Read) -> Result<(), Box<Read>> {
         self.reads.try_send(read).map_err(|error| match error {
-            TrySendError::Full(read) | TrySendError::Disconnected(read) => read.ticket,
+            TrySendError::Full(read) | TrySendError::Disconnected(read) => Box::new(read),
         })
     }
 }
 
-fn serve(store: &Store, queue: &Receiver<Read>, answers: &mpsc::Sender<(Ticket, Vec<Block>)>) {
+fn serve(store: &Store, queue: &Receiver<Read>, answers: &mpsc::Sender<Input>) {
     while let Ok(read) = queue.recv() {
-        let found = store.read(read.log, read.span, read.bytes_max);
-        for id in found.damaged {
+        let (answer, damaged) = answer(store, &read);
+        for id in damaged {
             tracing::warn!(block = %id, "a stored block is damaged; neighbours are asked for it");
         }
-        if answers.blocking_send((read.ticket, found.blocks)).is_err() {
+        if answers.blocking_send(answer).is_err() {
             return;
+        }
+    }
+}
+
+fn answer(store: &Store, read: &Read) -> (Input, Vec<BlockId>) {
+    match read.choice {
+        Choice::All => {
+            let found = store.read(read.log, read.span, read.bytes_max);
+            (Input::BlocksRead(read.ticket, found.blocks), found.damaged)
+        }
+        Choice::Times(times) => {
+            let found = store.search(read.log, read.span, times, read.bytes_max);
+            let input = Input::BlocksFound(read.ticket, found.blocks, found.searched);
+            (input, found.damaged)
         }
     }
 }

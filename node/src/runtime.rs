@@ -10,8 +10,8 @@ use std::time::Duration;
 use api::Batch;
 use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
 use identity::Grant;
-use model::{Block, ClockState, MachineId, Timestamp};
-use statemachine::{StateMachine as _, Ticket};
+use model::{ClockState, MachineId, Timestamp};
+use statemachine::StateMachine as _;
 use store::{Completion, Store};
 use swarm::{Sending, Swarm, Way};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +20,7 @@ use wire::Frame;
 
 use crate::backend::Request;
 use crate::clock::{self, Monotonic};
-use crate::reader::{Read, Reader};
+use crate::reader::{Choice, Read, Reader};
 use crate::report;
 use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
@@ -32,7 +32,7 @@ pub struct Inbox {
     /// From the store's writer.
     pub completions: mpsc::Receiver<Vec<Completion>>,
     /// From the store's reader.
-    pub reads: mpsc::Receiver<(Ticket, Vec<Block>)>,
+    pub reads: mpsc::Receiver<Input>,
     /// From the services and the sources.
     pub requests: mpsc::Receiver<Request>,
     /// From the uplinks.
@@ -42,7 +42,7 @@ pub struct Inbox {
 /// One thing that the loop heard.
 enum Heard {
     Completions(Vec<Completion>),
-    Read(Ticket, Vec<Block>),
+    Read(Input),
     Swarm(swarm::Event),
     Request(Request),
     Uplink(uplink::Event),
@@ -54,7 +54,7 @@ impl Inbox {
     async fn next(&mut self, swarm: &mut Swarm) -> Heard {
         tokio::select! {
             Some(completions) = self.completions.recv() => Heard::Completions(completions),
-            Some((ticket, blocks)) = self.reads.recv() => Heard::Read(ticket, blocks),
+            Some(answer) = self.reads.recv() => Heard::Read(answer),
             Some(request) = self.requests.recv() => Heard::Request(request),
             Some(event) = self.uplinks.recv() => Heard::Uplink(event),
             event = swarm.next() => Heard::Swarm(event),
@@ -219,17 +219,26 @@ impl Runtime {
                 log,
                 span,
                 bytes_max,
-            } => {
-                if let Err(ticket) = self.reader.read(Read {
-                    ticket,
-                    log,
-                    span,
-                    bytes_max,
-                }) {
-                    self.node
-                        .handle(self.clock.now(), Input::BlocksRead(ticket, Vec::new()));
-                }
-            }
+            } => self.read(Read {
+                ticket,
+                log,
+                span,
+                choice: Choice::All,
+                bytes_max,
+            }),
+            Output::Search {
+                ticket,
+                log,
+                span,
+                times,
+                bytes_max,
+            } => self.read(Read {
+                ticket,
+                log,
+                span,
+                choice: Choice::Times(times),
+                bytes_max,
+            }),
             Output::Deliver(block) => {
                 if self.feed.is_watched() {
                     self.feed.push(&self.view.readings_of(&block));
@@ -259,6 +268,13 @@ impl Runtime {
         }
     }
 
+    /// Queues a read; if too many wait, it has found nothing and is asked for again.
+    fn read(&mut self, read: Read) {
+        if let Err(read) = self.reader.read(read) {
+            self.node.handle(self.clock.now(), read.nothing());
+        }
+    }
+
     /// Queues a frame. What is dropped because there is no room must be of a kind that comes again;
     /// for everything else the link is made anew, which starts with a full comparison.
     fn send(&mut self, to: MachineId, frame: &Frame) {
@@ -277,7 +293,7 @@ impl Runtime {
     fn on_heard(&mut self, heard: Heard) {
         match heard {
             Heard::Completions(completions) => self.on_completions(completions),
-            Heard::Read(ticket, blocks) => self.handle(Input::BlocksRead(ticket, blocks)),
+            Heard::Read(answer) => self.handle(answer),
             Heard::Swarm(event) => self.on_swarm(event),
             Heard::Request(request) => self.on_request(request),
             Heard::Uplink(event) => {

@@ -9,11 +9,11 @@ use crate::WindowRecord;
 pub struct Config {
     /// The lengths of the windows; each must divide into whole milliseconds.
     pub lengths: Vec<Duration>,
-    /// How long after its end (in event time, by the watermark) a window still takes late
-    /// readings, each block of them making a record with a later contributor. Later ones are
-    /// counted and left out.
+    /// How long after its end (by the watermark), and after the last reading for it (on its origin's
+    /// clock), a window stays in memory. Readings that come later are not lost: they cost reading
+    /// the log again.
     pub allowed_lateness: Duration,
-    /// Most windows that are open after a block; beyond it the oldest are closed as they are.
+    /// Most windows in memory after a block; beyond it they are computed from the log when due.
     pub windows_max: usize,
 }
 
@@ -22,10 +22,11 @@ pub struct Config {
 pub struct Applied {
     /// Records in an order that depends on the log alone.
     pub records: Vec<WindowRecord>,
-    /// Readings that came later than allowed, or at a time whose window cannot be written, and
-    /// were left out; counted once for each window length.
-    pub late_dropped: u64,
-    /// Readings that their origin flagged as lying further ahead than clocks may differ: which
-    /// window they belong to is unknown, so they are in none. Counted once for each window length.
-    pub ahead_dropped: u64,
+    /// Readings that are in no window, because their origin flagged their time as lying further
+    /// ahead than clocks may differ, or because no window of their time can be written. Counted
+    /// once for each window length.
+    pub misdated: u64,
+    /// Windows that were given up: too many waited to be computed from the log, or the log does not
+    /// reach back to their beginning any more.
+    pub windows_lost: u64,
 }

@@ -11,6 +11,12 @@
 //! names in `continues`. Blocks of an old epoch beyond that are stragglers and do not count; a
 //! fold that has taken some says [`AggregateError::Rewind`] when it learns so.
 //!
+//! # What comes late
+//!
+//! No reading is too late: a window that it belongs to is in memory, or is computed from the log
+//! again, and a record with a later contributor is given. Which of several late readings get a
+//! record of their own depends on timing; the last one has one always.
+//!
 //! # Numbers
 //!
 //! All sums are taken in log order with `+ - * /` and `sqrt` alone, which IEEE 754 fixes, so that
@@ -21,17 +27,20 @@
 //!
 //! Where blocks come from (`engine`), where records go (`uplink`), who uploads (`election`).
 
+mod cold;
 mod config;
 mod error;
 mod held;
 mod progress;
 mod record;
 mod sketch;
+mod slot;
 mod window;
 mod windows;
 
+pub use cold::Scan;
 pub use config::{Applied, Config};
 pub use error::AggregateError;
 pub use progress::Progress;
 pub use record::{RawKey, RawRecord, Record, SeriesKey, Summary, WindowKey, WindowRecord};
-pub use windows::Windows;
+pub use windows::{Windows, horizon_before};

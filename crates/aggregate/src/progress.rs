@@ -10,13 +10,15 @@ use prost::Message as _;
 pub struct Progress {
     /// Every record that blocks up to this one produced has been acknowledged ...
     pub through: Position,
-    /// ... as far as it belongs to a window that ended at or before this time.
+    /// ... as far as it belongs to a window that ended at or before this time ...
     pub watermark: Timestamp,
-    /// No window that ended at or before this time takes readings any more.
-    pub closed: Timestamp,
-    /// Where a successor starts reading the log: the first block that has a reading in a window
-    /// that was not finished then.
+    /// ... except for what this block and later ones added to windows that had ended before.
+    pub late: Option<Position>,
+    /// Where a successor starts reading the log: at the first block that has a reading in a window
+    /// which is not finished, or that is not in its record yet.
     pub resume: Position,
+    /// No block before `resume` holds a reading later than this.
+    pub horizon: Timestamp,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -27,8 +29,10 @@ struct Payload {
     resume: Option<PositionPayload>,
     #[prost(sfixed64, tag = "3")]
     watermark: i64,
-    #[prost(sfixed64, tag = "4")]
-    closed: i64,
+    #[prost(sfixed64, tag = "5")]
+    horizon: i64,
+    #[prost(message, optional, tag = "6")]
+    late: Option<PositionPayload>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -49,7 +53,8 @@ impl Progress {
             through: Some(self.through.into()),
             resume: Some(self.resume.into()),
             watermark: self.watermark.as_nanos(),
-            closed: self.closed.as_nanos(),
+            horizon: self.horizon.as_nanos(),
+            late: self.late.map(Into::into),
         }
         .encode_to_vec()
     }
@@ -58,20 +63,33 @@ impl Progress {
     ///
     /// # Errors
     ///
-    /// [`StateError::Malformed`] if it does not decode, or if it resumes after where it stands.
+    /// [`StateError::Malformed`] if it does not decode, or if it resumes after where it stands or
+    /// after what it has not had acknowledged.
     pub fn from_payload(payload: &[u8]) -> Result<Self, StateError> {
         let malformed = StateError::Malformed("progress");
         let raw = Payload::decode(payload).map_err(|_| malformed.clone())?;
         let progress = Self {
             through: raw.through.ok_or(malformed.clone())?.into(),
             watermark: Timestamp::from_nanos(raw.watermark),
-            closed: Timestamp::from_nanos(raw.closed),
+            late: raw.late.map(Into::into),
             resume: raw.resume.ok_or(malformed.clone())?.into(),
+            horizon: Timestamp::from_nanos(raw.horizon),
         };
-        if progress.resume > progress.through {
+        if progress.late.is_some_and(|late| late < progress.resume)
+            || progress.resume > progress.through
+        {
             return Err(malformed);
         }
         Ok(progress)
+    }
+
+    /// Whether it speaks for a record of a window that ends at `end`, of which the last contributor
+    /// is `position`.
+    #[must_use]
+    pub fn covers(&self, position: Position, end: Timestamp) -> bool {
+        position <= self.through
+            && end <= self.watermark
+            && self.late.is_none_or(|late| position < late)
     }
 }
 
@@ -107,29 +125,51 @@ mod tests {
         Position { epoch, sequence }
     }
 
-    #[test]
-    fn a_progress_reads_back_from_its_payload() {
-        let progress = Progress {
+    fn progress() -> Progress {
+        Progress {
             through: at(9),
             watermark: Timestamp::from_nanos(-5),
-            closed: Timestamp::MIN,
+            late: Some(at(8)),
             resume: at(7),
-        };
-
-        assert_eq!(Progress::from_payload(&progress.to_payload()), Ok(progress));
+            horizon: Timestamp::MIN,
+        }
     }
 
     #[test]
-    fn a_progress_that_resumes_after_where_it_stands_is_refused() {
-        let progress = Progress {
-            through: at(9),
-            watermark: Timestamp::MIN,
-            closed: Timestamp::MIN,
-            resume: at(10),
-        };
+    fn a_progress_reads_back_from_its_payload() {
+        for late in [None, Some(at(8))] {
+            let progress = Progress { late, ..progress() };
+            assert_eq!(Progress::from_payload(&progress.to_payload()), Ok(progress));
+        }
+    }
 
-        assert!(Progress::from_payload(&progress.to_payload()).is_err());
+    #[test]
+    fn a_progress_that_resumes_too_late_is_refused() {
+        for (resume, late) in [(at(10), None), (at(9), Some(at(8)))] {
+            let progress = Progress {
+                resume,
+                late,
+                ..progress()
+            };
+            assert!(Progress::from_payload(&progress.to_payload()).is_err());
+        }
         assert!(Progress::from_payload(b"\xff").is_err());
         assert!(Progress::from_payload(b"").is_err());
+    }
+
+    #[test]
+    fn a_progress_speaks_for_ended_windows_up_to_what_came_late() {
+        let (ended, open) = (Timestamp::from_nanos(-5), Timestamp::from_nanos(-4));
+
+        assert!(progress().covers(at(7), ended));
+        assert!(!progress().covers(at(8), ended), "it came late");
+        assert!(!progress().covers(at(7), open));
+        assert!(
+            !Progress {
+                late: None,
+                ..progress()
+            }
+            .covers(at(10), ended)
+        );
     }
 }

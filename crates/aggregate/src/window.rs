@@ -5,25 +5,35 @@ use model::{Position, QualityLevel, Reading, Timestamp, Value};
 use crate::Summary;
 use crate::held::Held;
 use crate::sketch::Sketch;
+use crate::slot::Mark;
 
 /// The readings of a window so far, in log order.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
-    /// The first block that contributed.
-    pub(crate) first_block: Position,
+    /// The first block that contributed, if a successor must read the log from there to have the
+    /// window too; `None` for one that a [`crate::Scan`] computed and would compute again.
+    pub(crate) first: Option<Mark>,
     /// The last block that contributed.
-    pub(crate) last_block: Position,
+    pub(crate) last: Mark,
+    /// When that one was sealed.
+    pub(crate) touched: Timestamp,
     /// The last block that had contributed when a partial record was given.
     pub(crate) partial: Option<Position>,
     /// All readings.
     total: u64,
     /// Those with a good value.
     good: u64,
-    first: Option<(Timestamp, Value)>,
-    last: Option<(Timestamp, Value)>,
+    ends: Ends,
     numbers: Numbers,
     held: Held,
     sketch: Sketch,
+}
+
+/// The good values with the earliest and the latest time.
+#[derive(Clone, Debug, Default)]
+struct Ends {
+    first: Option<(Timestamp, Value)>,
+    last: Option<(Timestamp, Value)>,
 }
 
 /// Moments of the good numbers, by Welford's method (Technometrics 4, 1962).
@@ -39,16 +49,16 @@ struct Numbers {
 }
 
 impl Window {
-    /// A window to which `block` contributes first.
-    pub(crate) fn new(block: Position) -> Self {
+    /// An empty window to which `block` is about to contribute.
+    pub(crate) fn new(first: Option<Mark>, block: Mark) -> Self {
         Self {
-            first_block: block,
-            last_block: block,
+            first,
+            last: block,
+            touched: Timestamp::MIN,
             partial: None,
             total: 0,
             good: 0,
-            first: None,
-            last: None,
+            ends: Ends::default(),
             numbers: Numbers::default(),
             held: Held::default(),
             sketch: Sketch::default(),
@@ -56,8 +66,8 @@ impl Window {
     }
 
     /// Adds readings of a block, all of them within the window.
-    pub(crate) fn add(&mut self, block: Position, readings: &[Reading]) {
-        self.last_block = block;
+    pub(crate) fn add(&mut self, block: Mark, sealed: Timestamp, readings: &[Reading]) {
+        (self.last, self.touched) = (block, sealed);
         let (mut first, mut last) = (None::<&Reading>, None::<&Reading>);
         for reading in readings {
             self.total += 1;
@@ -79,28 +89,12 @@ impl Window {
                 last = Some(reading);
             }
         }
-        self.keep_ends(first, last);
+        self.ends.keep(first, last);
     }
 
-    /// Compares the ends of a stretch of readings with the ends so far; only then values are
-    /// copied.
-    fn keep_ends(&mut self, first: Option<&Reading>, last: Option<&Reading>) {
-        if let Some(reading) = first
-            && self
-                .first
-                .as_ref()
-                .is_none_or(|(time, _)| reading.time < *time)
-        {
-            self.first = Some((reading.time, reading.value.clone()));
-        }
-        if let Some(reading) = last
-            && self
-                .last
-                .as_ref()
-                .is_none_or(|(time, _)| reading.time >= *time)
-        {
-            self.last = Some((reading.time, reading.value.clone()));
-        }
+    /// Whether nothing was given of it in the state that it is in.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.partial != Some(self.last.position)
     }
 
     /// What is known of a window that ends at `end`.
@@ -123,11 +117,34 @@ impl Window {
             stddev: any
                 .map(|numbers| (numbers.squares / count).sqrt())
                 .filter(|stddev| stddev.is_finite()),
-            first: self.first.as_ref().map(|(_, value)| value.clone()),
-            last: self.last.as_ref().map(|(_, value)| value.clone()),
+            first: self.ends.first.as_ref().map(|(_, value)| value.clone()),
+            last: self.ends.last.as_ref().map(|(_, value)| value.clone()),
             time_weighted_mean: self.held.mean(end.as_nanos()),
             good_percent: 100.0 * self.good as f64 / self.total as f64,
             quantiles: quantiles.collect(),
+        }
+    }
+}
+
+impl Ends {
+    /// Compares the ends of a stretch of readings with the ends so far; only then values are
+    /// copied.
+    fn keep(&mut self, first: Option<&Reading>, last: Option<&Reading>) {
+        if let Some(reading) = first
+            && self
+                .first
+                .as_ref()
+                .is_none_or(|(time, _)| reading.time < *time)
+        {
+            self.first = Some((reading.time, reading.value.clone()));
+        }
+        if let Some(reading) = last
+            && self
+                .last
+                .as_ref()
+                .is_none_or(|(time, _)| reading.time >= *time)
+        {
+            self.last = Some((reading.time, reading.value.clone()));
         }
     }
 }

@@ -1,62 +1,56 @@
 //! The windows of one origin: a fold over its log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use model::{BlockHeader, Epoch, MachineId, NetworkId, Position, QualityReason, Reading};
-use model::{Sequence, SeriesDefinition, SeriesNumber, Timestamp};
+use model::{BlockHeader, MachineId, NetworkId, Position, Reading, Sequence};
+use model::{SeriesDefinition, SeriesNumber, Timestamp};
 
+use crate::cold::{Cold, Scan};
+use crate::slot::{Mark, Names, SeriesId, Slot, is_ahead};
 use crate::window::Window;
 use crate::{AggregateError, Applied, Config, Progress, SeriesKey, WindowKey, WindowRecord};
 
-/// The windows of one origin. No clock: everything follows from the log, but for
-/// [`Windows::pass`] and [`Windows::give_up`].
+/// The windows of one origin. No clock: everything follows from the log, but for [`Windows::pass`]
+/// and [`Windows::give_up`].
 ///
-/// A window is *open* until the watermark reaches its end; then its record is given and it stays
-/// *complete* while it takes late readings, each block of them giving another record; then it is
-/// *closed* and forgotten. Watermarks come from blocks and from [`Windows::pass`], never from
-/// readings.
+/// A window is *open* until the watermark reaches its end; then its record is given, and it stays in
+/// memory as *complete* while late readings are likely. Each late reading makes it *revised*: it
+/// is given again when the origin's time has gone on a little. A window that has left memory is
+/// *cold*: when a reading comes for it, it must be computed from the log by a [`Scan`]. Watermarks
+/// come from blocks and from [`Windows::pass`], never from readings.
+///
+/// **Invariant:** a window in memory holds every reading of the log up to the last block.
 #[derive(Clone, Debug)]
 pub struct Windows {
     network: NetworkId,
     machine: MachineId,
     config: Config,
-    last: Option<Position>,
+    last: Option<Mark>,
+    /// When the last block was sealed.
+    sealed: Timestamp,
+    /// The latest time of any reading.
+    newest: Timestamp,
     watermark: Timestamp,
-    /// No window that ends at or before this time takes readings.
-    closed: Timestamp,
     /// Set while blocks are read that a predecessor has already uploaded.
     resuming: Option<Progress>,
     names: Names,
+    /// Those whose end the watermark has not reached.
     open: BTreeMap<Slot, Window>,
+    /// The others.
     complete: BTreeMap<Slot, Window>,
-    /// First blocks of all windows, with how many windows each began.
-    first_blocks: BTreeMap<Position, usize>,
+    /// Complete ones with a reading that is in no record.
+    revised: BTreeSet<Slot>,
+    /// By length: of windows that start later, all readings are in memory or to come.
+    horizons: BTreeMap<Duration, Timestamp>,
+    cold: Cold,
+    /// How many windows in memory began at each block.
+    firsts: BTreeMap<Mark, usize>,
 }
-
-/// Orders windows by their end, so that those that are due come first.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Slot {
-    end: Timestamp,
-    length: Duration,
-    series: Arc<SeriesKey>,
-}
-
-/// What the series numbers of one epoch mean.
-#[derive(Clone, Debug, Default)]
-struct Names {
-    epoch: Option<Epoch>,
-    known: BTreeMap<SeriesNumber, Arc<SeriesKey>>,
-}
-
-/// Consecutive readings of one series.
-type Run<'a> = (Arc<SeriesKey>, &'a [Reading]);
 
 impl Windows {
-    /// Windows of an origin of which nothing has been read. The first block that is applied is
-    /// taken as it is; if it is not the first of the log that is held anywhere, windows that began
-    /// before it may lack readings.
+    /// Windows of an origin of which nothing has been read. If the first block that is applied is
+    /// not the first of the log, windows that may have begun before it are cold.
     ///
     /// # Panics
     ///
@@ -74,19 +68,22 @@ impl Windows {
             machine,
             config,
             last: None,
+            sealed: Timestamp::MIN,
+            newest: Timestamp::MIN,
             watermark: Timestamp::MIN,
-            closed: Timestamp::MIN,
             resuming: None,
             names: Names::default(),
             open: BTreeMap::new(),
             complete: BTreeMap::new(),
-            first_blocks: BTreeMap::new(),
+            revised: BTreeSet::new(),
+            horizons: BTreeMap::new(),
+            cold: Cold::default(),
+            firsts: BTreeMap::new(),
         }
     }
 
     /// Windows of an origin whose records up to `progress` have been acknowledged. Blocks from
-    /// `progress.resume` on must be applied; those up to `progress.through` give no records, and
-    /// those after it the same as in a fold from the start of the log.
+    /// `progress.resume` on must be applied; those up to `progress.through` give no records.
     ///
     /// # Panics
     ///
@@ -99,8 +96,8 @@ impl Windows {
         progress: Progress,
     ) -> Self {
         let mut windows = Self::new(network, machine, config);
-        windows.closed = progress.closed;
         windows.resuming = Some(progress);
+        windows.begin_after(progress.horizon);
         windows
     }
 
@@ -123,38 +120,43 @@ impl Windows {
         let runs = self.names.resolve(position.epoch, readings, define)?;
 
         let mut applied = Applied::default();
+        self.begin(header);
         if self
             .resuming
             .is_some_and(|progress| progress.through < position)
         {
             self.finish_resuming();
         }
-        let mut revised = BTreeSet::new();
+        let block = Mark {
+            position,
+            newest: self.newest,
+        };
         for (series, run) in &runs {
             for index in 0..self.config.lengths.len() {
                 let length = self.config.lengths[index];
-                self.add_run(position, series, length, run, &mut revised, &mut applied);
+                self.add_run(block, header.sealed, *series, length, run, &mut applied);
             }
+            let times = run.iter().filter(|reading| !is_ahead(reading));
+            let newest = times.map(|reading| reading.time).max();
+            self.newest = self.newest.max(newest.unwrap_or(Timestamp::MIN));
         }
-        self.last = Some(position);
-        if self
-            .resuming
-            .is_some_and(|progress| progress.through == position)
-        {
-            self.finish_resuming();
-            applied = Applied::default(); // The predecessor has counted what came too late.
-        }
+        let sealed_before = std::mem::replace(&mut self.sealed, header.sealed);
+        self.last = Some(block);
         if self.resuming.is_some() {
+            if self
+                .resuming
+                .is_some_and(|progress| progress.through == position)
+            {
+                self.finish_resuming();
+            }
             self.evict(&mut applied);
-            return Ok(Applied::default());
-        }
-        for key in &revised {
-            let window = self.complete.get(key);
-            applied
-                .records
-                .extend(window.map(|window| self.record(key, window, true)));
+            return Ok(Applied::default()); // The predecessor has given and counted it.
         }
         self.advance(header.watermark, &mut applied);
+        if self.stretch_of(sealed_before) != self.stretch_of(header.sealed) {
+            self.give_revised(&mut applied);
+        }
+        self.evict(&mut applied);
         Ok(applied)
     }
 
@@ -162,47 +164,95 @@ impl Windows {
     /// `watermark` follows. Ignored unless `last` is the block that was added last.
     pub fn pass(&mut self, last: Position, watermark: Timestamp) -> Applied {
         let mut applied = Applied::default();
-        if self.last == Some(last) && self.resuming.is_none() {
+        if self.last() == Some(last) && self.resuming.is_none() {
             self.advance(watermark, &mut applied);
+            self.give_revised(&mut applied);
         }
         applied
     }
 
-    /// The origin has been silent for too long: gives partial records of all windows that were not
-    /// given yet in this state, and keeps them open.
+    /// The origin has been silent for too long: gives partial records of all open windows that were
+    /// not given yet in this state, and keeps them open.
     pub fn give_up(&mut self) -> Applied {
         let mut applied = Applied::default();
         if self.resuming.is_some() {
             return applied;
         }
-        let unfinished = self.open.iter().filter(|(_, window)| is_unfinished(window));
-        let records = unfinished.map(|(key, window)| self.record(key, window, false));
-        applied.records = records.collect();
-        self.open
-            .values_mut()
-            .for_each(|window| window.partial = Some(window.last_block));
+        let maker = (self.network, self.machine, &self.names);
+        for (slot, window) in &mut self.open {
+            if window.is_unfinished() {
+                applied.records.push(record(maker, slot, window, false));
+                window.partial = Some(window.last.position);
+            }
+        }
         applied
+    }
+
+    /// Begins to compute cold windows from the log; `None` if there are none whose end has come.
+    ///
+    /// Every block up to [`Windows::last`] that holds a reading in [`Scan::times`] must go through
+    /// [`Scan::apply`], in the order of the log; then it goes back to [`Windows::end_scan`].
+    #[must_use]
+    pub fn scan(&self) -> Option<Scan> {
+        if self.resuming.is_some() {
+            return None;
+        }
+        self.cold.scan(self.watermark, &self.names)
+    }
+
+    /// Whether [`Windows::scan`] would give one.
+    #[must_use]
+    pub fn wants_scan(&self) -> bool {
+        self.resuming.is_none() && self.cold.is_due(self.watermark)
+    }
+
+    /// Takes back a scan that has come to the last block, and gives its windows' records. `lacking`
+    /// says that the log does not reach back to its beginning any more, and up to when readings
+    /// may have been in what is gone: windows that start before are given up.
+    pub fn end_scan(&mut self, scan: Scan, lacking: Option<Timestamp>) -> Applied {
+        let mut applied = Applied::default();
+        for (slot, window) in scan.into_windows() {
+            self.cold.remove(&slot);
+            let Some(window) = window else {
+                continue;
+            };
+            if lacking.is_some_and(|horizon| slot.start() <= horizon) {
+                applied.windows_lost += 1;
+                continue;
+            }
+            applied.records.push(self.record(&slot, &window, true));
+            self.complete.insert(slot, window);
+        }
+        self.evict(&mut applied);
+        applied
+    }
+
+    /// A scan could not be carried through: its windows are given up.
+    pub fn abandon_scan(&mut self, scan: Scan) -> Applied {
+        let mut applied = Applied::default();
+        for (slot, _) in scan.into_windows() {
+            self.cold.remove(&slot);
+            applied.windows_lost += 1;
+        }
+        applied
+    }
+
+    /// Another relay has told its progress: cold windows that it covers need no scan here.
+    pub fn on_progress(&mut self, progress: &Progress) {
+        self.cold
+            .retain(|slot, mark| !progress.covers(mark.position, slot.end));
     }
 
     /// The last block that was added.
     #[must_use]
     pub fn last(&self) -> Option<Position> {
-        self.last
+        self.last.map(|mark| mark.position)
     }
 
     /// How far the origin's watermark has come.
     #[must_use]
     pub fn watermark(&self) -> Timestamp {
         self.watermark
-    }
-
-    /// The first block that contributed to a window that still takes readings: where a successor
-    /// must start to compute the same. Without such a window, the last block that was added
-    /// (reading it again changes nothing); `None` before the first block.
-    #[must_use]
-    pub fn resume(&self) -> Option<Position> {
-        let first = self.first_blocks.keys().next().copied();
-        first.or(self.last)
     }
 
     /// What may be told to everyone once a sink has acknowledged every record given so far;
@@ -212,26 +262,41 @@ impl Windows {
         if self.resuming.is_some() {
             return None;
         }
+        let last = self.last?;
+        let revised = self
+            .revised
+            .iter()
+            .filter_map(|slot| self.complete.get(slot));
+        let untold = revised
+            .map(|window| window.last)
+            .chain(self.cold.marks())
+            .min();
+        // Without a window in memory: reading the last block again changes nothing.
+        let first = self.firsts.keys().next().copied().unwrap_or(last);
+        let resume = untold.map_or(first, |untold| untold.min(first));
         Some(Progress {
-            through: self.last?,
+            through: last.position,
             watermark: self.watermark,
-            closed: self.closed,
-            resume: self.resume()?,
+            resume: resume.position,
+            horizon: resume.newest,
+            late: untold.map(|mark| mark.position),
         })
     }
 
-    /// Whether a window has readings and no record of them yet.
+    /// Whether an open window has readings and no record of them yet.
     #[must_use]
     pub fn has_unfinished(&self) -> bool {
-        self.resuming.is_none() && self.open.values().any(is_unfinished)
+        self.resuming.is_none() && self.open.values().any(Window::is_unfinished)
     }
+}
 
+impl Windows {
     fn check_order(
         &self,
         found: Position,
         continues: Option<Position>,
     ) -> Result<(), AggregateError> {
-        let Some(last) = self.last else {
+        let Some(last) = self.last() else {
             return Ok(());
         };
         if found.epoch == last.epoch && last.sequence.checked_add(1) == Some(found.sequence) {
@@ -248,169 +313,227 @@ impl Windows {
                 Some(_) => {}
             }
         }
-        let expected = self.last;
+        let expected = Some(last);
         Err(AggregateError::OutOfOrder { expected, found })
+    }
+
+    /// Before the first block: if the log does not begin with it, there may have been more.
+    fn begin(&mut self, header: &BlockHeader) {
+        let is_beginning = header.sequence == FIRST && header.continues.is_none();
+        if self.last.is_none() && self.resuming.is_none() && !is_beginning {
+            self.begin_after(horizon_before(header));
+        }
+    }
+
+    fn begin_after(&mut self, horizon: Timestamp) {
+        self.newest = horizon;
+        for length in &self.config.lengths {
+            self.horizons.insert(*length, horizon);
+        }
     }
 
     /// Adds consecutive readings of one series to the windows of one length, looking a window up
     /// once for each stretch of readings in it.
     fn add_run(
         &mut self,
-        position: Position,
-        series: &Arc<SeriesKey>,
+        block: Mark,
+        sealed: Timestamp,
+        series: SeriesId,
         length: Duration,
         run: &[Reading],
-        revised: &mut BTreeSet<Slot>,
         applied: &mut Applied,
     ) {
         let mut rest = run;
         while let Some(reading) = rest.first() {
-            let Some((start, end)) = span(reading, length) else {
-                applied.ahead_dropped += u64::from(is_ahead(reading));
-                applied.late_dropped += u64::from(!is_ahead(reading));
+            let Some(slot) = Slot::of(series, reading, length) else {
+                applied.misdated += 1;
                 rest = &rest[1..];
                 continue;
             };
-            let within = |r: &&Reading| start <= r.time && r.time < end && !is_ahead(r);
-            let (stretch, after) = rest.split_at(rest.iter().take_while(within).count());
+            let count = rest
+                .iter()
+                .take_while(|reading| slot.holds(reading))
+                .count();
+            let (stretch, after) = rest.split_at(count);
             rest = after;
-            if end <= self.closed {
-                applied.late_dropped += stretch.len() as u64;
-                continue;
+            if !self.add(slot, block, sealed, stretch) {
+                self.touch_cold(slot, block, applied);
             }
-            let series = Arc::clone(series);
-            let key = Slot {
-                end,
-                length,
-                series,
-            };
-            let is_complete = end <= self.watermark;
-            if is_complete && !revised.contains(&key) {
-                revised.insert(key.clone());
-            }
-            let windows = if is_complete {
-                &mut self.complete
-            } else {
-                &mut self.open
-            };
-            let window = windows.entry(key).or_insert_with(|| {
-                *self.first_blocks.entry(position).or_default() += 1;
-                Window::new(position)
-            });
-            window.add(position, stretch);
+        }
+    }
+
+    /// Adds readings to a window in memory, or to a new one; returns whether it is one of these.
+    fn add(&mut self, slot: Slot, block: Mark, sealed: Timestamp, readings: &[Reading]) -> bool {
+        let is_complete = slot.end <= self.watermark;
+        let windows = match is_complete {
+            true => &mut self.complete,
+            false => &mut self.open,
+        };
+        if let Some(window) = windows.get_mut(&slot) {
+            window.add(block, sealed, readings);
+        } else if self
+            .horizons
+            .get(&slot.length)
+            .is_none_or(|horizon| slot.start() > *horizon)
+        {
+            let mut window = Window::new(Some(block), block);
+            window.add(block, sealed, readings);
+            windows.insert(slot, window);
+            *self.firsts.entry(block).or_default() += 1;
+        } else {
+            return false;
+        }
+        if is_complete || self.is_untold(block.position) {
+            self.revised.insert(slot);
+        }
+        true
+    }
+
+    /// Whether a resumed fold reads a block of which its predecessor had not given everything.
+    fn is_untold(&self, position: Position) -> bool {
+        let late = self.resuming.and_then(|progress| progress.late);
+        late.is_some_and(|late| position >= late)
+    }
+
+    /// Notes that a block has a reading for a window that is not in memory, unless the predecessor
+    /// of a resumed fold has given that already.
+    fn touch_cold(&mut self, slot: Slot, block: Mark, applied: &mut Applied) {
+        let resuming = self.resuming.as_ref();
+        if !resuming.is_some_and(|progress| progress.covers(block.position, slot.end)) {
+            applied.windows_lost += self.cold.touch(slot, block);
         }
     }
 
     /// A resumed fold has come to where its predecessor stood: from here on it gives records.
     fn finish_resuming(&mut self) {
-        if let Some(progress) = self.resuming.take() {
-            self.watermark = progress.watermark;
-            self.complete_due(|_, _| {});
-        }
+        let Some(progress) = self.resuming.take() else {
+            return;
+        };
+        self.watermark = progress.watermark;
+        self.complete_due();
+        self.revised.retain(|slot| self.complete.contains_key(slot));
+        self.forget_old();
     }
 
-    /// Raises the watermark, gives what is complete, forgets what is closed.
+    /// Raises the watermark and gives what is complete.
     fn advance(&mut self, watermark: Timestamp, applied: &mut Applied) {
         self.watermark = self.watermark.max(watermark);
-        let mut records = Vec::new();
-        let (network, machine) = (self.network, self.machine);
-        self.complete_due(|key, window| {
-            records.push(record(network, machine, key, window, true));
-        });
-        applied.records.append(&mut records);
-        let closed = self.watermark.saturating_sub(self.config.allowed_lateness);
-        self.close(closed, applied);
-        self.evict(applied);
-    }
-
-    /// Closes the oldest windows, with all that ended with them, until there are few enough.
-    fn evict(&mut self, applied: &mut Applied) {
-        while self.open.len() + self.complete.len() > self.config.windows_max {
-            let oldest = self.complete.keys().chain(self.open.keys()).next();
-            let Some(end) = oldest.map(|key| key.end) else {
-                break;
-            };
-            self.close(end, applied);
-        }
+        let due = self.complete_due();
+        self.give(due, applied);
     }
 
     /// Moves every window that ended at or before the watermark to those that are complete.
-    fn complete_due(&mut self, mut each: impl FnMut(&Slot, &Window)) {
+    fn complete_due(&mut self) -> Vec<Slot> {
+        let mut due = Vec::new();
         while let Some(entry) = self.open.first_entry()
             && entry.key().end <= self.watermark
         {
-            let (key, window) = entry.remove_entry();
-            each(&key, &window);
-            self.complete.insert(key, window);
+            let (slot, window) = entry.remove_entry();
+            due.push(slot);
+            self.complete.insert(slot, window);
+        }
+        due
+    }
+
+    /// Gives records of what was revised, and forgets what is old.
+    fn give_revised(&mut self, applied: &mut Applied) {
+        let revised = std::mem::take(&mut self.revised);
+        self.give(revised, applied);
+        self.forget_old();
+    }
+
+    fn give(&mut self, slots: impl IntoIterator<Item = Slot>, applied: &mut Applied) {
+        for slot in slots {
+            let window = self.complete.get(&slot);
+            let given = window.map(|window| self.record(&slot, window, true));
+            applied.records.extend(given);
         }
     }
 
-    /// Forgets every window that ended at or before `closed`; what is still open gives a partial
-    /// record.
-    fn close(&mut self, closed: Timestamp, applied: &mut Applied) {
-        self.closed = self.closed.max(closed);
-        while let Some(entry) = self.complete.first_entry()
-            && entry.key().end <= self.closed
-        {
-            let window = entry.remove();
-            self.forget_first(window.first_block);
-        }
-        while let Some(entry) = self.open.first_entry()
-            && entry.key().end <= self.closed
-        {
-            let (key, window) = entry.remove_entry();
-            if is_unfinished(&window) {
-                applied.records.push(self.record(&key, &window, false));
+    /// Forgets complete windows for which no reading has come for a while, and of which none is
+    /// likely to come.
+    fn forget_old(&mut self) {
+        let (lateness, sealed) = (self.config.allowed_lateness, self.sealed);
+        let old = self.watermark.saturating_sub(lateness);
+        let is_quiet = |window: &Window| {
+            // A clock that went back says nothing of how long ago it was.
+            sealed < window.touched || window.touched.saturating_add(lateness) <= sealed
+        };
+        let ended = self.complete.iter().take_while(|(slot, _)| slot.end <= old);
+        let forgotten =
+            ended.filter(|(slot, window)| is_quiet(window) && !self.revised.contains(slot));
+        let forgotten: Vec<Slot> = forgotten.map(|(slot, _)| *slot).collect();
+        for slot in forgotten {
+            if let Some(window) = self.complete.remove(&slot) {
+                self.forget(&slot, &window);
             }
-            self.forget_first(window.first_block);
         }
     }
 
-    fn forget_first(&mut self, first_block: Position) {
-        if let Some(count) = self.first_blocks.get_mut(&first_block) {
+    /// Makes room: first the oldest complete windows go, then those that end last. What has no
+    /// record of its last reading is computed from the log when it is due.
+    fn evict(&mut self, applied: &mut Applied) {
+        while self.open.len() + self.complete.len() > self.config.windows_max {
+            let (slot, window, given) = if let Some((slot, window)) = self.complete.pop_first() {
+                (slot, window, !self.revised.remove(&slot))
+            } else if let Some((slot, window)) = self.open.pop_last() {
+                (slot, window, false)
+            } else {
+                return;
+            };
+            if !given {
+                applied.windows_lost += self.cold.touch(slot, window.last);
+            }
+            self.forget(&slot, &window);
+        }
+    }
+
+    /// A window has left memory: it is not new when a reading comes for it.
+    fn forget(&mut self, slot: &Slot, window: &Window) {
+        let horizon = self.horizons.entry(slot.length).or_insert(Timestamp::MIN);
+        *horizon = slot.start().max(*horizon);
+        if let Some(first) = window.first
+            && let Some(count) = self.firsts.get_mut(&first)
+        {
             *count -= 1;
             if *count == 0 {
-                self.first_blocks.remove(&first_block);
+                self.firsts.remove(&first);
             }
         }
     }
 
-    fn record(&self, key: &Slot, window: &Window, complete: bool) -> WindowRecord {
-        record(self.network, self.machine, key, window, complete)
+    /// The stretch of the origin's time, in each of which a revised window is given once.
+    fn stretch_of(&self, sealed: Timestamp) -> i64 {
+        let shortest = self.config.lengths.first().copied().unwrap_or(REVISION_MAX);
+        let stretch = shortest.min(REVISION_MAX).as_nanos();
+        sealed
+            .as_nanos()
+            .div_euclid(i64::try_from(stretch).unwrap_or(i64::MAX))
+    }
+
+    fn record(&self, slot: &Slot, window: &Window, complete: bool) -> WindowRecord {
+        record(
+            (self.network, self.machine, &self.names),
+            slot,
+            window,
+            complete,
+        )
     }
 }
 
-impl Names {
-    /// Splits a block's readings into runs of one series, with what the series is.
-    fn resolve<'a, 'r>(
-        &mut self,
-        epoch: Epoch,
-        readings: &'r [Reading],
-        define: impl Fn(SeriesNumber) -> Option<&'a SeriesDefinition>,
-    ) -> Result<Vec<Run<'r>>, AggregateError> {
-        if self.epoch != Some(epoch) || self.known.len() >= NAMES_MAX {
-            self.known.clear();
-            self.epoch = Some(epoch);
-        }
-        let runs = readings.chunk_by(|a, b| a.series == b.series);
-        let named = runs.map(|run| {
-            let number = run[0].series;
-            if let Some(series) = self.known.get(&number) {
-                return Ok((Arc::clone(series), run));
-            }
-            let definition = define(number).ok_or(AggregateError::Undefined(number))?;
-            let series = Arc::new(SeriesKey::from(definition));
-            self.known.insert(number, Arc::clone(&series));
-            Ok((series, run))
-        });
-        named.collect()
-    }
+/// Up to when readings may have been in the log before a block: its origin flags what lies further
+/// ahead of its clock.
+#[must_use]
+pub fn horizon_before(header: &BlockHeader) -> Timestamp {
+    header
+        .sealed
+        .max(header.watermark)
+        .saturating_add(AHEAD_MAX)
 }
 
 fn record(
-    network: NetworkId,
-    machine: MachineId,
-    key: &Slot,
+    (network, machine, names): (NetworkId, MachineId, &Names),
+    slot: &Slot,
     window: &Window,
     complete: bool,
 ) -> WindowRecord {
@@ -418,42 +541,25 @@ fn record(
         key: WindowKey {
             network,
             machine,
-            series: SeriesKey::clone(&key.series),
-            window_start: key.end.saturating_sub(key.length),
-            window_length: key.length,
-            log_epoch: window.last_block.epoch,
-            last_sequence: window.last_block.sequence,
+            series: SeriesKey::clone(names.key(slot.series)),
+            window_start: slot.start(),
+            window_length: slot.length,
+            log_epoch: window.last.position.epoch,
+            last_sequence: window.last.position.sequence,
             complete,
         },
-        summary: window.summary(key.end),
+        summary: window.summary(slot.end),
     }
-}
-
-fn is_unfinished(window: &Window) -> bool {
-    window.partial != Some(window.last_block)
-}
-
-fn is_ahead(reading: &Reading) -> bool {
-    reading.quality.reason == QualityReason::TimeAhead
-}
-
-/// The window of a reading: from its start up to, but not including, its end. `None` if there is
-/// none: the time is not to be trusted, or the window does not fit into what can be written.
-fn span(reading: &Reading, length: Duration) -> Option<(Timestamp, Timestamp)> {
-    if is_ahead(reading) {
-        return None;
-    }
-    let nanos = reading.time.as_nanos();
-    let length = i64::try_from(length.as_nanos()).ok()?;
-    let start = nanos.checked_sub(nanos.rem_euclid(length))?;
-    let end = start.checked_add(length)?;
-    Some((Timestamp::from_nanos(start), Timestamp::from_nanos(end)))
 }
 
 /// The sequence of the first block of an epoch.
 const FIRST: Sequence = 1;
-/// Most series numbers whose meaning is remembered between blocks. Source: guess.
-const NAMES_MAX: usize = 65_536;
+/// Longest time, on the origin's clock, for which revisions of a window are gathered. With shorter
+/// windows it is their length. Source: guess.
+const REVISION_MAX: Duration = Duration::from_secs(10);
+/// How far ahead of its origin's clock an unflagged reading may lie. Source: `engine`, which flags
+/// what lies further ahead.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
 const NANOS_PER_MILLI: u32 = 1_000_000;
 
 #[cfg(test)]

@@ -287,6 +287,7 @@ impl Machine {
                 | Output::Release(_)
                 | Output::Learned(_)
                 | Output::Read { .. }
+                | Output::Search { .. }
                 | Output::Deliver(_)
                 | Output::StateChanged(_)
                 | Output::Upload { .. }

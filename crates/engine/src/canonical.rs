@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use gossip::Span;
 use model::{Epoch, Position, Sequence};
 
 /// What is held of one log, as far as following it goes.
@@ -63,6 +64,51 @@ pub(crate) struct Rewind {
     pub(crate) to: Position,
     /// The epoch that follows it.
     pub(crate) by: Epoch,
+}
+
+/// The blocks that count up to some block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// What is held of them, in order.
+    pub(crate) spans: Vec<(Epoch, Span)>,
+    /// Nothing came before: the log is held from its beginning.
+    pub(crate) is_whole: bool,
+}
+
+/// Returns the blocks that count up to `through`, which counts.
+///
+/// # Errors
+///
+/// The epoch whose first block must be read to know where the one before it is cut.
+pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
+    let mut chain = Chain {
+        spans: Vec::new(),
+        is_whole: false,
+    };
+    let mut cut = Some(through);
+    for (epoch, info) in logs.range(..=through.epoch).rev() {
+        if cut.is_some_and(|cut| *epoch > cut.epoch) {
+            continue;
+        }
+        let end = cut
+            .filter(|cut| cut.epoch == *epoch)
+            .map_or(info.end, |cut| cut.sequence);
+        let span = Span {
+            first: info.floor.max(FIRST),
+            last: end.min(info.end),
+        };
+        if span.first <= span.last {
+            chain.spans.push((*epoch, span));
+        }
+        chain.is_whole = info.holds_first() && info.continues == Some(None);
+        cut = match info.continues {
+            None if info.holds_first() => return Err(*epoch),
+            Some(Some(named)) => Some(named),
+            None | Some(None) => None,
+        };
+    }
+    chain.spans.reverse();
+    Ok(chain)
 }
 
 /// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept.
@@ -241,6 +287,34 @@ mod tests {
 
         assert_eq!(read(&logs, Some(at(1, 9))), [at(2, 4), at(2, 5), at(2, 6)]);
         assert_eq!(next(&logs, Some(at(2, 1)), None), Next::Block(at(2, 4)));
+    }
+
+    #[test]
+    fn the_chain_up_to_a_block_is_what_a_reader_would_have_read() {
+        let logs = Logs::from([
+            (epoch(1), held(3, Some(None))),
+            (epoch(2), held(5, Some(Some(at(1, 2))))),
+            (epoch(3), held(4, Some(Some(at(1, 1))))),
+        ]);
+        let span = |counter, first, last| (epoch(counter), Span { first, last });
+
+        let newest = chain(&logs, at(3, 2)).expect("every first block was read");
+        let before = chain(&logs, at(2, 4)).expect("every first block was read");
+
+        assert_eq!(newest.spans, [span(1, 1, 1), span(3, 1, 2)]);
+        assert_eq!(before.spans, [span(1, 1, 2), span(2, 1, 4)]);
+        assert!(newest.is_whole && before.is_whole);
+        let unread = Logs::from([(epoch(1), held(3, None)), (epoch(2), held(1, Some(None)))]);
+        assert_eq!(chain(&unread, at(2, 1)), Err(epoch(1)));
+        let kept = LogInfo {
+            floor: 2,
+            ..held(3, Some(None))
+        };
+        let rest = chain(&Logs::from([(epoch(1), kept)]), at(1, 3));
+        assert_eq!(
+            rest.map(|rest| (rest.spans, rest.is_whole)),
+            Ok((vec![span(1, 2, 3)], false))
+        );
     }
 
     #[test]

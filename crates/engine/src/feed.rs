@@ -9,12 +9,13 @@ use std::time::Duration;
 use aggregate::{Progress, Record};
 use election::UplinkId;
 use gossip::{Frontier, Span};
-use model::{Block, BlockId, LogId, MachineId, NetworkId, Position};
+use model::{Block, BlockId, LogId, MachineId, NetworkId, Position, Sequence};
 use statemachine::{Deadline, Instant, Ticket, Timers};
 
 use crate::canonical::{LogInfo, Logs, Next, Rewind};
 use crate::config::UplinkConfig;
-use crate::follower::Follower;
+use crate::follower::{FeedStats, Follower};
+use crate::lookback::Search;
 use crate::presence::Idle;
 use crate::{Catalogue, UploadId};
 
@@ -29,6 +30,11 @@ pub(crate) enum Effect {
         ticket: Ticket,
         log: LogId,
         span: Span,
+    },
+    Search {
+        ticket: Ticket,
+        log: LogId,
+        search: Search,
     },
     Upload {
         uplink: UplinkId,
@@ -51,6 +57,8 @@ enum Timer {
     Progress(Key),
     /// A read gave nothing; try again.
     Reread(Key),
+    /// Windows have left memory that are to be computed from the log.
+    Lookback(Key),
 }
 
 #[derive(Debug)]
@@ -64,6 +72,10 @@ pub(crate) struct Feed {
     followers: BTreeMap<Key, Follower>,
     /// Reads under way, with the block that each must bring.
     reads: BTreeMap<Ticket, (Key, Position)>,
+    /// The follower that looks back, with its search; one at a time.
+    looking: Option<(Key, Ticket)>,
+    /// Those that shall look back next.
+    lookbacks: BTreeSet<Key>,
     /// Records that uplinks have not answered for.
     uploads: BTreeMap<UploadId, Key>,
     ticket: Ticket,
@@ -83,6 +95,8 @@ impl Feed {
             served: BTreeSet::new(),
             followers: BTreeMap::new(),
             reads: BTreeMap::new(),
+            looking: None,
+            lookbacks: BTreeSet::new(),
             uploads: BTreeMap::new(),
             ticket: Ticket::default(),
             upload: UploadId(0),
@@ -152,6 +166,72 @@ impl Feed {
             self.timers.set(Timer::Reread(key), now + REREAD_AFTER); // It cannot be read now.
         }
         self.pump(now, key, None, catalogue);
+    }
+
+    /// The answer to a search.
+    pub(crate) fn on_found(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        blocks: &[Block],
+        searched: Sequence,
+        catalogue: &Catalogue,
+    ) {
+        let Some((key, _)) = self.looking.take_if(|(_, asked)| *asked == ticket) else {
+            return;
+        };
+        blocks.iter().for_each(|block| self.note_first(block));
+        if let Some(follower) = self.followers.get_mut(&key) {
+            follower.on_found(blocks, searched, catalogue);
+        }
+        self.step_back(now, key, catalogue);
+        self.look_back(now, catalogue);
+    }
+
+    /// Lets the next follower look back, unless one does.
+    fn look_back(&mut self, now: Instant, catalogue: &Catalogue) {
+        while self.looking.is_none()
+            && let Some(key) = self.lookbacks.pop_first()
+        {
+            if let Some(follower) = self.followers.get_mut(&key) {
+                follower.begin_lookback();
+            }
+            self.step_back(now, key, catalogue);
+        }
+    }
+
+    /// The next step of a follower's lookback; after the last one it goes on as before.
+    fn step_back(&mut self, now: Instant, key: Key, catalogue: &Catalogue) {
+        let follower = self.followers.get_mut(&key);
+        let search = follower
+            .zip(self.logs.get(&key.1))
+            .and_then(|(follower, logs)| follower.look_back(logs));
+        match search {
+            Some(search) => {
+                self.ticket = self.ticket.next();
+                self.looking = Some((key, self.ticket));
+                let log = LogId {
+                    machine: key.1,
+                    epoch: search.epoch,
+                };
+                self.effects.push(Effect::Search {
+                    ticket: self.ticket,
+                    log,
+                    search,
+                });
+            }
+            None => self.pump(now, key, None, catalogue),
+        }
+    }
+
+    /// What was counted, over all followers.
+    pub(crate) fn stats(&self) -> FeedStats {
+        let all = self.followers.values().map(Follower::stats);
+        all.fold(FeedStats::default(), |sum, one| FeedStats {
+            lookbacks: sum.lookbacks + one.lookbacks,
+            windows_lost: sum.windows_lost + one.windows_lost,
+            readings_misdated: sum.readings_misdated + one.readings_misdated,
+        })
     }
 
     /// An origin says that it has nothing more to say.
@@ -269,6 +349,10 @@ impl Feed {
                     }
                 }
                 Timer::Reread(key) => self.pump(now, key, None, catalogue),
+                Timer::Lookback(key) => {
+                    self.lookbacks.insert(key);
+                    self.look_back(now, catalogue);
+                }
             }
         }
     }
@@ -278,6 +362,7 @@ impl Feed {
             Timer::Silence(_) => "feed: silence",
             Timer::Progress(_) => "feed: progress",
             Timer::Reread(_) => "feed: reread",
+            Timer::Lookback(_) => "feed: lookback",
         })
     }
 
@@ -436,6 +521,10 @@ impl Feed {
             self.timers
                 .set_if_idle(Timer::Progress(key), now + PROGRESS_INTERVAL);
         }
+        if follower.wants_lookback() {
+            self.timers
+                .set_if_idle(Timer::Lookback(key), now + LOOKBACK_DELAY);
+        }
         match follower.silence_deadline(config) {
             Some(at) => self.timers.set(Timer::Silence(key), at),
             None => _ = self.timers.clear(&Timer::Silence(key)),
@@ -448,5 +537,8 @@ impl Feed {
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait after a read that gave nothing. Source: guess.
 const REREAD_AFTER: Duration = Duration::from_secs(1);
+/// How long windows that have left memory are gathered before the log is searched for them.
+/// Source: guess.
+const LOOKBACK_DELAY: Duration = Duration::from_secs(1);
 /// Most bytes of one read.
 pub(crate) const READ_BYTES_MAX: usize = 1024 * 1024;

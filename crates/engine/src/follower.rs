@@ -8,14 +8,29 @@
 use std::collections::VecDeque;
 
 use aggregate::{
-    AggregateError, Progress, RawKey, RawRecord, Record, SeriesKey, WindowRecord, Windows,
+    AggregateError, Applied, Progress, RawKey, RawRecord, Record, SeriesKey, WindowRecord, Windows,
 };
-use model::{Block, BlockHeader, MachineId, NetworkId, Position, Reading, SeriesNumber, Timestamp};
+use model::{
+    Block, BlockHeader, MachineId, NetworkId, Position, Reading, Sequence, SeriesNumber, Timestamp,
+};
 use statemachine::Instant;
 
 use crate::canonical::{self, Logs, Next, Rewind};
 use crate::config::{Forward, UplinkConfig};
+use crate::lookback::{Found, Lookback, Search, Step};
 use crate::{Catalogue, UploadId};
+
+/// What following logs came to since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedStats {
+    /// Times that windows which had left memory were computed from the log.
+    pub lookbacks: u64,
+    /// Windows that were given up: too many waited to be computed from the log, or the log does not
+    /// reach back to their beginning any more.
+    pub windows_lost: u64,
+    /// Readings that are in no window because of their time, counted once for each window length.
+    pub readings_misdated: u64,
+}
 
 #[derive(Debug)]
 struct Item {
@@ -39,6 +54,9 @@ pub(crate) struct Follower {
     /// Progress of this machine that it has not told yet.
     untold: Option<Progress>,
     serving: bool,
+    /// Windows that have left memory are being computed.
+    lookback: Option<Lookback>,
+    stats: FeedStats,
     /// A read of the log is under way.
     pub(crate) reading: bool,
     /// The next block waits for definitions of series.
@@ -64,6 +82,8 @@ impl Follower {
             done,
             untold: None,
             serving: false,
+            lookback: None,
+            stats: FeedStats::default(),
             reading: false,
             blocked: false,
             heard: now,
@@ -75,8 +95,9 @@ impl Follower {
 
     /// What comes next, as far as `logs` tells.
     pub(crate) fn next(&self, logs: &Logs) -> Next {
-        if self.blocked || self.items.len() >= ITEMS_MAX {
-            return Next::Wait; // What is kept is the oldest that nobody has uploaded.
+        let is_full = self.items.len() >= ITEMS_MAX; // With the oldest that nobody has uploaded.
+        if self.blocked || is_full || self.lookback.as_ref().is_some_and(Lookback::is_chasing) {
+            return Next::Wait;
         }
         canonical::next(logs, self.windows.last(), self.start)
     }
@@ -121,7 +142,7 @@ impl Follower {
             Err(_) => {
                 // Part of the log is gone for good: what came before it is given as it is.
                 let rest = self.windows.give_up();
-                self.emit(rest.records.into_iter().map(Record::Window));
+                self.emit_windows(rest);
                 self.start_over(config, None);
                 self.windows
                     .apply(header, &readings, define)
@@ -129,8 +150,8 @@ impl Follower {
             }
         };
         self.hear(now);
-        let windows = applied.records.into_iter().map(Record::Window);
-        self.emit(raw.into_iter().chain(windows));
+        self.emit(raw.into_iter());
+        self.emit_windows(applied);
         false
     }
 
@@ -196,7 +217,7 @@ impl Follower {
     /// The origin has nothing to say beyond its last block.
     pub(crate) fn pass(&mut self, last: Position, watermark: Timestamp) {
         let applied = self.windows.pass(last, watermark);
-        self.emit(applied.records.into_iter().map(Record::Window));
+        self.emit_windows(applied);
     }
 
     /// Gives partial records if the origin has been silent for too long.
@@ -204,7 +225,7 @@ impl Follower {
         if self.silence_deadline(config).is_some_and(|at| at <= now) {
             self.given_up = true;
             let applied = self.windows.give_up();
-            self.emit(applied.records.into_iter().map(Record::Window));
+            self.emit_windows(applied);
         }
     }
 
@@ -225,6 +246,7 @@ impl Follower {
     /// Begins a fresh fold after a progress, or at the oldest block that is kept.
     pub(crate) fn start_over(&mut self, config: &UplinkConfig, after: Option<Progress>) {
         let windows = config.windows.clone();
+        self.lookback = None;
         self.start = after.map(|progress| progress.resume);
         self.windows = match after {
             Some(progress) => Windows::resume_from(self.network, self.machine, windows, progress),
@@ -239,6 +261,7 @@ impl Follower {
         }
         self.done = Some(progress);
         self.items.retain(|item| !covers(&progress, &item.record));
+        self.windows.on_progress(&progress);
         if self
             .windows
             .last()
@@ -252,6 +275,7 @@ impl Follower {
     pub(crate) fn set_serving(&mut self, serving: bool) {
         self.serving = serving;
         if !serving {
+            self.lookback = None;
             self.items.retain(|item| !item.acknowledged);
             self.items.iter_mut().for_each(|item| item.upload = None);
             self.untold = None;
@@ -304,10 +328,68 @@ impl Follower {
         self.untold.is_some()
     }
 
+    /// Whether windows have left memory that this machine is to compute.
+    pub(crate) fn wants_lookback(&self) -> bool {
+        self.serving && self.lookback.is_none() && self.windows.wants_scan()
+    }
+
+    /// Begins a lookback if one is wanted.
+    pub(crate) fn begin_lookback(&mut self) {
+        if self.wants_lookback() {
+            self.lookback = self.windows.scan().map(Lookback::new);
+        }
+    }
+
+    /// Takes the next step of the lookback under way. Returns what it wants searched; `None` if none
+    /// is under way any more.
+    pub(crate) fn look_back(&mut self, logs: &Logs) -> Option<Search> {
+        let lookback = self.lookback.as_mut()?;
+        let applied = match lookback.step(logs, self.windows.last()?) {
+            Step::Search(search) => return Some(search),
+            Step::Done => {
+                let (scan, lacking) = self.lookback.take()?.end();
+                self.stats.lookbacks += 1;
+                self.windows.end_scan(scan, lacking)
+            }
+            Step::Failed => self.windows.abandon_scan(self.lookback.take()?.end().0),
+        };
+        self.emit_windows(applied);
+        None
+    }
+
+    /// What a search of the lookback has found.
+    pub(crate) fn on_found(&mut self, blocks: &[Block], searched: Sequence, catalogue: &Catalogue) {
+        let found = self
+            .lookback
+            .as_mut()
+            .map(|lookback| lookback.on_found(blocks, searched, catalogue));
+        match found {
+            Some(Found::GoOn) | None => {}
+            Some(Found::Later) => self.lookback = None,
+            Some(Found::Never) => {
+                if let Some(lookback) = self.lookback.take() {
+                    let applied = self.windows.abandon_scan(lookback.end().0);
+                    self.emit_windows(applied);
+                }
+            }
+        }
+    }
+
+    /// What was counted.
+    pub(crate) fn stats(&self) -> FeedStats {
+        self.stats
+    }
+
     /// The origin has given a sign of life.
     pub(crate) fn hear(&mut self, now: Instant) {
         self.heard = now;
         self.given_up = false;
+    }
+
+    fn emit_windows(&mut self, applied: Applied) {
+        self.stats.windows_lost += applied.windows_lost;
+        self.stats.readings_misdated += applied.misdated;
+        self.emit(applied.records.into_iter().map(Record::Window));
     }
 
     fn emit(&mut self, records: impl Iterator<Item = Record>) {
@@ -329,12 +411,11 @@ impl Follower {
 /// Whether a relay with this progress has had the record acknowledged, or a complete one in the
 /// place of a partial one.
 fn covers(progress: &Progress, record: &Record) -> bool {
-    let is_past = record.position() <= progress.through;
     match record {
-        Record::Raw(_) => is_past,
+        Record::Raw(_) => record.position() <= progress.through,
         Record::Window(WindowRecord { key, .. }) => {
             let end = key.window_start.saturating_add(key.window_length);
-            is_past && end <= progress.watermark
+            progress.covers(record.position(), end)
         }
     }
 }

@@ -75,6 +75,10 @@ pub enum Input {
     /// The answer to [`Output::Read`]: blocks in the order of their sequences; what could not be
     /// read is left out.
     BlocksRead(Ticket, Vec<Block>),
+    /// The answer to [`Output::Search`]: what was found in the order of sequences, and the last
+    /// sequence up to which nothing was overlooked, because it was unreadable or the answer is full;
+    /// one before the span if that is so from its beginning.
+    BlocksFound(Ticket, Vec<Block>, Sequence),
     /// An uplink can be reached, or cannot any more.
     UplinkReachable(UplinkId, bool),
     /// How busy this machine is. Unit: percent, more counts as 100.
@@ -110,6 +114,19 @@ pub enum Output {
         log: LogId,
         /// Which ones.
         span: Span,
+        /// Stop before the encoded blocks exceed this, but give at least one. Unit: bytes.
+        bytes_max: usize,
+    },
+    /// Find blocks with readings of these times and say [`Input::BlocksFound`].
+    Search {
+        /// Names the answer.
+        ticket: Ticket,
+        /// Their log.
+        log: LogId,
+        /// Where in it.
+        span: Span,
+        /// The earliest time that is looked for, and the one after the last; every block if `None`.
+        times: Option<(Timestamp, Timestamp)>,
         /// Stop before the encoded blocks exceed this, but give at least one. Unit: bytes.
         bytes_max: usize,
     },

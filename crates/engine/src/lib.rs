@@ -21,6 +21,7 @@ mod follower;
 mod health;
 mod io;
 mod links;
+mod lookback;
 mod node;
 mod own;
 mod past;
@@ -29,6 +30,7 @@ mod publisher;
 
 pub use catalogue::{Catalogue, Member};
 pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
+pub use follower::FeedStats;
 pub use io::{
     AckLevel, CleanStop, Event, Input, Output, PublishError, Published, Recovered, RequestId,
     UploadId,

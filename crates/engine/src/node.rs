@@ -22,7 +22,8 @@ use crate::links::{Action, Links};
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
 use crate::{
-    AckLevel, Catalogue, Config, Input, Neighbour, NodeIdentity, Output, PublishError, Recovered,
+    AckLevel, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output, PublishError,
+    Recovered,
 };
 
 /// Whose ticket it is that the caller was given.
@@ -199,6 +200,12 @@ impl Node {
         self.gossip.stats()
     }
 
+    /// Counters of the feed.
+    #[must_use]
+    pub fn feed_stats(&self) -> FeedStats {
+        self.feed.stats()
+    }
+
     fn now_wall(&self, now: Instant) -> Wall {
         self.wall.map_or_else(Wall::default, |(at, wall)| Wall {
             time: wall.time.saturating_add(now.since(at)),
@@ -363,6 +370,12 @@ impl StateMachine for Node {
             Input::Persisted(ticket) => self.on_persisted(now, ticket, true),
             Input::PersistFailed(ticket) => self.on_persisted(now, ticket, false),
             Input::BlocksRead(ticket, blocks) => self.on_blocks_read(now, ticket, blocks),
+            Input::BlocksFound(ticket, blocks, searched) => {
+                if let Some(Owner::Feed(ticket)) = self.tickets.remove(&ticket) {
+                    self.feed
+                        .on_found(now, ticket, &blocks, searched, &self.catalogue);
+                }
+            }
             Input::UplinkReachable(uplink, reachable) => {
                 self.uplinks.set_reachable(now, &uplink, reachable);
                 self.stand(now);

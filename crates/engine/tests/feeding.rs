@@ -15,8 +15,8 @@ use gossip::{Span, Write};
 use identity::{Grant, Keypair, Membership, Role, Trust};
 use model::{
     Block, BlockId, ClockState, Epoch, Labels, LogId, MachineId, NewReading, Position, Quality,
-    SeriesDefinition, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp, Unit, Value,
-    ValueType,
+    Reading, SeriesDefinition, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
+    Unit, Value, ValueType,
 };
 use overlay::{Address, Contact};
 use statemachine::{Rng, Ticket};
@@ -84,6 +84,8 @@ fn is_own_candidacy(state: &State) -> bool {
     state.key().kind == StateKind::Candidacy && state.key().origin == own
 }
 
+type Search = (Ticket, LogId, Span, Option<(Timestamp, Timestamp)>);
+
 /// A node with an uplink, on a disk that syncs at once and keeps its blocks over a restart.
 struct Desk {
     probe: Probe<Node>,
@@ -91,6 +93,7 @@ struct Desk {
     states: BTreeMap<StateKey, State>,
     /// Reads that the test has not answered.
     reads: Vec<(Ticket, LogId, Span)>,
+    searches: Vec<Search>,
     /// Windows that were to be uploaded.
     uploads: Vec<(UploadId, WindowRecord)>,
     /// Readings that were to be uploaded as they are.
@@ -136,6 +139,7 @@ impl Desk {
             blocks: BTreeMap::new(),
             states: BTreeMap::new(),
             reads: Vec::new(),
+            searches: Vec::new(),
             uploads: Vec::new(),
             raw: Vec::new(),
             withdrawn: Vec::new(),
@@ -189,6 +193,13 @@ impl Desk {
                     Output::Read {
                         ticket, log, span, ..
                     } => self.reads.push((ticket, log, span)),
+                    Output::Search {
+                        ticket,
+                        log,
+                        span,
+                        times,
+                        ..
+                    } => self.searches.push((ticket, log, span, times)),
                     Output::Upload { id, record, .. } => match record {
                         Record::Window(record) => self.uploads.push((id, record)),
                         Record::Raw(record) => self.raw.push((id, record)),
@@ -218,6 +229,22 @@ impl Desk {
             };
             let found = blocks.range(first..=last).map(|(_, block)| block.clone());
             self.input(Input::BlocksRead(ticket, found.collect()));
+        }
+    }
+
+    /// Answers every search from what was written.
+    fn answer_searches(&mut self) {
+        while let Some((ticket, log, span, times)) = self.searches.pop() {
+            let in_span = |block: &&Block| {
+                block.id().log == log && (span.first..=span.last).contains(&block.id().sequence)
+            };
+            let is_wanted = |reading: &Reading| {
+                times.is_none_or(|(from, to)| from <= reading.time && reading.time < to)
+            };
+            let holds = |block: &&Block| block.readings().expect("columns").iter().any(is_wanted);
+            let found = self.blocks.values().filter(in_span).filter(holds).cloned();
+            let found = found.collect();
+            self.input(Input::BlocksFound(ticket, found, span.last));
         }
     }
 
@@ -421,12 +448,48 @@ fn a_late_reading_makes_a_greater_record_of_its_window() {
     desk.publish(1, 20.0);
     desk.advance(WINDOW_ENDED);
     desk.publish(2, 40.0);
+    desk.advance(SOON * 2);
 
     let keys: Vec<_> = desk.uploads.iter().map(|(_, record)| &record.key).collect();
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0].window_start, keys[1].window_start);
     assert!(keys[0].last_sequence < keys[1].last_sequence);
     assert_eq!(desk.uploads[1].1.summary.count, 2);
+}
+
+#[test]
+fn a_reading_that_is_minutes_late_makes_a_record_with_all_that_the_log_has_of_its_window() {
+    let mut desk = Desk::serving();
+    for second in [1, 3, 200] {
+        desk.publish(second, 20.0);
+        desk.advance(Duration::from_secs(100));
+    }
+    let ids: Vec<_> = desk.uploads.drain(..).map(|(id, _)| id).collect();
+    desk.acknowledge(&ids);
+    let before = desk.progress_told().expect("progress");
+
+    desk.publish(2, 80.0);
+    let late = desk.last_position();
+    desk.advance(SOON * 2);
+    assert!(desk.uploads.is_empty(), "the log has not been read");
+    desk.answer_searches();
+
+    let (id, record) = desk.uploads.pop().expect("the window once more");
+    assert_eq!(record.key.window_start, NOON);
+    assert_eq!((record.summary.count, record.summary.max), (3, Some(80.0)));
+    assert_eq!(record.key.last_sequence, late.sequence);
+    assert!(desk.uploads.is_empty(), "and no other");
+    assert_eq!(
+        desk.progress_told(),
+        Some(before),
+        "the sink has not answered"
+    );
+    desk.acknowledge(&[id]);
+    assert_eq!(
+        desk.progress_told().map(|progress| progress.through),
+        Some(late)
+    );
+    assert_eq!(desk.probe.machine().feed_stats().lookbacks, 1);
 }
 
 #[test]
@@ -513,7 +576,8 @@ fn the_word_of_a_machine_that_may_not_relay_stops_no_upload() {
     let progress = Progress {
         through: far,
         watermark: Timestamp::MAX,
-        closed: Timestamp::MAX,
+        late: None,
+        horizon: Timestamp::MAX,
         resume: far,
     };
     let subject = format!("{}/{}", uplink(), desk.probe.machine().machine());

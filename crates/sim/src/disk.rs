@@ -8,6 +8,7 @@ use engine::{CleanStop, Recovered};
 use gossip::{FrontierEntry, Span, Write};
 use model::{
     Block, BlockId, LogId, MachineId, NetworkId, PublisherMark, Sequence, State, StateKey,
+    Timestamp,
 };
 use overlay::Contact;
 use statemachine::{Rng, Ticket};
@@ -110,6 +111,40 @@ impl Disk {
                 first || bytes <= bytes_max
             })
             .collect()
+    }
+
+    /// Finds the blocks of a span that hold readings of some times, as `store` does. Returns them
+    /// and the last sequence up to which nothing was overlooked.
+    #[must_use]
+    pub(crate) fn search(
+        &self,
+        log: LogId,
+        span: Span,
+        times: Option<(Timestamp, Timestamp)>,
+        bytes_max: usize,
+    ) -> (Vec<Block>, Sequence) {
+        let (mut found, mut searched, mut bytes) = (Vec::new(), span.first - 1, 0);
+        let held = self.content.blocks.get(&log).into_iter();
+        for (sequence, block) in held.flat_map(|held| held.range(span.first..=span.last)) {
+            if *sequence != searched + 1 {
+                break;
+            }
+            let readings = block.readings().unwrap_or_default();
+            let is_wanted = times.is_none_or(|(from, to)| {
+                readings
+                    .iter()
+                    .any(|reading| from <= reading.time && reading.time < to)
+            });
+            if is_wanted {
+                bytes += block.as_bytes().len();
+                if bytes > bytes_max && !found.is_empty() {
+                    break;
+                }
+                found.push(block.clone());
+            }
+            searched = *sequence;
+        }
+        (found, searched)
     }
 
     /// Whether a block is safe.

@@ -141,6 +141,17 @@ impl World {
                 let blocks = self.machines[machine].disk.read(log, span, bytes_max);
                 self.input_after(READ, machine, Input::BlocksRead(ticket, blocks));
             }
+            Output::Search {
+                ticket,
+                log,
+                span,
+                times,
+                bytes_max,
+            } => {
+                let disk = &self.machines[machine].disk;
+                let (blocks, searched) = disk.search(log, span, times, bytes_max);
+                self.input_after(READ, machine, Input::BlocksFound(ticket, blocks, searched));
+            }
             Output::Deliver(block) => self.on_deliver(machine, &block),
             Output::StateChanged(state) => self.checker.on_state(&state),
             Output::Reply(request, result) => {

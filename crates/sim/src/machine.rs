@@ -111,7 +111,7 @@ impl Site {
             id: uplink(),
             windows: WindowsConfig {
                 lengths: vec![WINDOW],
-                allowed_lateness: Duration::from_secs(600),
+                allowed_lateness: ALLOWED_LATENESS,
                 windows_max: 10_000,
             },
             patterns: Vec::new(),
@@ -238,6 +238,8 @@ fn keypair(machine: usize) -> Keypair {
 
 /// The one window length of the site.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+/// Longer than any reading is late.
+const ALLOWED_LATENESS: Duration = Duration::from_secs(600);
 /// Silence after which windows are given as they are; below the time that a machine may be down.
 const PARTIAL_AFTER: Duration = Duration::from_secs(3);
 /// Few neighbours, so that most pairs are several hops apart.

@@ -30,6 +30,7 @@ mod query;
 mod record;
 mod recover;
 mod scan;
+mod search;
 mod segments;
 mod series_set;
 mod stats;
@@ -41,6 +42,7 @@ pub use error::{CloseError, IoError, OpenError, RefusedReason, RefusedWrite, Wri
 pub use notes::CleanStop;
 pub use query::{Cursor, Found, Page, Query, Selection};
 pub use recover::Recovered;
+pub use search::FoundBlocks;
 pub use stats::Stats;
 pub use store::{ReadBlocks, Store};
 pub use writer::Completion;

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use model::{HashPrefix, Labels, LogId, Quality, QualityLevel, Value, ValueType};
+use model::{Epoch, HashPrefix, Labels, LogId, Quality, QualityLevel, QualityReason, SeriesNumber};
+use model::{Value, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -47,6 +48,7 @@ fn reading(series: u32, time: Timestamp, value: f64) -> Reading {
     }
 }
 
+/// A block that was sealed when its watermark says, as from an origin without disorder.
 fn block(at: Position, watermark: Timestamp, readings: Vec<Reading>) -> TestBlock {
     let log = LogId {
         machine: MACHINE,
@@ -58,7 +60,7 @@ fn block(at: Position, watermark: Timestamp, readings: Vec<Reading>) -> TestBloc
             sequence: at.sequence,
             previous: HashPrefix::NONE,
             continues: None,
-            sealed: Timestamp::default(),
+            sealed: watermark,
             watermark,
             count: u32::try_from(readings.len()).expect("small"),
             publishers: Vec::new(),
@@ -136,23 +138,74 @@ fn a_window_is_complete_when_the_watermark_reaches_its_end() {
 }
 
 #[test]
-fn a_late_reading_makes_a_record_with_a_later_contributor_until_the_window_is_closed() {
+fn a_late_reading_makes_a_record_with_a_later_contributor_once_time_has_gone_on() {
     let mut windows = windows();
     let late = |sequence, watermark| {
-        block(
-            position(1, sequence),
-            watermark,
-            vec![reading(0, seconds(0), 1.0)],
-        )
+        let reading = reading(0, seconds(0), 1.0);
+        block(position(1, sequence), watermark, vec![reading])
     };
+    let nothing = |sequence, watermark| block(position(1, sequence), watermark, vec![]);
 
     let first = apply(&mut windows, &late(1, seconds(1))).expect("applied");
-    let revised = apply(&mut windows, &late(2, seconds(5))).expect("applied");
-    let dropped = apply(&mut windows, &late(3, seconds(5))).expect("applied");
+    let revised = apply(&mut windows, &late(2, seconds(1))).expect("applied");
+    let given = apply(&mut windows, &nothing(3, seconds(2))).expect("applied");
 
     assert_eq!(names(&first), [(0, 1, 1, true)]);
-    assert_eq!(names(&revised), [(0, 1, 2, true), (0, 3, 2, true)]);
-    assert_eq!((names(&dropped), dropped.late_dropped), (vec![], 2));
+    assert_eq!(names(&revised), []);
+    assert_eq!(names(&given), [(0, 1, 2, true)]);
+    assert_eq!(given.records[0].summary.count, 2);
+}
+
+#[test]
+fn a_reading_for_a_window_that_has_left_memory_is_in_a_record_after_a_scan_of_the_log() {
+    let mut windows = windows();
+    let with = |sequence, watermark, at| {
+        let reading = reading(0, seconds(at), 1.0);
+        block(position(1, sequence), watermark, vec![reading])
+    };
+    let log = [
+        with(1, seconds(1), 0),
+        with(2, seconds(9), 8),
+        with(3, seconds(9), 0),
+    ];
+    fold(&mut windows, &log);
+    let before = windows.progress().expect("blocks were applied");
+
+    assert!(windows.wants_scan());
+    let scanned = scan_all(&mut windows, &log);
+
+    assert_eq!(names(&scanned), [(0, 1, 3, true), (0, 3, 3, true)]);
+    assert_eq!(scanned.records[0].summary.count, 2);
+    assert!(!windows.wants_scan());
+    assert!(
+        !before.covers(position(1, 3), seconds(1)),
+        "it was not in a record"
+    );
+    let after = windows.progress().expect("blocks were applied");
+    assert!(after.covers(position(1, 3), seconds(1)));
+}
+
+#[test]
+fn what_the_log_does_not_hold_any_more_is_given_up_and_not_guessed() {
+    let mut windows = windows();
+    let with = |sequence, at| {
+        let reading = reading(0, seconds(at), 1.0);
+        block(position(1, sequence), seconds(10_000), vec![reading])
+    };
+    let log = [with(7, 9_000), with(8, 10_400)];
+
+    fold(&mut windows, &log);
+    let lacking = horizon_before(&log[0].header);
+    let mut lost = 0;
+    while let Some(scan) = windows.scan() {
+        lost += windows
+            .end_scan(scan_log(scan, &log), Some(lacking))
+            .windows_lost;
+    }
+    let rest = windows.pass(position(1, 8), seconds(20_000));
+
+    assert_eq!(lost, 2, "the windows of 9,000 s may lack readings");
+    assert_eq!(names(&rest), [(10_400, 1, 8, true), (10_398, 3, 8, true)]);
 }
 
 #[test]
@@ -165,7 +218,7 @@ fn a_reading_far_ahead_moves_no_watermark_and_one_that_is_flagged_is_in_no_windo
     let applied =
         apply(&mut windows, &block(position(1, 1), seconds(0), readings)).expect("applied");
 
-    assert_eq!((names(&applied), applied.ahead_dropped), (vec![], 2));
+    assert_eq!((names(&applied), applied.misdated), (vec![], 2));
     assert_eq!(windows.watermark(), seconds(0));
 }
 
@@ -182,7 +235,7 @@ fn the_ends_of_time_have_no_windows_and_no_overflow() {
         &block(position(1, 1), Timestamp::MAX, readings),
     );
 
-    assert_eq!(applied.expect("applied").late_dropped, 4);
+    assert_eq!(applied.expect("applied").misdated, 4);
 }
 
 #[test]
@@ -213,35 +266,61 @@ fn a_silent_origin_gives_partial_records_once_and_complete_ones_later() {
 }
 
 #[test]
-fn beyond_the_limit_the_oldest_windows_are_closed_as_they_are() {
-    let mut windows = Windows::new(
-        NETWORK,
-        MACHINE,
-        Config {
-            windows_max: 2,
-            lengths: vec![Duration::from_secs(1)],
-            ..config()
-        },
-    );
+fn windows_for_which_there_is_no_memory_are_computed_from_the_log_when_they_are_due() {
+    let config = Config {
+        windows_max: 2,
+        lengths: vec![Duration::from_secs(1)],
+        ..config()
+    };
+    let mut windows = Windows::new(NETWORK, MACHINE, config);
     let readings = (0..4)
         .map(|second| reading(0, seconds(second), 1.0))
         .collect();
+    let log = [
+        block(position(1, 1), seconds(0), readings),
+        block(position(1, 2), seconds(9), vec![]),
+    ];
 
-    let applied = apply(&mut windows, &block(position(1, 1), seconds(0), readings));
-    let reopened = apply(
-        &mut windows,
-        &block(
-            position(1, 2),
-            seconds(0),
-            vec![reading(0, seconds(1), 1.0)],
-        ),
-    );
+    let kept = fold(&mut windows, &log);
+    let scanned = scan_all(&mut windows, &log);
 
-    assert_eq!(
-        names(&applied.expect("applied")),
-        [(0, 1, 1, false), (1, 1, 1, false)]
-    );
-    assert_eq!(reopened.expect("applied").late_dropped, 1);
+    assert_eq!(names(&kept), [(0, 1, 1, true), (1, 1, 1, true)]);
+    assert_eq!(names(&scanned), [(2, 1, 1, true), (3, 1, 1, true)]);
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_takes_no_window_from_the_time_after_it() {
+    let mut windows = windows();
+    let day = 86_400;
+    let mut log = Vec::new();
+    // Ten blocks right, ten a day ahead, thirty right; the watermark never goes back.
+    for n in 1..=50 {
+        let now = i64::try_from(n).expect("small") + if (11..=20).contains(&n) { day } else { 0 };
+        let watermark = seconds(if n <= 10 {
+            now
+        } else {
+            now.max(day + n.min(20) as i64)
+        });
+        let mut block = block(
+            position(1, n),
+            watermark,
+            vec![reading(0, seconds(now), 1.0)],
+        );
+        block.header.sealed = seconds(now);
+        log.push(block);
+    }
+
+    let mut records = Vec::new();
+    for (index, block) in log.iter().enumerate() {
+        records.extend(apply(&mut windows, block).expect("in order").records);
+        if index % 7 == 0 {
+            records.extend(scan_all(&mut windows, &log[..=index]).records);
+        }
+    }
+    records.extend(windows.pass(position(1, 50), seconds(2 * day)).records);
+    records.extend(scan_all(&mut windows, &log).records);
+
+    exact::check_all(&config(), &log, &records).expect("every window is there");
 }
 
 #[test]
@@ -297,8 +376,9 @@ fn a_progress_beyond_the_cut_is_not_relied_on() {
     let progress = Progress {
         through: position(1, 5),
         watermark: seconds(50),
-        closed: seconds(48),
+        late: None,
         resume: position(1, 2),
+        horizon: Timestamp::MIN,
     };
     let mut windows = Windows::resume_from(NETWORK, MACHINE, config(), progress);
     let mut next = block(position(2, 1), seconds(0), vec![]);
@@ -337,10 +417,12 @@ fn any_reading() -> impl Strategy<Value = (u32, i64, Value, Quality)> {
     )
 }
 
-/// Logs of up to two epochs, in which time goes on by about half a second a block.
+/// Logs of up to two epochs, in which time goes on by about half a second a block, and now and then
+/// steps back.
 fn any_log() -> impl Strategy<Value = Vec<TestBlock>> {
     let readings = prop::collection::vec(any_reading(), 0..8);
-    let blocks = prop::collection::vec((readings, 0..1_000i64, -2_500..200i64), 1..40);
+    let step = prop_oneof![19 => 0..1_000i64, 1 => -8_000..0i64];
+    let blocks = prop::collection::vec((readings, step, -2_500..200i64), 1..40);
     (blocks, 0..40usize).prop_map(|(blocks, second_epoch)| {
         let mut log: Vec<TestBlock> = Vec::new();
         let mut now = 0;
@@ -369,7 +451,11 @@ fn any_log() -> impl Strategy<Value = Vec<TestBlock>> {
                 .collect();
             readings.sort_by_key(|reading| reading.series);
             let watermark = Timestamp::from_nanos((now + behind) * 1_000_000);
+            let watermark = log
+                .last()
+                .map_or(watermark, |l| watermark.max(l.header.watermark));
             let mut next = block(at, watermark, readings);
+            next.header.sealed = Timestamp::from_nanos(now * 1_000_000);
             next.header.continues = log
                 .last()
                 .map(|block| block.header.id().position())
@@ -380,43 +466,153 @@ fn any_log() -> impl Strategy<Value = Vec<TestBlock>> {
     })
 }
 
-/// What a fold gives block by block, to the bit.
-fn fold(windows: &mut Windows, log: &[TestBlock]) -> Vec<String> {
-    let applied = log
-        .iter()
-        .map(|block| apply(windows, block).expect("in order"));
-    applied.map(|applied| format!("{applied:?}")).collect()
+/// What a fold gives.
+fn fold(windows: &mut Windows, log: &[TestBlock]) -> Applied {
+    let mut all = Applied::default();
+    for block in log {
+        let applied = apply(windows, block).expect("in order");
+        all.records.extend(applied.records);
+        all.misdated += applied.misdated;
+        all.windows_lost += applied.windows_lost;
+    }
+    all
+}
+
+fn scan_log(mut scan: Scan, log: &[TestBlock]) -> Scan {
+    let (from, to) = scan.times();
+    let definitions = definitions();
+    for block in log {
+        if block.readings.iter().any(|r| from <= r.time && r.time < to) {
+            let define = |number| definitions.get(&number);
+            let added = scan.apply(&block.header, &block.readings, define);
+            added.expect("every series is defined");
+        }
+    }
+    scan
+}
+
+/// Runs all scans that are due; the log ends with the last block that was applied.
+fn scan_all(windows: &mut Windows, log: &[TestBlock]) -> Applied {
+    let mut all = Applied::default();
+    while let Some(scan) = windows.scan() {
+        let applied = windows.end_scan(scan_log(scan, log), None);
+        all.records.extend(applied.records);
+        all.windows_lost += applied.windows_lost;
+    }
+    all
+}
+
+/// What happens to a fold between two blocks.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Nothing,
+    /// Cold windows are computed.
+    Scan,
+    /// The origin says that it is idle, with a watermark so far before its last block's time.
+    Pass(i64),
+    /// It is taken for silent.
+    GiveUp,
+    /// Another relay takes over where this one stands.
+    Succession,
+    /// Another relay begins with the progress that was told last.
+    OldSuccession,
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        20 => Just(Happening::Nothing),
+        3 => Just(Happening::Scan),
+        3 => (-2_000..500i64).prop_map(Happening::Pass),
+        1 => Just(Happening::GiveUp),
+        2 => Just(Happening::Succession),
+        1 => Just(Happening::OldSuccession),
+    ]
+}
+
+/// A relay and its successors.
+struct Relays {
+    config: Config,
+    windows: Windows,
+    /// The progress that was told last: every record given before is at the sink.
+    told: Option<Progress>,
+    records: Vec<WindowRecord>,
+}
+
+impl Relays {
+    fn take(&mut self, applied: Applied) {
+        assert_eq!(applied.windows_lost, 0);
+        self.records.extend(applied.records);
+    }
+
+    fn happen(&mut self, happening: Happening, log: &[TestBlock]) {
+        let last = &log[log.len() - 1].header;
+        match happening {
+            Happening::Nothing => {}
+            Happening::Scan => {
+                let scanned = scan_all(&mut self.windows, log);
+                self.take(scanned);
+            }
+            Happening::Pass(behind) => {
+                let watermark = last.sealed.as_nanos() + behind * 1_000_000;
+                let watermark = Timestamp::from_nanos(watermark);
+                let passed = self.windows.pass(last.id().position(), watermark);
+                self.take(passed);
+            }
+            Happening::GiveUp => {
+                let given = self.windows.give_up();
+                self.take(given);
+            }
+            Happening::Succession => {
+                self.told = self.windows.progress().or(self.told);
+                self.succeed(log);
+            }
+            Happening::OldSuccession => self.succeed(log),
+        }
+    }
+
+    /// Reads the log again from where the last progress says, to where it was.
+    fn succeed(&mut self, log: &[TestBlock]) {
+        let config = self.config.clone();
+        let (windows, start) = match self.told {
+            Some(progress) => {
+                let is_resume = |block: &TestBlock| block.header.id().position() == progress.resume;
+                let start = log.iter().position(is_resume).expect("a block of the log");
+                (
+                    Windows::resume_from(NETWORK, MACHINE, config, progress),
+                    start,
+                )
+            }
+            None => (Windows::new(NETWORK, MACHINE, config), 0),
+        };
+        self.windows = windows;
+        let again = fold(&mut self.windows, &log[start..]);
+        self.take(again);
+    }
 }
 
 proptest! {
-    #[test]
-    fn two_folds_give_the_same_bytes_and_the_resumed_one_too(log in any_log(), cut in 0..40usize) {
-        let cut = cut.min(log.len() - 1);
-        let mut whole = windows();
-        let mut expected = fold(&mut whole, &log[..=cut]);
-        let progress = whole.progress().expect("blocks were applied");
-        expected.extend(fold(&mut whole, &log[cut + 1..]));
-
-        let position = |block: &TestBlock| block.header.id().position();
-        let start = log.iter().position(|block| position(block) == progress.resume);
-        let mut resumed = Windows::resume_from(NETWORK, MACHINE, config(), progress);
-        let again = fold(&mut resumed, &log[start.expect("a block of the log")..]);
-
-        let skipped = cut + 1 - start.expect("a block of the log");
-        let nothing = format!("{:?}", Applied::default());
-        prop_assert!(again[..skipped].iter().all(|applied| *applied == nothing));
-        prop_assert_eq!(&again[skipped..], &expected[cut + 1..]);
-        prop_assert_eq!(resumed.progress(), whole.progress());
-        prop_assert_eq!(fold(&mut windows(), &log), expected);
-    }
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn records_are_those_of_the_exact_computation(log in any_log()) {
-        let mut windows = windows();
+    fn every_relay_gives_the_exact_windows_whatever_happens(
+        log in any_log(),
+        happenings in prop::collection::vec(any_happening(), 40),
+        windows_max in prop_oneof![Just(3_usize), Just(12), Just(10_000)],
+    ) {
+        let config = Config { windows_max, ..config() };
+        let windows = Windows::new(NETWORK, MACHINE, config.clone());
+        let mut relays = Relays { config, windows, told: None, records: Vec::new() };
 
-        for (index, block) in log.iter().enumerate() {
-            let applied = apply(&mut windows, block).expect("in order");
-            exact::check(&config(), &log[..=index], &applied)?;
+        for (index, happening) in (0..log.len()).zip(happenings) {
+            let applied = apply(&mut relays.windows, &log[index]).expect("in order");
+            relays.take(applied);
+            relays.happen(happening, &log[..=index]);
         }
+        let last = log[log.len() - 1].header.id().position();
+        let end = relays.windows.pass(last, Timestamp::from_nanos(i64::MAX / 2));
+        relays.take(end);
+        relays.happen(Happening::Scan, &log);
+
+        exact::check_all(&relays.config, &log, &relays.records)?;
     }
 }

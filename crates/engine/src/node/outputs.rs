@@ -94,6 +94,20 @@ impl Node {
                     bytes_max,
                 });
             }
+            feed::Effect::Search {
+                ticket,
+                log,
+                search,
+            } => {
+                let ticket = self.ticket_for(Owner::Feed(ticket));
+                self.outputs.push_back(Output::Search {
+                    ticket,
+                    log,
+                    span: search.span,
+                    times: search.times,
+                    bytes_max: feed::READ_BYTES_MAX,
+                });
+            }
             feed::Effect::Upload { uplink, id, record } => {
                 self.outputs
                     .push_back(Output::Upload { uplink, id, record });

@@ -1,47 +1,46 @@
-//! The same windows again, slowly: everything from the whole log, after every block.
+//! The same windows again, slowly: every record anew from the whole log before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{QualityLevel, QualityReason};
 use proptest::prelude::*;
 
-use super::{Applied, Config, Position, Reading, TestBlock, Timestamp, Value, WindowRecord};
+use super::{Config, Position, Reading, TestBlock, Timestamp, Value, WindowRecord};
 
 /// A window: series, start and length in nanoseconds.
 type Name = (u32, i64, i64);
 
-/// Checks what the last block of a log gave.
-pub(super) fn check(
+/// Checks what relays gave of a log that has ended: each record is what the log says up to its
+/// contributor, one name has one content, and the valid record of each window knows all of it.
+pub(super) fn check_all(
     config: &Config,
     log: &[TestBlock],
-    applied: &Applied,
+    records: &[WindowRecord],
 ) -> Result<(), TestCaseError> {
-    let (before, after) = (watermark(&log[..log.len() - 1]), watermark(log));
-    let last = log[log.len() - 1].header.id().position();
-    let mut expected = Vec::new();
-    for name in names(config, log) {
-        let contributions = contributions(config, log, name);
-        let end = Timestamp::from_nanos(name.1 + name.2);
-        let Some((contributor, _)) = contributions.last().copied() else {
-            continue;
-        };
-        if end <= after && (end > before || contributor == last) {
-            expected.push((name, contributor, contributions));
-        }
-    }
-
-    prop_assert_eq!(applied.records.len(), expected.len());
-    for (name, contributor, contributions) in expected {
-        let found = applied
-            .records
-            .iter()
-            .find(|record| self::name(record) == name);
-        let record = found.ok_or_else(|| TestCaseError::fail(format!("{name:?} is missing")))?;
-        prop_assert_eq!(position(record), contributor);
-        prop_assert!(record.key.complete);
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    let mut valid: BTreeMap<Name, (Position, bool)> = BTreeMap::new();
+    for record in records {
+        let content = format!("{:?}", record.summary);
+        let first = known
+            .entry(record.key.to_string())
+            .or_insert_with(|| content.clone());
+        prop_assert_eq!(&*first, &content, "one name, two contents");
+        let (name, place) = (name(record), (position(record), record.key.complete));
+        let best = valid.entry(name).or_insert(place);
+        *best = place.max(*best);
+        let contributions = contributions(log, name, place.0);
+        prop_assert_eq!(contributions.last().map(|(block, _)| *block), Some(place.0));
         let readings: Vec<&Reading> = contributions.iter().map(|(_, reading)| *reading).collect();
         check_summary(record, &readings, name.1 + name.2)?;
     }
+    for name in names(config, log) {
+        let last = log[log.len() - 1].header.id().position();
+        let Some((contributor, _)) = contributions(log, name, last).last().copied() else {
+            continue;
+        };
+        prop_assert_eq!(valid.remove(&name), Some((contributor, true)), "{:?}", name);
+    }
+    prop_assert!(valid.is_empty(), "windows from nowhere: {:?}", valid);
     Ok(())
 }
 
@@ -136,11 +135,6 @@ fn is_good(reading: &Reading) -> bool {
     is_value && reading.quality.level == QualityLevel::Good
 }
 
-fn watermark(log: &[TestBlock]) -> Timestamp {
-    let watermarks = log.iter().map(|block| block.header.watermark);
-    watermarks.max().unwrap_or(Timestamp::MIN)
-}
-
 /// Every window that some reading lies in.
 fn names(config: &Config, log: &[TestBlock]) -> BTreeSet<Name> {
     let lengths = config
@@ -158,26 +152,26 @@ fn names(config: &Config, log: &[TestBlock]) -> BTreeSet<Name> {
     windows.collect()
 }
 
-/// The readings of a window with their blocks, without those that came too late.
-fn contributions<'a>(
-    config: &Config,
-    log: &'a [TestBlock],
+/// The readings of a window up to a block, each with its block.
+fn contributions(
+    log: &[TestBlock],
     (series, start, length): Name,
-) -> Vec<(Position, &'a Reading)> {
-    let mut found = Vec::new();
-    for (index, block) in log.iter().enumerate() {
-        let closes = Timestamp::from_nanos(start + length).saturating_add(config.allowed_lateness);
-        if watermark(&log[..index]) >= closes {
-            break;
-        }
-        let within = block.readings.iter().filter(|reading| {
-            reading.series.0 == series
-                && reading.quality.reason != QualityReason::TimeAhead
-                && (start..start + length).contains(&reading.time.as_nanos())
-        });
-        found.extend(within.map(|reading| (block.header.id().position(), reading)));
-    }
-    found
+    through: Position,
+) -> Vec<(Position, &Reading)> {
+    let position = |block: &TestBlock| block.header.id().position();
+    let blocks = log.iter().filter(|block| position(block) <= through);
+    let readings = blocks.flat_map(|block| {
+        block
+            .readings
+            .iter()
+            .map(move |reading| (position(block), reading))
+    });
+    let within = readings.filter(|(_, reading)| {
+        reading.series.0 == series
+            && reading.quality.reason != QualityReason::TimeAhead
+            && (start..start + length).contains(&reading.time.as_nanos())
+    });
+    within.collect()
 }
 
 fn name(record: &WindowRecord) -> Name {

@@ -163,3 +163,52 @@ fn of_two_readings_of_one_time_the_one_in_the_later_block_is_the_newest() {
     let values: Vec<_> = found.into_iter().map(|found| found.reading.value).collect();
     assert_eq!(values, [Value::I64(7), Value::I64(8)]);
 }
+
+#[test]
+fn a_search_finds_the_blocks_with_readings_of_some_times_and_says_how_far_it_looked() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    let log = log_of(OTHER, 1);
+    // Block n holds a reading of 10 n, every third one another of 500.
+    let times = |n: i64| {
+        if n % 3 == 0 {
+            vec![10 * n, 500]
+        } else {
+            vec![10 * n]
+        }
+    };
+    let readings = |n| {
+        times(n)
+            .into_iter()
+            .map(|time| (1, time, n))
+            .collect::<Vec<_>>()
+    };
+    let blocks: Vec<Block> = (1..=20)
+        .map(|n: i64| block(OTHER, 1, n.cast_unsigned(), &readings(n)))
+        .collect();
+    site.put_blocks(&blocks);
+    let search = |last, from, to, bytes_max| {
+        let times = Some((Timestamp::from_nanos(from), Timestamp::from_nanos(to)));
+        let found = site
+            .store
+            .search(log, Span { first: 2, last }, times, bytes_max);
+        let sequences = found.blocks.iter().map(|block| block.id().sequence);
+        (sequences.collect::<Vec<_>>(), found.searched)
+    };
+
+    assert_eq!(
+        search(20, 100, 130, usize::MAX),
+        (vec![3, 6, 9, 10, 11, 12], 20)
+    );
+    assert_eq!(search(20, 100, 120, 1), (vec![3], 3));
+    assert_eq!(
+        search(20, 205, 400, usize::MAX),
+        (vec![3, 6, 9, 12, 15, 18], 20)
+    );
+    assert_eq!(search(5, 30, 41, usize::MAX), (vec![3, 4], 5));
+    assert_eq!(
+        search(25, 501, 600, usize::MAX),
+        (vec![], 20),
+        "more is not held"
+    );
+}
