@@ -157,6 +157,13 @@ impl Sources<'_> {
         text.counter("store_commits_total", self.store.commits);
         text.counter("store_writes_failed_total", self.store.writes_failed);
         text.counter("store_records_damaged_total", self.store.records_damaged);
+        let (election, feed) = (self.node.election_stats(), self.node.feed_stats());
+        text.counter("election_suspicions_total", election.suspicions);
+        text.counter("election_deaths_total", election.deaths);
+        text.counter("election_fences_total", election.fences);
+        text.counter("feed_lookbacks_total", feed.lookbacks);
+        text.counter("feed_windows_lost_total", feed.windows_lost);
+        text.counter("feed_readings_misdated_total", feed.readings_misdated);
         text.counter("gossip_blocks_first_total", gossip.blocks_first);
         text.counter("gossip_blocks_duplicate_total", gossip.blocks_duplicate);
         text.counter("gossip_blocks_pushed_total", gossip.blocks_pushed);

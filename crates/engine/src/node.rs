@@ -200,6 +200,12 @@ impl Node {
         self.gossip.stats()
     }
 
+    /// Counters of the election.
+    #[must_use]
+    pub const fn election_stats(&self) -> election::Stats {
+        self.election.stats()
+    }
+
     /// Counters of the feed.
     #[must_use]
     pub fn feed_stats(&self) -> FeedStats {
