@@ -186,7 +186,7 @@ impl fmt::Display for InfluxUrl {
 }
 
 impl fmt::Debug for InfluxUrl {
-    /// As [`Self::fmt`] for display.
+    /// As it is displayed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
