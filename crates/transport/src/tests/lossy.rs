@@ -88,12 +88,12 @@ async fn adversarial_13_a_link_gets_through_a_third_of_all_packets_lost() {
         .await;
 
         // A handshake has three seconds, which unlucky ones exceed; the next dial gets through.
-        let mut attempts = 0;
+        let (mut attempts, machine) = (0, to.machine);
         let (mut dialler, mut listener) = loop {
             attempts += 1;
             assert!(attempts <= 4, "no connection for seed {seed}");
             let accepting = tokio::time::timeout(Duration::from_secs(4), to.accept());
-            let dialling = from.dial(wire.at, Some(to.machine));
+            let dialling = from.dial(wire.at, Some(machine));
             if let (Ok((_, dialler)), Ok((_, listener))) = tokio::join!(dialling, accepting) {
                 break (dialler, listener);
             }

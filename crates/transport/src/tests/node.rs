@@ -231,11 +231,6 @@ impl Node {
         }
     }
 
-    /// The next one who comes in, if it gets through.
-    pub(super) async fn incoming_connection(&mut self) -> Result<(PeerId, Connection), Error> {
-        self.incoming().await.await
-    }
-
     /// Answers everybody who comes in, and gives those who got through.
     pub(super) async fn accept(&mut self) -> (PeerId, Connection) {
         loop {
