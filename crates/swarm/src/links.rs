@@ -162,15 +162,15 @@ impl Links {
             self.accept(machine, connection);
             return;
         };
-        if peer.is_better(connection) {
-            self.release(machine);
-            self.accept(machine, connection);
-            return;
-        }
+        let is_better = peer.is_better(connection);
         if let Some(redundant) = peer.newcomer.replace(connection) {
             self.close(machine, redundant);
         }
-        self.order(machine, link, Order::Probe);
+        if is_better {
+            self.release(machine);
+        } else {
+            self.order(machine, link, Order::Probe);
+        }
     }
 
     fn on_accepted(&mut self, machine: MachineId, connection: ConnectionId) {
@@ -381,3 +381,6 @@ impl NetworkBehaviour for Links {
 
 /// The link, one that may take its place, and two that are closing or being decided on.
 const CONNECTIONS_PER_MACHINE_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests;
