@@ -166,19 +166,8 @@ fn add_run(
     length: Duration,
     run: &[Reading],
 ) {
-    let mut rest = run;
-    while let Some(reading) = rest.first() {
-        let Some(slot) = Slot::of(series, reading, length) else {
-            rest = &rest[1..];
-            continue;
-        };
-        let count = rest
-            .iter()
-            .take_while(|reading| slot.holds(reading))
-            .count();
-        let (stretch, after) = rest.split_at(count);
-        rest = after;
-        if let Some(window) = windows.get_mut(&slot) {
+    for (slot, stretch) in Slot::stretches(series, length, run) {
+        if let Some(window) = slot.and_then(|slot| windows.get_mut(&slot)) {
             window
                 .get_or_insert_with(|| Window::new(None, block))
                 .add(block, sealed, stretch);

@@ -23,7 +23,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// The window of a reading: from its start up to, but not including, its end. `None` if there is
     /// none: the time is not to be trusted, or the window does not fit into what can be written.
-    pub(crate) fn of(series: SeriesId, reading: &Reading, length: Duration) -> Option<Self> {
+    fn of(series: SeriesId, reading: &Reading, length: Duration) -> Option<Self> {
         if is_ahead(reading) {
             return None;
         }
@@ -38,13 +38,30 @@ impl Slot {
         })
     }
 
+    /// Splits consecutive readings of one series into stretches that lie in one window; a reading
+    /// without a window is a stretch of its own.
+    pub(crate) fn stretches(
+        series: SeriesId,
+        length: Duration,
+        run: &[Reading],
+    ) -> impl Iterator<Item = (Option<Self>, &[Reading])> {
+        let mut rest = run;
+        std::iter::from_fn(move || {
+            let slot = Self::of(series, rest.first()?, length);
+            let of_one_window = |slot: Self| rest.iter().take_while(|r| slot.holds(r)).count();
+            let (stretch, after) = rest.split_at(slot.map_or(1, of_one_window));
+            rest = after;
+            Some((slot, stretch))
+        })
+    }
+
     /// The window's start.
     pub(crate) fn start(&self) -> Timestamp {
         self.end.saturating_sub(self.length)
     }
 
     /// Whether a reading of the slot's series lies in it.
-    pub(crate) fn holds(&self, reading: &Reading) -> bool {
+    fn holds(&self, reading: &Reading) -> bool {
         self.start() <= reading.time && reading.time < self.end && !is_ahead(reading)
     }
 }

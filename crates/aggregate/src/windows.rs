@@ -343,19 +343,11 @@ impl Windows {
         run: &[Reading],
         applied: &mut Applied,
     ) {
-        let mut rest = run;
-        while let Some(reading) = rest.first() {
-            let Some(slot) = Slot::of(series, reading, length) else {
+        for (slot, stretch) in Slot::stretches(series, length, run) {
+            let Some(slot) = slot else {
                 applied.misdated += 1;
-                rest = &rest[1..];
                 continue;
             };
-            let count = rest
-                .iter()
-                .take_while(|reading| slot.holds(reading))
-                .count();
-            let (stretch, after) = rest.split_at(count);
-            rest = after;
             if !self.add(slot, block, sealed, stretch) {
                 self.touch_cold(slot, block, applied);
             }
