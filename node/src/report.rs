@@ -185,6 +185,21 @@ impl Sources<'_> {
         text.counter("links_made_total", self.swarm.links_made);
         text.counter("links_tcp_fallbacks_total", self.swarm.tcp_fallbacks);
         text.counter("links_refused_total", self.swarm.refusals);
+        let quic = self.swarm.quic;
+        text.counter("quic_datagrams_foreign_total", quic.datagrams_foreign);
+        text.counter(
+            "quic_first_flights_foreign_total",
+            quic.first_flights_foreign,
+        );
+        text.counter(
+            "quic_first_flights_repeated_total",
+            quic.first_flights_repeated,
+        );
+        text.counter(
+            "quic_handshakes_over_limit_total",
+            quic.handshakes_over_limit,
+        );
+        text.counter("quic_retries_total", quic.retries);
         text.counter("dials_failed_total", self.swarm.dials_failed);
         text.counter("frames_dropped_total", self.swarm.frames_dropped);
         for (uplink, status) in self.uplinks.status() {

@@ -83,6 +83,8 @@ pub struct Stats {
     pub refusals: u64,
     /// Dials that got through over TCP while they did not over QUIC.
     pub tcp_fallbacks: u64,
+    /// What QUIC has dropped without a word.
+    pub quic: transport::Stats,
     /// Frames that were dropped because there was no room for them.
     pub frames_dropped: u64,
 }
@@ -268,6 +270,7 @@ impl Swarm {
     pub fn stats(&self) -> Stats {
         Stats {
             tcp_fallbacks: self.ways.fallbacks(),
+            quic: self.quic.stats(),
             ..self.stats
         }
     }

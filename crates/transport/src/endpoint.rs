@@ -119,6 +119,7 @@ impl Settings {
         let socket: Arc<dyn AsyncUdpSocket> = Arc::new(QuietSocket::new(
             socket,
             Arc::clone(&self.member.known),
+            Arc::clone(&self.member.counters),
             self.layer.clone(),
         ));
         let config = self.endpoint_config();

@@ -39,17 +39,18 @@ impl FirstPacketKey {
         // Issued ids come back in first packets after a Retry alone.
         let is_address_validated = self.destination.len() == ISSUED_BYTES;
         match self.member.judge_first(&crypto, is_address_validated) {
-            Some(Freshness::Fresh) => Ok(()),
-            Some(Freshness::Challenge) => {
-                self.member.challenge(&self.destination);
-                Err(CryptoError)
-            }
-            Some(freshness) => {
+            Ok(Freshness::Fresh) => return Ok(()),
+            Ok(Freshness::Challenge) => self.member.challenge(&self.destination),
+            Ok(freshness) => {
+                self.member.counters.first_flights_repeated.add();
                 tracing::debug!(?freshness, "first flight dropped");
-                Err(CryptoError)
             }
-            None => Err(CryptoError),
+            Err(error) => {
+                self.member.counters.first_flights_foreign.add();
+                tracing::debug!(%error, "first flight dropped");
+            }
         }
+        Err(CryptoError)
     }
 }
 

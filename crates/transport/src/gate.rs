@@ -1,7 +1,7 @@
 //! How many handshakes are let in: so many at a time, and so many a second from one address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ pub(crate) struct Gate {
     buckets: BTreeMap<IpAddr, Bucket>,
     /// For addresses that there is no room for.
     rest: Bucket,
+    /// When the log may be written to again, and what was not written.
+    quiet_until: Duration,
+    unlogged: u64,
 }
 
 /// Tokens that come back with time.
@@ -34,7 +37,20 @@ impl Gate {
             half_open: Arc::new(Semaphore::new(HALF_OPEN_MAX)),
             buckets: BTreeMap::new(),
             rest: Bucket::full(Duration::ZERO),
+            quiet_until: Duration::ZERO,
+            unlogged: 0,
         }
+    }
+
+    /// Says who was not answered and why, but does not let anybody fill the log.
+    pub(crate) fn say(&mut self, now: Duration, from: SocketAddr, reason: &str) {
+        if now < self.quiet_until {
+            self.unlogged += 1;
+            return;
+        }
+        let unlogged_before = std::mem::take(&mut self.unlogged);
+        tracing::info!(%from, reason, unlogged_before, "a handshake was not answered");
+        self.quiet_until = now + QUIET_TIME;
     }
 
     /// Lets a handshake in, until the permit is given back; `None` if it is one too many.
@@ -101,6 +117,8 @@ pub(crate) const HALF_OPEN_MAX: usize = 128;
 const BURST_MAX: u32 = 64;
 /// After how long it may start another one. Source: guess.
 const TOKEN_TIME: Duration = Duration::from_millis(31);
+/// Time between two lines in the log. Source: guess.
+const QUIET_TIME: Duration = Duration::from_secs(10);
 /// Most addresses that are told apart. Source: guess; 64 KiB.
 const BUCKETS_MAX: usize = 1_024;
 

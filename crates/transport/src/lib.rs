@@ -48,6 +48,7 @@ mod member;
 mod punch;
 mod session;
 mod socket;
+mod stats;
 mod stream;
 mod transport;
 mod upgrade;
@@ -57,6 +58,7 @@ pub use connection::Connection;
 pub use error::Error;
 pub use interfaces::{AddressChange, Interfaces};
 pub use layer::{BoxedStream, ByteStream, Passage, SocketLayer};
+pub use stats::Stats;
 pub use stream::Stream;
 pub use transport::{Handle, Quic};
 

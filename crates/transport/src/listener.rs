@@ -113,11 +113,17 @@ fn let_in(
         return None;
     }
     let Some(permit) = gate.admit(member.clock.elapsed(), from.ip()) else {
-        tracing::debug!(%from, "too many handshakes, one ignored");
+        member.counters.handshakes_over_limit.add();
+        gate.say(
+            member.clock.elapsed(),
+            from,
+            "too many handshakes at a time",
+        );
         incoming.ignore();
         return None;
     };
     if !is_validated && member.must_challenge(&first) {
+        member.counters.retries.add();
         if let Err(refused) = incoming.retry() {
             refused.into_incoming().ignore();
         }
@@ -127,8 +133,12 @@ fn let_in(
     let known = Arc::clone(&member.known);
     match incoming.accept_with(config) {
         Ok(connecting) => Some(establish(connecting, failure, known, timing, Some(permit)).boxed()),
-        Err(error) => {
-            tracing::debug!(%from, %error, "first datagram dropped");
+        Err(_) => {
+            gate.say(
+                member.clock.elapsed(),
+                from,
+                "repeated, or under another key",
+            );
             None
         }
     }

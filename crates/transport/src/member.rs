@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use handshake::{
-    ConnectionIdKind, FirstFlight, Freshness, Judge, KeyRing, Local, ReplayGuard, connection_id,
+    ConnectionIdKind, FirstFlight, Freshness, HandshakeError, Judge, KeyRing, Local, ReplayGuard,
+    connection_id,
 };
 use identity::LinkKeys;
 use model::Timestamp;
@@ -14,6 +15,7 @@ use crate::clock::Monotonic;
 use crate::config::WallClock;
 use crate::gate::HALF_OPEN_MAX;
 use crate::known::Known;
+use crate::stats::Counters;
 
 /// Shared by all endpoints and connections of a transport.
 pub(crate) struct Member {
@@ -24,6 +26,7 @@ pub(crate) struct Member {
     /// Destinations of first datagrams that are to be answered with a Retry when they come again.
     challenged: Mutex<VecDeque<ConnectionId>>,
     pub(crate) known: Arc<Known>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Monotonic,
 }
 
@@ -48,6 +51,7 @@ impl Member {
             seen: Mutex::new(seen),
             challenged: Mutex::default(),
             known: Arc::default(),
+            counters: Arc::default(),
             clock: Monotonic::start(),
         }
     }
@@ -99,18 +103,12 @@ impl Member {
         &self,
         crypto: &[u8],
         is_address_validated: bool,
-    ) -> Option<Freshness> {
+    ) -> Result<Freshness, HandshakeError> {
         let Credentials { local, ring } = self.credentials();
-        let flight = match FirstFlight::open(&ring, &local.network(), crypto) {
-            Ok(flight) => flight,
-            Err(error) => {
-                tracing::debug!(%error, "first flight dropped");
-                return None;
-            }
-        };
+        let flight = FirstFlight::open(&ring, &local.network(), crypto)?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.time();
-        Some(seen.judge(&flight, now, self.clock.elapsed(), is_address_validated))
+        Ok(seen.judge(&flight, now, self.clock.elapsed(), is_address_validated))
     }
 
     /// Has a first datagram answered with a Retry when the client sends it again; QUIC cannot do

@@ -79,10 +79,10 @@ pub(crate) struct Answering {
 impl crypto::ServerConfig for Answering {
     /// Nothing is answered to an id that no member made.
     fn initial_keys(&self, _: u32, destination: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
-        let link_keys = self
-            .member
-            .find_keys(destination)
-            .ok_or(UnsupportedVersion)?;
+        let Some(link_keys) = self.member.find_keys(destination) else {
+            self.member.counters.first_flights_foreign.add();
+            return Err(UnsupportedVersion);
+        };
         let mut keys = keys(&initial_keys(
             &link_keys,
             destination,

@@ -17,12 +17,14 @@ use tokio::time::{Sleep, sleep_until};
 use crate::clock::now;
 use crate::datagram::{may_enter, may_leave, short_id};
 use crate::known::Known;
+use crate::stats::Counters;
 use crate::{Passage, SocketLayer};
 
 /// Wraps a socket of quinn's.
 pub(crate) struct QuietSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     known: Arc<Known>,
+    counters: Arc<Counters>,
     /// With what it holds back.
     layer: Option<(Arc<dyn SocketLayer>, Mutex<Held>)>,
 }
@@ -31,11 +33,13 @@ impl QuietSocket {
     pub(crate) fn new(
         inner: Arc<dyn AsyncUdpSocket>,
         known: Arc<Known>,
+        counters: Arc<Counters>,
         layer: Option<Arc<dyn SocketLayer>>,
     ) -> Self {
         Self {
             inner,
             known,
+            counters,
             layer: layer.map(|layer| (layer, Mutex::default())),
         }
     }
@@ -83,7 +87,11 @@ impl QuietSocket {
             let length = stride.min(meta.len - from);
             let datagram = from..from + length;
             let bytes = &buffer[datagram];
-            if may_enter(bytes) && self.is_let_through(bytes, meta) {
+            let is_ours = may_enter(bytes);
+            if !is_ours {
+                self.counters.datagrams_foreign.add();
+            }
+            if is_ours && self.is_let_through(bytes, meta) {
                 self.note(bytes, meta);
                 buffer.copy_within(from..from + length, kept);
                 kept += length;

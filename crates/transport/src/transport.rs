@@ -26,7 +26,7 @@ use crate::listener::{Arrival, Listener};
 use crate::member::{Credentials, Member};
 use crate::punch::punch;
 use crate::upgrade::{Timing, establish};
-use crate::{Config, Connection, Error};
+use crate::{Config, Connection, Error, Stats};
 
 /// A connection in the making.
 pub(crate) type Establishing = BoxFuture<'static, Result<(PeerId, Connection), Error>>;
@@ -64,6 +64,12 @@ impl Handle {
             seen.saved();
             seen.to_bytes()
         })
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.counters.read()
     }
 
     /// Whether [`Self::seen`] should be written soon.

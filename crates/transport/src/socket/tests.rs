@@ -85,6 +85,7 @@ fn socket(layer: Option<Passage>, buffers: &[&[Vec<u8>]]) -> (QuietSocket, Arc<A
     let socket = QuietSocket::new(
         Arc::clone(&arriving) as Arc<dyn AsyncUdpSocket>,
         Arc::default(),
+        Arc::default(),
         layer,
     );
     (socket, arriving)
