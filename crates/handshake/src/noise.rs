@@ -48,6 +48,14 @@ impl Secrets {
     }
 }
 
+#[cfg(test)]
+impl Secrets {
+    /// The private static key, for tests that steal it.
+    pub(crate) fn static_key(&self) -> [u8; 32] {
+        *self.static_key
+    }
+}
+
 /// One handshake of one side.
 pub(crate) struct Noise {
     state: HandshakeState,

@@ -37,7 +37,15 @@ impl Forger {
 
     /// A forger that sends this instead of a public key of its own.
     pub(crate) fn with_key(side: Side, replaced: Option<(Key, [u8; 32])>) -> Self {
-        let private = [0x66; 32];
+        Self::with(side, [0x66; 32], replaced)
+    }
+
+    /// A forger with the static key of somebody else's session.
+    pub(crate) fn with_stolen(side: Side, private: [u8; 32]) -> Self {
+        Self::with(side, private, None)
+    }
+
+    fn with(side: Side, private: [u8; 32], replaced: Option<(Key, [u8; 32])>) -> Self {
         let keys = keys(2);
         let network = trust().network();
         let prologue = first_flight::prologue(&network, keys.epoch());

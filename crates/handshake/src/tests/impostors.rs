@@ -11,6 +11,7 @@ use super::common::{
 use super::forger::{Forger, Key};
 use crate::codec::put_bytes;
 use crate::frame::framed;
+use crate::noise::Secrets;
 use crate::{HandshakeError, PARAMETERS_BYTES_MAX, Side};
 
 /// Mallory dials Bob with a proof of the forger's choice.
@@ -92,6 +93,19 @@ fn a_signature_from_another_session_proves_nothing() {
     let (dialled, _) = dial(own_proof);
     assert!(dialled.is_ok());
     assert!(answer(own_proof).is_ok());
+}
+
+#[test]
+fn a_signature_from_another_session_proves_nothing_with_the_noise_key_of_that_session_either() {
+    let stolen = Secrets::draw([0xa1; 32]).static_key();
+    let forger = || Forger::with_stolen(Side::Initiator, stolen);
+
+    let (dialled, _) = dial_as(forger(), |_| kept_from_alice());
+
+    let is_refused = matches!(dialled, Err(HandshakeError::Signature(of)) if of == machine(ALICE));
+    assert!(is_refused, "{dialled:?}");
+    let (dialled, _) = dial_as(forger(), own_proof);
+    assert!(dialled.is_ok());
 }
 
 /// What Alice proves herself with when she dials Mallory.
