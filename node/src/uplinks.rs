@@ -6,7 +6,7 @@ use std::path::Path;
 use aggregate::Record;
 use election::UplinkId;
 use engine::{Input, UploadId};
-use model::MachineId;
+use model::{MachineId, Pattern};
 use tokio::sync::mpsc;
 use uplink::{Config, DropReason, Event, Item, Outgoing, Priority, Status, Uplink};
 
@@ -23,6 +23,7 @@ pub struct Uplinks {
 #[derive(Debug)]
 struct Held {
     uplink: Uplink,
+    target: UplinkTarget,
     /// What it had no room for; bounded by what the engine keeps of each origin.
     waiting: VecDeque<Outgoing>,
 }
@@ -41,7 +42,15 @@ impl Uplinks {
     ) -> anyhow::Result<Self> {
         let mut uplinks = BTreeMap::new();
         for target in targets {
-            let config = Config::new(target.id.clone(), target.url.clone(), machine);
+            let config = Config {
+                access: target.access.clone(),
+                backlog_bytes_max: target.backlog_bytes_max,
+                backlog_age_max: target.backlog_age_max,
+                backlog_rate: target.backlog_rate,
+                daily_bytes_max: target.daily_bytes_max,
+                when_spent: target.when_spent,
+                ..Config::new(target.id.clone(), target.url.clone(), machine)
+            };
             let home = data_dir.join("uplinks").join(target.id.as_str());
             let seed = keys::random_bytes()?;
             let uplink = Uplink::start(config, &home, seed, events.clone())?;
@@ -49,6 +58,7 @@ impl Uplinks {
                 target.id.clone(),
                 Held {
                     uplink,
+                    target: target.clone(),
                     waiting: VecDeque::new(),
                 },
             );
@@ -61,6 +71,7 @@ impl Uplinks {
         let Some(held) = self.uplinks.get_mut(id) else {
             return;
         };
+        let priority = held.target.priority_of(&record, &name);
         let item = Item {
             record,
             machine_name: name,
@@ -69,7 +80,7 @@ impl Uplinks {
         held.waiting.push_back(Outgoing {
             id: upload.0,
             item,
-            priority: Priority::Normal,
+            priority,
         });
         held.submit();
     }
@@ -145,6 +156,24 @@ impl Uplinks {
     pub async fn stop(self) {
         for (_, held) in self.uplinks {
             held.uplink.stop().await;
+        }
+    }
+}
+
+impl UplinkTarget {
+    fn priority_of(&self, record: &Record, machine_name: &str) -> Priority {
+        let machine = record.machine().to_string();
+        let fits = |pattern: &Pattern| {
+            let of = pattern.machine();
+            of.is_none_or(|of| of == machine || of == machine_name)
+                && pattern.matches(&record.series().name)
+        };
+        if self.urgent.iter().any(fits) {
+            Priority::Urgent
+        } else if self.expendable.iter().any(fits) {
+            Priority::Expendable
+        } else {
+            Priority::Normal
         }
     }
 }

@@ -183,21 +183,13 @@ impl Layout<'_> {
     }
 
     fn uplink(&self, index: usize, url: &str) -> UplinkSettings {
+        let id = match index {
+            0 => "site".to_owned(),
+            _ => format!("site-{}", index + 1),
+        };
         UplinkSettings {
-            id: if index == 0 {
-                "site".to_owned()
-            } else {
-                format!("site-{}", index + 1)
-            },
-            url: url.to_owned(),
             windows: vec![self.args.window.clone()],
-            patterns: Vec::new(),
-            raw: Vec::new(),
-            exclude: Vec::new(),
-            priority: 0,
-            cost_class: fieldmesh::config::CostClass::Wired,
-            allowed_lateness: "60s".to_owned(),
-            partial_after: "60s".to_owned(),
+            ..UplinkSettings::new(id, url.to_owned())
         }
     }
 }

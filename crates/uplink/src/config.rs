@@ -5,7 +5,7 @@ use std::time::Duration;
 use election::UplinkId;
 use model::MachineId;
 
-use crate::{Access, SinkUrl};
+use crate::{Access, SinkUrl, WhenSpent};
 
 /// An uplink's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub struct Config {
     pub backlog_bytes_max: u64,
     /// How long a record waits for the sink at most.
     pub backlog_age_max: Duration,
+    /// What may go over the wire in a day (UTC), both ways and as far as the sink can tell; `None` for
+    /// no limit. Unit: bytes.
+    pub daily_bytes_max: Option<u64>,
+    /// What happens then.
+    pub when_spent: WhenSpent,
     /// How fast a backlog is uploaded beside live records. Unit: records per second, at least 1.
     pub backlog_rate: u32,
 }
@@ -38,6 +43,8 @@ impl Config {
             machine,
             backlog_bytes_max: BACKLOG_BYTES_MAX_DEFAULT,
             backlog_age_max: BACKLOG_AGE_MAX_DEFAULT,
+            daily_bytes_max: None,
+            when_spent: WhenSpent::default(),
             backlog_rate: BACKLOG_RATE_DEFAULT,
         }
     }

@@ -28,6 +28,9 @@ pub enum UrlError {
     /// A topic that brokers refuse.
     #[error("topic {0:?} is refused: no wildcards, no empty levels, no white space")]
     Topic(String),
+    /// A version of MQTT that there is none of.
+    #[error("{0:?} is no version of MQTT; write ?version=5 or ?version=3.1.1")]
+    Version(String),
     /// A prefix of subjects that servers refuse, or that is theirs.
     #[error(
         "prefix {0:?} is refused: levels separated by dots, no wildcards, no $, no white space"
@@ -62,6 +65,6 @@ pub enum StartError {
 pub struct SinkError(pub String);
 
 /// What can be written for an uplink.
-const KNOWN: &str = "file:DIR, mqtt://[user:password@]host[:port][/topic], \
-                     nats://[user:password@]host[:port][,host[:port]…][/prefix] and \
+const KNOWN: &str = "file:DIR, mqtt://[user:password@]host[:port][/topic] (mqtts over TLS), \
+                     nats://[user:password@]host[:port][,host[:port]…][/prefix] (tls over TLS), \
                      influx+http://[user:password@]host[:port][/path][?query] (or influx+https)";

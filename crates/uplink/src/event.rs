@@ -139,6 +139,8 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When the sink is tried again, if it cannot be reached.
     pub next_try: Option<Timestamp>,
+    /// What has gone over the wire today (UTC), if there is a budget. Unit: bytes.
+    pub spent_today: u64,
     /// What has happened since the start.
     pub counters: Counters,
 }

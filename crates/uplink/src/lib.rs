@@ -19,6 +19,7 @@
 mod access;
 mod aside;
 mod backoff;
+mod budget;
 mod clock;
 mod config;
 mod error;
@@ -30,15 +31,17 @@ mod json;
 mod outbox;
 mod packed;
 mod sink;
+mod suspects;
 mod uplink;
 mod url;
 mod worker;
 
 pub use access::{Access, ClientIdentity, Secret};
+pub use budget::WhenSpent;
 pub use config::Config;
 pub use error::{SinkError, StartError, UrlError};
 pub use event::{Counters, DropReason, Event, Full, Outgoing, Priority, State, Status};
 pub use item::Item;
 pub use sink::{Outcome, Sink};
 pub use uplink::Uplink;
-pub use url::{Host, InfluxUrl, JetStreamUrl, Login, MqttUrl, SinkUrl};
+pub use url::{Host, InfluxUrl, JetStreamUrl, Login, MqttUrl, MqttVersion, SinkUrl};

@@ -10,11 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aside::Aside;
+use crate::budget::Budget;
 use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Rules};
-use crate::sink::{FileSink, InfluxSink, JetStreamSink, MqttSink};
-use crate::worker::Worker;
-use crate::{Config, Event, Full, Outgoing, SinkUrl, StartError, Status};
+use crate::sink::{FileSink, InfluxSink, JetStreamSink, MqttSink, V3, V5};
+use crate::worker::{Kept, Worker};
+use crate::{Config, Event, Full, MqttVersion, Outgoing, SinkUrl, StartError, Status};
 
 /// A running uplink. Dropping it ends it as well, without waiting for the end.
 #[derive(Debug)]
@@ -62,16 +63,12 @@ impl Uplink {
         let (url, machine) = (config.url.clone(), config.machine);
         let access = config.access.clone();
         let name = format!("uplink-{}", config.id);
-        let aside = Aside::new(data_dir);
-        let worker = Worker::new(
-            config,
+        let kept = Kept {
             outbox,
-            aside,
-            rng,
-            Arc::clone(&shared),
-            events,
-            stop.clone(),
-        );
+            aside: Aside::new(data_dir),
+            budget: Budget::open(data_dir, config.daily_bytes_max),
+        };
+        let worker = Worker::new(config, kept, rng, Arc::clone(&shared), events, stop.clone());
 
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -79,14 +76,25 @@ impl Uplink {
             .map_err(StartError::Thread)?;
         let (done, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name(name).spawn(move || {
-            match url {
-                SinkUrl::File(dir) => runtime.block_on(worker.run(FileSink::new(dir, machine))),
-                SinkUrl::Mqtt(url) => runtime.block_on(worker.run(MqttSink::new(url, client_id))),
-                SinkUrl::Influx(url) => runtime.block_on(worker.run(InfluxSink::new(url, access))),
-                SinkUrl::JetStream(url) => {
-                    runtime.block_on(worker.run(JetStreamSink::new(url, client_id)));
+            runtime.block_on(async {
+                match url {
+                    SinkUrl::File(dir) => worker.run(FileSink::new(dir, machine)).await,
+                    SinkUrl::Influx(url) => worker.run(InfluxSink::new(url, access)).await,
+                    SinkUrl::JetStream(url) => {
+                        worker.run(JetStreamSink::new(url, access, client_id)).await;
+                    }
+                    SinkUrl::Mqtt(url) => match url.version {
+                        MqttVersion::V3 => {
+                            let sink = MqttSink::<V3>::new(url, access, client_id);
+                            worker.run(sink).await;
+                        }
+                        MqttVersion::V5 => {
+                            let sink = MqttSink::<V5>::new(url, access, client_id);
+                            worker.run(sink).await;
+                        }
+                    },
                 }
-            }
+            });
             drop(done);
         });
         Ok(Self {

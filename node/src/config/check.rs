@@ -9,11 +9,12 @@ use std::time::Duration;
 use election::UplinkId;
 use model::{Pattern, SeriesName, Unit};
 use overlay::Address;
-use uplink::SinkUrl;
+use uplink::{Access, ClientIdentity, Secret, SinkUrl};
 
 use super::ConfigError;
 use super::settings::{
     CostClass, ListenSettings, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
+    WhenSpent,
 };
 
 /// A configuration that holds: every value is typed and in its range, every path is absolute or
@@ -96,6 +97,22 @@ pub struct UplinkTarget {
     pub id: UplinkId,
     /// Where to; relative file paths are resolved.
     pub url: SinkUrl,
+    /// How this machine proves to the sink who it is.
+    pub access: Access,
+    /// Series that are sent first and given up last.
+    pub urgent: Vec<Pattern>,
+    /// Series that are given up first.
+    pub expendable: Vec<Pattern>,
+    /// Most that waiting records take. Unit: bytes.
+    pub backlog_bytes_max: u64,
+    /// Longest that a record waits.
+    pub backlog_age_max: Duration,
+    /// How fast a backlog is sent. Unit: records per second.
+    pub backlog_rate: u32,
+    /// What may go over the wire in a day. Unit: bytes.
+    pub daily_bytes_max: Option<u64>,
+    /// What happens once that is spent.
+    pub when_spent: uplink::WhenSpent,
 }
 
 impl Settings {
@@ -276,7 +293,52 @@ fn check_uplink(
         },
         partial_after: duration(&key("partial_after"), &settings.partial_after)?,
     };
-    Ok((config, UplinkTarget { id, url }))
+    let daily_kb = within(&key("daily_kb"), settings.daily_kb, 0, DAILY_KB_MAX)?;
+    let backlog_mib = within(&key("backlog_mib"), settings.backlog_mib, 1, 65_536)?;
+    let target = UplinkTarget {
+        url,
+        access: check_access(settings, &id, base)?,
+        urgent: patterns("urgent", &settings.urgent)?,
+        expendable: patterns("expendable", &settings.expendable)?,
+        backlog_bytes_max: backlog_mib << 20,
+        backlog_age_max: duration(&key("backlog_age"), &settings.backlog_age)?,
+        backlog_rate: within(&key("replay_rate"), settings.replay_rate, 1, 1_000_000)?,
+        daily_bytes_max: (daily_kb > 0).then_some(daily_kb * 1_000),
+        when_spent: match settings.when_spent {
+            WhenSpent::Hold => uplink::WhenSpent::Hold,
+            WhenSpent::UrgentOnly => uplink::WhenSpent::UrgentOnly,
+        },
+        id,
+    };
+    Ok((config, target))
+}
+
+fn check_access(
+    settings: &UplinkSettings,
+    id: &UplinkId,
+    base: &Path,
+) -> Result<Access, ConfigError> {
+    let at_base = |path: &Option<PathBuf>| path.as_ref().map(|path| base.join(path));
+    let identity = match (at_base(&settings.cert_file), at_base(&settings.key_file)) {
+        (Some(cert_file), Some(key_file)) => Some(ClientIdentity {
+            cert_file,
+            key_file,
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            let problem = "a certificate needs its key, and a key its certificate: set both";
+            return Err(ConfigError::value(
+                format!("uplink.cert_file of {id}"),
+                problem,
+            ));
+        }
+    };
+    Ok(Access {
+        user: settings.user.clone(),
+        password: at_base(&settings.password_file).map(Secret::File),
+        ca_file: at_base(&settings.ca_file),
+        identity,
+    })
 }
 
 fn check_bootstrap(texts: &[String]) -> Result<Vec<Address>, ConfigError> {
@@ -412,6 +474,8 @@ fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigEr
         .map_err(|error: T::Err| ConfigError::value(key, error))
 }
 
+/// Most that a day's budget can be, ten terabytes. Unit: kB. Source: guess.
+const DAILY_KB_MAX: u64 = 10_000_000_000;
 /// Least time between two samples of the host: sysinfo needs 200 ms for a CPU figure.
 const HOST_INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// Shortest window: the failover benchmark's.

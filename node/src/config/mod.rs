@@ -11,7 +11,7 @@ pub use error::ConfigError;
 pub use settings::{
     ApiSettings, CostClass, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings,
     Profile, ReadingsSettings, RelaysSettings, Settings, SourceSettings, StoreSettings,
-    UplinkSettings,
+    UplinkSettings, WhenSpent,
 };
 
 /// The documented defaults, as `fieldmesh config default` prints them.

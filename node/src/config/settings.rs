@@ -185,6 +185,42 @@ pub struct UplinkSettings {
     /// The series of which nothing is uploaded.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Series that are sent first and given up last.
+    #[serde(default)]
+    pub urgent: Vec<String>,
+    /// Series that are given up first.
+    #[serde(default)]
+    pub expendable: Vec<String>,
+    /// Who logs in, unless it stands in the URL.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The file with the password or token.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Certificates of those who may sign the sink's, as PEM.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// This machine's certificate, as PEM.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate, as PEM.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// Most that waiting records take. Unit: MiB. Range: 1..=65536.
+    #[serde(default = "backlog_mib_default")]
+    pub backlog_mib: u64,
+    /// Longest that a record waits, as a duration.
+    #[serde(default = "week_default")]
+    pub backlog_age: String,
+    /// How fast a backlog is sent. Unit: records per second. Range: 1..=1000000.
+    #[serde(default = "replay_rate_default")]
+    pub replay_rate: u32,
+    /// What may go over the wire in a day. Unit: kB; 0 for no limit.
+    #[serde(default)]
+    pub daily_kb: u64,
+    /// What happens once that is spent.
+    #[serde(default)]
+    pub when_spent: WhenSpent,
     /// Preference for this machine.
     #[serde(default)]
     pub priority: u8,
@@ -197,6 +233,17 @@ pub struct UplinkSettings {
     /// Silence after which windows are sent as partial, as a duration.
     #[serde(default = "minute_default")]
     pub partial_after: String,
+}
+
+/// What happens once the budget of a day is spent.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenSpent {
+    /// Everything waits, or goes by another machine.
+    #[default]
+    Hold,
+    /// What is urgent still goes.
+    UrgentOnly,
 }
 
 /// What a way to the internet costs.
@@ -301,6 +348,49 @@ fn repeat_default() -> bool {
 
 fn windows_default() -> Vec<String> {
     vec!["10s".to_owned()]
+}
+
+impl UplinkSettings {
+    /// An uplink with the defaults for everything else.
+    #[must_use]
+    pub fn new(id: String, url: String) -> Self {
+        Self {
+            id,
+            url,
+            windows: windows_default(),
+            patterns: Vec::new(),
+            raw: Vec::new(),
+            exclude: Vec::new(),
+            urgent: Vec::new(),
+            expendable: Vec::new(),
+            user: None,
+            password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            backlog_mib: backlog_mib_default(),
+            backlog_age: week_default(),
+            replay_rate: replay_rate_default(),
+            daily_kb: 0,
+            when_spent: WhenSpent::Hold,
+            priority: 0,
+            cost_class: CostClass::Wired,
+            allowed_lateness: minute_default(),
+            partial_after: minute_default(),
+        }
+    }
+}
+
+fn backlog_mib_default() -> u64 {
+    64
+}
+
+fn week_default() -> String {
+    "7days".to_owned()
+}
+
+fn replay_rate_default() -> u32 {
+    2_000
 }
 
 fn minute_default() -> String {

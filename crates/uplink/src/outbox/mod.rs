@@ -229,24 +229,32 @@ impl Outbox {
         })
     }
 
-    /// Takes up to `max` live records out for delivery.
-    pub(crate) fn take_live(&mut self, max: usize) -> Vec<(u64, Item)> {
+    /// Takes up to `max` live records out for delivery that are at least as important as this.
+    pub(crate) fn take_live(&mut self, max: usize, least: Priority) -> Vec<(u64, Item)> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some((_, number)) = self.live.pop_first()
+            && let Some(&(priority, number)) = self.live.first()
+            && priority.0 >= least
         {
+            self.live.pop_first();
             taken.extend(self.body(number).map(|item| (number, item)));
         }
         taken
     }
 
-    /// Takes up to `max` records of the backlog out for delivery; those whose body cannot be read
-    /// are left in and returned apart.
-    pub(crate) fn take_backlog(&mut self, max: usize) -> (Vec<(u64, Item)>, Vec<u64>) {
+    /// Takes up to `max` records of the backlog out for delivery that are at least as important as
+    /// this; those whose body cannot be read are left in and returned apart.
+    pub(crate) fn take_backlog(
+        &mut self,
+        max: usize,
+        least: Priority,
+    ) -> (Vec<(u64, Item)>, Vec<u64>) {
         let (mut taken, mut unreadable) = (Vec::new(), Vec::new());
         while taken.len() < max
-            && let Some((_, _, number)) = self.backlog.pop_first()
+            && let Some(&(_, priority, number)) = self.backlog.first()
+            && priority.0 >= least
         {
+            self.backlog.pop_first();
             match self.body(number) {
                 Some(item) => taken.push((number, item)),
                 None => unreadable.push(number),
@@ -390,6 +398,12 @@ impl Outbox {
         }
         self.disk.release(&moved);
         Ok(())
+    }
+
+    /// How much a record matters.
+    pub(crate) fn priority(&self, number: u64) -> Priority {
+        let entry = self.entries.get(&number);
+        entry.map_or(Priority::default(), |entry| entry.priority)
     }
 
     /// How many records wait, those on their way to the sink included.

@@ -16,6 +16,9 @@ const RULES: Rules = Rules {
     one_per_window: false,
 };
 
+/// The least of all priorities.
+const ANY: Priority = Priority::Expendable;
+
 /// A record as it is submitted.
 fn outgoing(item: Item, id: u64) -> Outgoing {
     let priority = Priority::Normal;
@@ -72,7 +75,7 @@ fn a_key_that_waits_is_held_once_with_both_ids() {
     let inserted = [7, 8].map(|id| outbox.insert(&outgoing(item("a"), id), at(0)));
     assert_eq!(inserted, [Inserted::New, Inserted::Known]);
 
-    let taken = outbox.take_live(10);
+    let taken = outbox.take_live(10, ANY);
     assert_eq!(keys(&taken), ["a"]);
     assert_eq!(outbox.remove(taken[0].0), Some(vec![7, 8]));
     let again = outbox.insert(&outgoing(item("a"), 9), at(0));
@@ -94,7 +97,7 @@ fn while_the_sink_takes_records_nothing_is_written() {
 fn a_restart_keeps_what_waits_and_forgets_what_is_done() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["a", "b", "c"]);
-    let (taken, _) = outbox.take_backlog(1);
+    let (taken, _) = outbox.take_backlog(1, ANY);
     outbox.remove(taken[0].0);
     outbox.flush().expect("written");
     drop(outbox);
@@ -107,7 +110,7 @@ fn a_restart_keeps_what_waits_and_forgets_what_is_done() {
         "known by its key"
     );
     assert_eq!((again.len(), again.oldest()), (2, Some(at(2))));
-    let (taken, _) = again.take_backlog(10);
+    let (taken, _) = again.take_backlog(10, ANY);
     assert_eq!(keys(&taken), ["b", "c"]);
     assert_eq!(taken[0].1, item("b"));
 }
@@ -117,7 +120,7 @@ fn an_outbox_that_was_emptied_takes_no_space() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["a", "b"]);
 
-    let (taken, _) = outbox.take_backlog(10);
+    let (taken, _) = outbox.take_backlog(10, ANY);
     for (number, _) in taken {
         outbox.remove(number);
     }
@@ -147,7 +150,7 @@ fn a_torn_or_damaged_end_loses_only_itself() {
         again.flush().expect("written");
         drop(again);
 
-        let (taken, unreadable) = open(dir.path()).take_backlog(10);
+        let (taken, unreadable) = open(dir.path()).take_backlog(10, ANY);
         assert_eq!(keys(&taken), ["a", "b", "d"], "{damage}");
         assert!(unreadable.is_empty());
     }
@@ -164,7 +167,7 @@ fn a_body_that_was_damaged_while_it_waited_is_told_apart() {
         .and_then(|mut file| file.write_all(&[0; 16]))
         .expect("overwritten");
 
-    let (taken, unreadable) = outbox.take_backlog(10);
+    let (taken, unreadable) = outbox.take_backlog(10, ANY);
 
     assert_eq!((taken.len(), unreadable.len()), (0, 1));
 }
@@ -192,7 +195,7 @@ fn a_withdrawn_origin_is_forgotten_also_after_a_restart() {
     outbox.flush().expect("written");
     drop(outbox);
 
-    assert_eq!(keys(&open(dir.path()).take_backlog(10).0), ["c"]);
+    assert_eq!(keys(&open(dir.path()).take_backlog(10, ANY).0), ["c"]);
 }
 
 #[test]
@@ -200,10 +203,10 @@ fn what_the_sink_puts_off_lets_the_others_go_first() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut outbox = spilled(dir.path(), &["a", "b", "c"]);
 
-    let (taken, _) = outbox.take_backlog(1);
+    let (taken, _) = outbox.take_backlog(1, ANY);
     outbox.put_back(taken[0].0, true);
 
-    assert_eq!(keys(&outbox.take_backlog(10).0), ["b", "c", "a"]);
+    assert_eq!(keys(&outbox.take_backlog(10, ANY).0), ["b", "c", "a"]);
 }
 
 #[test]
@@ -217,7 +220,7 @@ fn one_stuck_record_does_not_keep_the_files_of_all_the_others() {
         let mut item = item(&format!("k{id}"));
         item.machine_name.clone_from(&large);
         outbox.insert(&outgoing(item, id), at(0));
-        let number = outbox.take_live(1)[0].0;
+        let number = outbox.take_live(1, ANY)[0].0;
         outbox.put_back(number, false);
         outbox.flush().expect("written");
         outbox.remove(number);
@@ -229,7 +232,7 @@ fn one_stuck_record_does_not_keep_the_files_of_all_the_others() {
         .map(|path| fs::metadata(path).expect("there").len());
     assert!(on_disk.sum::<u64>() <= 2 * 1_000_000 + 2 * SEGMENT_BYTES_MAX);
     drop(outbox);
-    assert_eq!(keys(&open(dir.path()).take_backlog(10).0), ["stuck"]);
+    assert_eq!(keys(&open(dir.path()).take_backlog(10, ANY).0), ["stuck"]);
 }
 
 #[test]
@@ -250,7 +253,9 @@ fn the_urgent_go_first_and_the_expendable_are_given_up_first() {
         outbox.insert(&outgoing, at(id));
     }
 
-    let live = outbox.take_live(10);
+    let mut live = outbox.take_live(10, Priority::Urgent);
+    assert_eq!(keys(&live), ["u1", "u2"]);
+    live.extend(outbox.take_live(10, ANY));
     assert_eq!(keys(&live), ["u1", "u2", "n1", "n2", "e1", "e2"]);
     for (number, _) in live {
         outbox.put_back(number, false);
@@ -259,7 +264,11 @@ fn the_urgent_go_first_and_the_expendable_are_given_up_first() {
     drop(outbox);
     let mut outbox = open(dir.path());
     let order = ["u1", "u2", "n1", "n2", "e1", "e2"];
-    assert_eq!(keys(&outbox.take_backlog(10).0), order, "after a restart");
+    assert_eq!(
+        keys(&outbox.take_backlog(10, ANY).0),
+        order,
+        "after a restart"
+    );
 
     outbox.rules.bytes_max = 0;
     let numbers = [3, 4, 1, 5, 2, 6];
@@ -305,7 +314,7 @@ fn of_the_records_of_a_window_the_latest_goes_with_the_ids_of_all() {
 
     use Inserted::{Known, New, Replaced};
     assert_eq!(inserted, [New, Replaced, Known]);
-    let taken = outbox.take_live(10);
+    let taken = outbox.take_live(10, ANY);
     assert_eq!(sequences(&taken), [5]);
     assert_eq!(outbox.remove(taken[0].0), Some(vec![2, 1, 3]));
 }
@@ -316,12 +325,12 @@ fn an_earlier_record_that_is_on_its_way_is_not_sent_again_after_the_later_one() 
     let mut outbox = open(dir.path());
     outbox.rules.one_per_window = true;
     outbox.insert(&outgoing(revision(1), 1), at(0));
-    let earlier = outbox.take_live(10);
+    let earlier = outbox.take_live(10, ANY);
 
     outbox.insert(&outgoing(revision(2), 2), at(0));
     outbox.put_back(earlier[0].0, false);
 
-    let taken = outbox.take_live(10);
+    let taken = outbox.take_live(10, ANY);
     assert_eq!(sequences(&taken), [2]);
     assert!(!outbox.has_backlog());
     assert_eq!(outbox.remove(taken[0].0), Some(vec![2, 1]));
@@ -336,5 +345,5 @@ fn without_that_rule_every_record_of_a_window_goes() {
         outbox.insert(&outgoing(revision(sequence), sequence), at(0));
     }
 
-    assert_eq!(sequences(&outbox.take_live(10)), [2, 1]);
+    assert_eq!(sequences(&outbox.take_live(10, ANY)), [2, 1]);
 }

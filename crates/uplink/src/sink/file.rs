@@ -126,6 +126,20 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
+    const IDLE_COST: u64 = 0; // A disk is no line.
+
+    fn connect_cost(&self) -> u64 {
+        0
+    }
+
+    fn cost(&self, _: &Item) -> u64 {
+        0
+    }
+
+    fn take_traffic(&mut self) -> u64 {
+        0
+    }
+
     fn connect(&mut self) -> impl Future<Output = Result<(), SinkError>> {
         let part = self.part(clock::wall());
         let connected = part.map(|part| self.open = Some(part));

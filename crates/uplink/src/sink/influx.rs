@@ -23,6 +23,7 @@ use flate2::write::GzEncoder;
 use http_body_util::Full;
 use hyper::{Request, StatusCode, header};
 
+use super::traffic::{Traffic, of_connection, on_the_wire};
 use super::{Outcome, Sink, line};
 use crate::access::Access;
 use crate::http::{Answer, Http};
@@ -34,6 +35,7 @@ pub(crate) struct InfluxSink {
     url: InfluxUrl,
     access: Access,
     session: Option<Session>,
+    traffic: Traffic,
 }
 
 /// A server that answers.
@@ -66,6 +68,7 @@ impl InfluxSink {
             url,
             access,
             session: None,
+            traffic: Traffic::default(),
         }
     }
 
@@ -85,7 +88,7 @@ impl InfluxSink {
         })
     }
 
-    async fn post(&self, session: &mut Session, lines: &str) -> Result<Answer, SinkError> {
+    async fn post(&mut self, session: &mut Session, lines: &str) -> Result<Answer, SinkError> {
         let mut request = Request::post(&self.url.path_and_query)
             .header(header::HOST, self.url.host.to_string())
             .header(header::USER_AGENT, "fieldmesh")
@@ -99,6 +102,7 @@ impl InfluxSink {
             request = request.header(header::CONTENT_ENCODING, "gzip");
             compress(lines)
         };
+        self.traffic.exchange(HEAD_BYTES + body.len(), ANSWER_BYTES);
         let request = request
             .body(Full::new(body))
             .map_err(|error| SinkError(format!("{}: {error}", self.url)))?;
@@ -128,10 +132,30 @@ impl InfluxSink {
 }
 
 impl Sink for InfluxSink {
+    /// A server may close an idle connection, which is then made again.
+    const IDLE_COST: u64 = of_connection(true);
+
+    fn connect_cost(&self) -> u64 {
+        of_connection(self.url.tls) + on_the_wire(HEAD_BYTES) + on_the_wire(ANSWER_BYTES)
+    }
+
+    /// As if it went alone and without compression.
+    fn cost(&self, item: &Item) -> u64 {
+        let mut text = String::new();
+        line::write(&mut text, item);
+        on_the_wire(HEAD_BYTES + text.len()) + on_the_wire(ANSWER_BYTES)
+    }
+
+    fn take_traffic(&mut self) -> u64 {
+        self.traffic.take()
+    }
+
     /// A request without points shows whether path, login and database are right.
     async fn connect(&mut self) -> Result<(), SinkError> {
         self.session = None;
-        let mut session = self.open().await?;
+        let opened = self.open().await;
+        self.traffic.connect(self.url.tls && opened.is_ok());
+        let mut session = opened?;
         let answer = self.post(&mut session, "").await?;
         match self.verdict(answer) {
             Verdict::Taken | Verdict::Refused(_) => self.session = Some(session),
@@ -198,5 +222,9 @@ fn compress(text: &str) -> Bytes {
         .into()
 }
 
+/// The head of a request. Unit: bytes. Source: guess.
+const HEAD_BYTES: usize = 300;
+/// An answer without a body. Unit: bytes. Source: guess, after those of InfluxDB 1.6.
+const ANSWER_BYTES: usize = 300;
 /// Shorter bodies are sent as they are. Unit: bytes. Source: guess, about one packet.
 const COMPRESSED_BYTES_MIN: usize = 1_024;

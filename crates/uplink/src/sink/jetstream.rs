@@ -25,15 +25,19 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::traffic::{Traffic, of_connection, on_the_wire};
 use super::{Outcome, Sink, subject};
-use crate::{Item, JetStreamUrl, SinkError, clock};
+use crate::access::Access;
+use crate::{Item, JetStreamUrl, Login, SinkError, clock};
 
 /// Publishes to a stream.
 #[derive(Debug)]
 pub(crate) struct JetStreamSink {
     url: JetStreamUrl,
+    access: Access,
     client_name: String,
     session: Option<Session>,
+    traffic: Traffic,
 }
 
 /// A connection to one server after the other.
@@ -58,11 +62,13 @@ struct Link {
 struct Lost;
 
 impl JetStreamSink {
-    pub(crate) fn new(url: JetStreamUrl, client_name: String) -> Self {
+    pub(crate) fn new(url: JetStreamUrl, access: Access, client_name: String) -> Self {
         Self {
             url,
+            access,
             client_name,
             session: None,
+            traffic: Traffic::default(),
         }
     }
 
@@ -78,13 +84,21 @@ impl JetStreamSink {
             .request_timeout(Some(ACK_TIMEOUT))
             .ping_interval(PING_INTERVAL)
             .max_reconnects(RECONNECTS_MAX)
-            .event_callback(on_event);
-        let login = &self.url.login;
-        options = match (login.user.clone(), login.password.clone()) {
+            .event_callback(on_event)
+            .require_tls(self.url.tls);
+        let Login { user, password } = self.access.login(&self.url.login)?;
+        options = match (user, password) {
             (Some(user), Some(password)) => options.user_and_password(user, password),
-            (Some(token), None) => options.token(token),
-            (None, _) => options,
+            (Some(token), None) | (None, Some(token)) => options.token(token),
+            (None, None) => options,
         };
+        if let Some(ca_file) = &self.access.ca_file {
+            options = options.add_root_certificates(ca_file.clone());
+        }
+        if let Some(identity) = &self.access.identity {
+            let (cert_file, key_file) = (identity.cert_file.clone(), identity.key_file.clone());
+            options = options.add_client_certificate(cert_file, key_file);
+        }
         let hosts = self.url.hosts.iter();
         let servers: Result<Vec<ServerAddr>, _> =
             hosts.map(|host| format!("nats://{host}").parse()).collect();
@@ -92,6 +106,11 @@ impl JetStreamSink {
         let client = options.connect(servers).await;
         let client = client.map_err(|error| explain(&self.url, &error))?;
         Ok(Session { client, link })
+    }
+
+    fn publish_bytes(&self, item: &Item) -> usize {
+        let subject = subject::of(&self.url.prefix, &item.key());
+        subject.len() + PUBLISH_OVERHEAD + item.json().len()
     }
 
     fn lost(&self) -> SinkError {
@@ -142,9 +161,26 @@ impl JetStreamSink {
 }
 
 impl Sink for JetStreamSink {
+    const IDLE_COST: u64 = (on_the_wire(6) + on_the_wire(6)) * 60 / PING_INTERVAL.as_secs();
+
+    fn connect_cost(&self) -> u64 {
+        of_connection(self.url.tls) + on_the_wire(CONNECT_BYTES) + on_the_wire(INFO_BYTES)
+    }
+
+    fn cost(&self, item: &Item) -> u64 {
+        on_the_wire(self.publish_bytes(item)) + on_the_wire(PUB_ACK_BYTES)
+    }
+
+    fn take_traffic(&mut self) -> u64 {
+        self.traffic.take()
+    }
+
     async fn connect(&mut self) -> Result<(), SinkError> {
         self.session = None;
-        self.session = Some(self.open().await?);
+        let opened = self.open().await;
+        self.traffic.connect(self.url.tls && opened.is_ok());
+        self.traffic.exchange(CONNECT_BYTES, INFO_BYTES);
+        self.session = Some(opened?);
         Ok(())
     }
 
@@ -169,6 +205,8 @@ impl Sink for JetStreamSink {
                 break;
             }
             let items: Vec<&Item> = left.iter().map(|&index| &batch[index]).collect();
+            let bytes: usize = items.iter().map(|item| self.publish_bytes(item)).sum();
+            self.traffic.exchange(bytes, PUB_ACK_BYTES * items.len());
             let found = self.publish(&session, &items).await;
             let mut again = Vec::new();
             for (index, found) in left.into_iter().zip(found) {
@@ -304,6 +342,14 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// cluster's server that is there answers within a few round trips, and longer than this a relay
 /// that can reach the cluster should take over.
 const HOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// A CONNECT. Unit: bytes. Source: guess.
+const CONNECT_BYTES: usize = 300;
+/// What a server says of itself and its cluster. Unit: bytes. Source: guess.
+const INFO_BYTES: usize = 1_000;
+/// HPUB, the inbox for the answer, lengths and the header. Unit: bytes. Source: guess.
+const PUBLISH_OVERHEAD: usize = 150;
+/// MSG with an acknowledgement. Unit: bytes. Source: guess.
+const PUB_ACK_BYTES: usize = 200;
 /// Tries of the client to find another server; each known server gets one at first. Source: guess.
 const RECONNECTS_MAX: usize = 16;
 /// How many servers a batch may outlive. Source: guess: when a second one dies within a batch, the

@@ -6,6 +6,7 @@ mod jetstream;
 mod line;
 mod mqtt;
 mod subject;
+mod traffic;
 
 use std::future::Future;
 
@@ -14,7 +15,7 @@ use crate::{Item, SinkError};
 pub(crate) use file::FileSink;
 pub(crate) use influx::InfluxSink;
 pub(crate) use jetstream::JetStreamSink;
-pub(crate) use mqtt::MqttSink;
+pub(crate) use mqtt::{MqttSink, V3, V5};
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub enum Outcome {
 
 /// What takes records. Every sink passes the suite in `tests/conformance.rs`.
 pub trait Sink {
+    /// What it costs to stay connected. Unit: bytes a minute.
+    const IDLE_COST: u64;
+
     /// Makes the sink ready; called again after a failure.
     ///
     /// # Errors
@@ -45,6 +49,16 @@ pub trait Sink {
     /// Delivers records in their order; one outcome each. If it is dropped before it is done, the
     /// records are delivered again.
     fn deliver(&mut self, batch: &[Item]) -> impl Future<Output = Vec<Outcome>>;
+
+    /// What connecting costs, about. Unit: bytes.
+    fn connect_cost(&self) -> u64;
+
+    /// What delivering a record costs at most, in both directions. Unit: bytes.
+    fn cost(&self, item: &Item) -> u64;
+
+    /// What has gone over the wire since this was asked last, as far as the sink can tell. Unit:
+    /// bytes.
+    fn take_traffic(&mut self) -> u64;
 
     /// Says goodbye.
     fn close(&mut self) -> impl Future<Output = ()>;

@@ -17,9 +17,11 @@ pub use authority::{Host, Login};
 pub enum SinkUrl {
     /// `file:DIR`: NDJSON files in a directory.
     File(PathBuf),
-    /// `mqtt://[user:password@]host[:port][/topic]`: an MQTT 5 broker, over plain TCP.
+    /// `mqtt://[user:password@]host[:port][/topic][?version=3.1.1]`, or `mqtts://` over TLS: an MQTT
+    /// broker.
     Mqtt(MqttUrl),
-    /// `nats://[user:password@|token@]host[:port][,host[:port]…][/prefix]`: a NATS JetStream.
+    /// `nats://[user:password@|token@]host[:port][,host[:port]…][/prefix]`, or `tls://`: a NATS
+    /// JetStream.
     JetStream(JetStreamUrl),
     /// `influx+http://[user:password@|token@]host[:port][/path][?query]`, or `influx+https://`: a
     /// store that takes InfluxDB line protocol.
@@ -29,12 +31,26 @@ pub enum SinkUrl {
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MqttUrl {
-    /// Where it is; port 1883 unless written.
+    /// Where it is; port 1883, or 8883 over TLS, unless written.
     pub host: Host,
     /// Who logs in.
     pub login: Login,
+    /// Over TLS.
+    pub tls: bool,
+    /// What it speaks.
+    pub version: MqttVersion,
     /// What topics begin with; `fieldmesh` unless written.
     pub topic: String,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    #[default]
+    V5,
 }
 
 /// A NATS server, or a cluster of them.
@@ -44,6 +60,8 @@ pub struct JetStreamUrl {
     pub hosts: Vec<Host>,
     /// Who logs in; a user without password is a token.
     pub login: Login,
+    /// TLS or nothing; without it a server that wants TLS still gets it.
+    pub tls: bool,
     /// What subjects begin with; `fieldmesh` unless written.
     pub prefix: String,
 }
@@ -73,8 +91,10 @@ impl FromStr for SinkUrl {
             };
         }
         match text.split_once("://") {
-            Some(("mqtt", rest)) => mqtt(rest).map(Self::Mqtt),
-            Some(("nats", rest)) => jetstream(rest).map(Self::JetStream),
+            Some(("mqtt", rest)) => mqtt(rest, false).map(Self::Mqtt),
+            Some(("mqtts", rest)) => mqtt(rest, true).map(Self::Mqtt),
+            Some(("nats", rest)) => jetstream(rest, false).map(Self::JetStream),
+            Some(("tls", rest)) => jetstream(rest, true).map(Self::JetStream),
             Some(("influx+http", rest)) => influx(rest, false).map(Self::Influx),
             Some(("influx+https", rest)) => influx(rest, true).map(Self::Influx),
             _ => {
@@ -86,8 +106,15 @@ impl FromStr for SinkUrl {
     }
 }
 
-fn mqtt(rest: &str) -> Result<MqttUrl, UrlError> {
-    let Authority { login, hosts, path } = Authority::read(rest, MQTT_PORT)?;
+fn mqtt(rest: &str, tls: bool) -> Result<MqttUrl, UrlError> {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let version = match query {
+        "" | "version=5" => MqttVersion::V5,
+        "version=3.1.1" => MqttVersion::V3,
+        _ => return Err(UrlError::Version(query.to_owned())),
+    };
+    let port = if tls { MQTTS_PORT } else { MQTT_PORT };
+    let Authority { login, hosts, path } = Authority::read(rest, port)?;
     let is_refused = |c: char| c == '+' || c == '#' || c.is_whitespace() || c.is_control();
     if path.contains(is_refused) || path.starts_with('/') || path.contains("//") {
         return Err(UrlError::Topic(path.to_owned()));
@@ -96,11 +123,13 @@ fn mqtt(rest: &str) -> Result<MqttUrl, UrlError> {
     Ok(MqttUrl {
         host,
         login,
+        tls,
+        version,
         topic: or_default(path),
     })
 }
 
-fn jetstream(rest: &str) -> Result<JetStreamUrl, UrlError> {
+fn jetstream(rest: &str, tls: bool) -> Result<JetStreamUrl, UrlError> {
     let Authority { login, hosts, path } = Authority::read(rest, NATS_PORT)?;
     let is_refused = |c: char| "*>$/".contains(c) || c.is_whitespace() || c.is_control();
     let has_empty_token = !path.is_empty() && path.split('.').any(str::is_empty);
@@ -110,6 +139,7 @@ fn jetstream(rest: &str) -> Result<JetStreamUrl, UrlError> {
     Ok(JetStreamUrl {
         hosts,
         login,
+        tls,
         prefix: or_default(path),
     })
 }
@@ -160,7 +190,8 @@ fn or_default(path: &str) -> String {
 impl fmt::Display for MqttUrl {
     /// Without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mqtt://{}/{}", self.host, self.topic)
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}/{}", self.host, self.topic)
     }
 }
 
@@ -168,7 +199,8 @@ impl fmt::Display for JetStreamUrl {
     /// Without user, password and token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
-        write!(f, "nats://{}/{}", hosts.join(","), self.prefix)
+        let scheme = if self.tls { "tls" } else { "nats" };
+        write!(f, "{scheme}://{}/{}", hosts.join(","), self.prefix)
     }
 }
 
@@ -206,6 +238,8 @@ impl fmt::Display for SinkUrl {
 
 /// Source: IANA, "mqtt".
 const MQTT_PORT: u16 = 1_883;
+/// Source: IANA, "secure-mqtt".
+const MQTTS_PORT: u16 = 8_883;
 /// Source: the NATS documentation, "Running and deploying a NATS server": the client port.
 const NATS_PORT: u16 = 4_222;
 /// Source: the InfluxDB documentation, "Ports".

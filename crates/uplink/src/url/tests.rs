@@ -32,6 +32,17 @@ fn urls_are_read_with_their_defaults() {
 }
 
 #[test]
+fn tls_and_an_older_version_are_chosen_in_the_url() {
+    let secure = mqtt_of("mqtts://broker.example/plant?version=3.1.1");
+    assert_eq!((secure.host.port, secure.tls), (8_883, true));
+    assert_eq!(secure.version, MqttVersion::V3);
+    assert_eq!(secure.to_string(), "mqtts://broker.example:8883/plant");
+    let plain = mqtt_of("mqtt://broker.example");
+    assert_eq!((plain.tls, plain.version), (false, MqttVersion::V5));
+    assert!(jetstream_of("tls://a").tls && !jetstream_of("nats://a").tls);
+}
+
+#[test]
 fn a_cluster_is_read_as_users_of_nats_write_it() {
     let cluster = jetstream_of("nats://s3cret@a,b:14222,[::1]:1/plant.a");
     let hosts: Vec<String> = cluster.hosts.iter().map(Host::to_string).collect();
@@ -72,6 +83,10 @@ fn a_wrong_url_says_what_to_write_instead() {
     assert_eq!(
         error("mqtt://host/a/+/b"),
         UrlError::Topic("a/+/b".to_owned())
+    );
+    assert_eq!(
+        error("mqtt://host/a?version=4"),
+        UrlError::Version("version=4".to_owned())
     );
     for prefix in ["a..b", "a.*", "a/b", "a b", "$SYS.a", ".a"] {
         let url = format!("nats://host/{prefix}");

@@ -15,8 +15,7 @@ use super::way::Way;
 /// once it has been acknowledged.
 async fn upload_with_a_lost_answer(counterpart: &mut impl Counterpart) -> Vec<Json> {
     let url = counterpart.url();
-    let (_, port) = url.rsplit_once(':').expect("a port");
-    let way = Way::to(port.parse().expect("a number")).await;
+    let way = Way::to(&url).await;
     let mut uplink = Running::start_at(&way.url(&url));
     uplink.submit(vec![outgoing(1, ORIGIN)]);
     uplink.until_delivered(&[1]).await;
@@ -46,6 +45,8 @@ async fn adversarial_44_a_lost_answer_leaves_one_record_in_a_stream() {
 async fn adversarial_44_a_lost_answer_leaves_copies_with_one_key_at_a_broker() {
     let received = upload_with_a_lost_answer(&mut Broker::start("").await).await;
 
+    let with_v3 = upload_with_a_lost_answer(&mut Broker::start_v3("").await).await;
+    assert_eq!(with_v3.len(), 3);
     let keys: BTreeSet<&str> = received
         .iter()
         .map(|record| record["key"].as_str().expect("a key"))

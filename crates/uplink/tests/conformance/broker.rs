@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
@@ -18,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use uplink::ClientIdentity;
+
 use super::process::{Process, free_port, run};
 use super::suite::Counterpart;
 
@@ -25,6 +28,9 @@ use super::suite::Counterpart;
 pub(crate) struct Broker {
     dir: TempDir,
     port: u16,
+    tls_port: u16,
+    /// What follows the port in the URL.
+    suffix: &'static str,
     process: Option<Process>,
     arrived: mpsc::Receiver<Json>,
     received: Vec<Json>,
@@ -35,6 +41,13 @@ impl Broker {
     /// Starts a broker with more lines in its configuration.
     pub(crate) async fn start(settings: &str) -> Self {
         Self::start_with(settings, "allow_anonymous true\n", None).await
+    }
+
+    /// Starts a broker that is spoken to in MQTT 3.1.1.
+    pub(crate) async fn start_v3(settings: &str) -> Self {
+        let mut broker = Self::start(settings).await;
+        broker.suffix = "?version=3.1.1";
+        broker
     }
 
     pub(crate) async fn start_with_acl(acl: &str) -> Self {
@@ -56,6 +69,38 @@ impl Broker {
             Some(("passwords", &login)),
         )
         .await
+    }
+
+    /// Starts a broker that takes relays over TLS with a certificate, and the subscriber without.
+    pub(crate) async fn start_tls(ca_file: &Path, identity: &ClientIdentity) -> Self {
+        let port = free_port();
+        let listener = tls_listener(port, identity);
+        let mut broker = Self::start(&format!(
+            "{listener}cafile {}\nrequire_certificate true\n",
+            ca_file.display()
+        ))
+        .await;
+        broker.tls_port = port;
+        broker
+    }
+
+    /// Starts a broker that takes those with a password over TLS; there is no subscriber.
+    pub(crate) async fn start_tls_with_password(
+        identity: &ClientIdentity,
+        user: &str,
+        password: &str,
+    ) -> Self {
+        let port = free_port();
+        let settings = format!("password_file passwords\n{}", tls_listener(port, identity));
+        let login = format!("{user}:{password}\n");
+        let file = Some(("passwords", login.as_str()));
+        let mut broker = Self::start_with(&settings, "allow_anonymous false\n", file).await;
+        broker.tls_port = port;
+        broker
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("mqtts://127.0.0.1:{}", self.tls_port)
     }
 
     async fn start_with(settings: &str, access: &str, file: Option<(&str, &str)>) -> Self {
@@ -81,6 +126,8 @@ impl Broker {
         let mut broker = Self {
             dir,
             port,
+            tls_port: 0,
+            suffix: "",
             process: None,
             arrived,
             received: Vec::new(),
@@ -120,7 +167,7 @@ impl Broker {
 
 impl Counterpart for Broker {
     fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("mqtt://127.0.0.1:{}{}", self.port, self.suffix)
     }
 
     async fn fail(&mut self) {
@@ -143,6 +190,11 @@ impl Counterpart for Broker {
         }
         self.received.clone()
     }
+}
+
+fn tls_listener(port: u16, identity: &ClientIdentity) -> String {
+    let (cert, key) = (identity.cert_file.display(), identity.key_file.display());
+    format!("listener {port} 127.0.0.1\ncertfile {cert}\nkeyfile {key}\n")
 }
 
 /// Subscribes to everything and passes it on, through every outage.

@@ -10,6 +10,7 @@ mod process;
 mod store;
 mod stream;
 mod suite;
+mod tls;
 mod way;
 
 use broker::Broker;
@@ -30,6 +31,12 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $test() {
                 super::suite::$test(&mut super::Broker::start("").await).await;
+            })*
+        }
+        mod mqtt_v3 {
+            $(#[tokio::test]
+            async fn $test() {
+                super::suite::$test(&mut super::Broker::start_v3("").await).await;
             })*
         }
         mod influx {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use uplink::Item;
+use uplink::{ClientIdentity, Item};
 
 use super::process::{Process, free_port};
 use super::suite::Counterpart;
@@ -20,6 +20,7 @@ pub(crate) struct Store {
     kind: Kind,
     dir: TempDir,
     port: u16,
+    tls: Option<ClientIdentity>,
     process: Option<Process>,
 }
 
@@ -55,13 +56,31 @@ impl Store {
         .await
     }
 
+    /// Starts a VictoriaMetrics behind TLS.
+    pub(crate) async fn start_victoria_tls(identity: &ClientIdentity) -> Self {
+        let kind = Kind::Victoria { deduplicates: true };
+        Self::start_with(kind, Some(identity.clone())).await
+    }
+
+    /// Starts it again without TLS.
+    pub(crate) async fn go_on_without_tls(&mut self) {
+        self.tls = None;
+        self.fail().await;
+        self.heal().await;
+    }
+
     async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, None).await
+    }
+
+    async fn start_with(kind: Kind, tls: Option<ClientIdentity>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let mut store = Self {
             kind,
             dir,
             port,
+            tls,
             process: None,
         };
         store.heal().await;
@@ -83,6 +102,12 @@ impl Store {
                 ];
                 if deduplicates {
                     arguments.push("-dedup.minScrapeInterval=1ms".to_owned());
+                }
+                if let Some(identity) = &self.tls {
+                    let (cert, key) = (identity.cert_file.display(), identity.key_file.display());
+                    arguments.push("-tls".to_owned());
+                    arguments.push(format!("-tlsCertFile={cert}"));
+                    arguments.push(format!("-tlsKeyFile={key}"));
                 }
                 ("victoria-metrics", arguments)
             }

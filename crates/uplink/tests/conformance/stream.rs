@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, ConnectOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
@@ -11,10 +11,13 @@ use tokio::time::timeout;
 
 use super::process::{Process, free_port};
 use super::suite::Counterpart;
+use super::tls::Authority;
 
 /// A server or a cluster, with the stream that takes records; ends with this value.
 pub(crate) struct Stream {
     servers: Vec<Server>,
+    /// How to ask it for what has arrived.
+    options: ConnectOptions,
     _dir: TempDir,
 }
 
@@ -35,6 +38,25 @@ impl Stream {
         let mut stream = Self::without_stream(1);
         stream.heal().await;
         stream.create(settings).await;
+        stream
+    }
+
+    /// Starts one server that speaks TLS only, and asks for certificates.
+    pub(crate) async fn start_tls(authority: &Authority) -> Self {
+        let mut stream = Self::without_stream(1);
+        let server = authority.sign("127.0.0.1");
+        let (ca_file, client) = (authority.ca_file(), authority.sign("admin"));
+        let files = [&server.cert_file, &server.key_file, &ca_file].map(|path| path.display());
+        let [cert, key, ca] = files;
+        let tls = format!("--tls --tlsverify --tlscert {cert} --tlskey {key} --tlscacert {ca}");
+        let tls = tls.split(' ').map(str::to_owned);
+        stream.servers[0].arguments.extend(tls);
+        stream.options = ConnectOptions::new()
+            .require_tls(true)
+            .add_root_certificates(ca_file)
+            .add_client_certificate(client.cert_file, client.key_file);
+        stream.heal().await;
+        stream.create(&json!({})).await;
         stream
     }
 
@@ -70,6 +92,7 @@ impl Stream {
         };
         Self {
             servers: routes.iter().enumerate().map(server).collect(),
+            options: ConnectOptions::new(),
             _dir: dir,
         }
     }
@@ -109,14 +132,10 @@ impl Stream {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        async_nats::connect(
-            self.url()
-                .trim_start_matches("nats://")
-                .split(',')
-                .collect::<Vec<_>>(),
-        )
-        .await
-        .expect("connected")
+        let url = self.url();
+        let hosts: Vec<&str> = url.trim_start_matches("nats://").split(',').collect();
+        let options = self.options.clone();
+        options.connect(hosts).await.expect("connected")
     }
 }
 

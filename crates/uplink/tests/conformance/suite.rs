@@ -54,7 +54,7 @@ impl Running {
         Self::start_in(tempfile::tempdir().expect("a directory"), url, |_| {})
     }
 
-    fn start_in(dir: TempDir, url: &str, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start_in(dir: TempDir, url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let id = "cloud".parse().expect("an id");
         let mut config = Config::new(id, url.parse().expect("a URL"), RELAY);
         config.backlog_rate = 100_000;
@@ -353,8 +353,13 @@ pub(crate) async fn what_is_withdrawn_does_not_arrive(counterpart: &mut impl Cou
         .until(|event| matches!(event, Event::Reachable(_, true)))
         .await;
     counterpart.fail().await;
-    uplink.submit(vec![outgoing(1, ORIGIN), outgoing(2, OTHER)]);
+    uplink.submit(vec![outgoing(1, ORIGIN)]);
     uplink.until_unreachable().await;
+    // Not before: what is on its way already may arrive, withdrawn or not.
+    uplink.submit(vec![outgoing(2, OTHER)]);
+    uplink
+        .until_status(|status| status.backlog_items == 2)
+        .await;
 
     uplink.uplink.withdraw(OTHER);
     uplink

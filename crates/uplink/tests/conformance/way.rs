@@ -25,7 +25,14 @@ struct Faults {
 }
 
 impl Way {
-    pub(crate) async fn to(port: u16) -> Self {
+    pub(crate) async fn to(url: &str) -> Self {
+        let (_, port) = url.rsplit_once(':').expect("a port");
+        let port = port
+            .split('?')
+            .next()
+            .expect("digits")
+            .parse()
+            .expect("a number");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let own = listener.local_addr().expect("an address").port();
         let faults = Arc::new(Faults::default());
