@@ -264,6 +264,31 @@ pub fn random_bytes() -> Result<[u8; 32], KeyError> {
     Ok(bytes)
 }
 
+/// Checks that a file with a secret is there and is this process's user's alone.
+///
+/// # Errors
+///
+/// [`KeyError`], with what to do about it.
+pub fn check_secret(path: &Path) -> Result<(), KeyError> {
+    let metadata = fs::metadata(path).map_err(io_error("read", path))?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != user {
+        return Err(KeyError::Owner {
+            path: path.to_owned(),
+            owner,
+            user,
+        });
+    }
+    Ok(())
+}
+
 fn create_dir(dir: &Path) -> Result<(), KeyError> {
     fs::create_dir_all(dir).map_err(io_error("create", dir))
 }
@@ -289,23 +314,8 @@ fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
 
 /// Reads a key file; a secret must be its owner's alone.
 fn read_file(path: &Path, kind: FileKind) -> Result<zeroize::Zeroizing<String>, KeyError> {
-    let metadata = fs::metadata(path).map_err(io_error("read", path))?;
     if kind.is_secret() {
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
-        if owner != user {
-            return Err(KeyError::Owner {
-                path: path.to_owned(),
-                owner,
-                user,
-            });
-        }
+        check_secret(path)?;
     }
     fs::read_to_string(path)
         .map(zeroize::Zeroizing::new)

@@ -28,7 +28,7 @@ use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
 use crate::runtime::{Inbox, Runtime};
 use crate::seen::SeenFile;
-use crate::uplinks::Uplinks;
+use crate::uplinks::{self, Uplinks};
 use crate::view::View;
 use crate::{logging, sources};
 
@@ -106,6 +106,7 @@ pub async fn run_configured(
     let rng = Rng::from_seed(keys::random_bytes()?);
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
+    uplinks::check_secrets(&configuration.uplinks)?;
     let (seen, seen_flights) = SeenFile::open(&configuration.data_dir);
     let swarm = start_swarm(&keys, &roll, &configuration, seen_flights, hooks, &rng)?;
     let listeners =

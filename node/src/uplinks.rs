@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use uplink::{Config, DropReason, Event, Item, Outgoing, Priority, Status, Uplink};
 
 use crate::config::UplinkTarget;
-use crate::keys;
+use crate::keys::{self, KeyError};
 
 /// This machine's uplinks.
 #[derive(Debug)]
@@ -160,6 +160,18 @@ impl Uplinks {
     }
 }
 
+/// Checks that nobody else can read the passwords and keys of uplinks.
+///
+/// # Errors
+///
+/// [`KeyError`], which names the file and what to do.
+pub fn check_secrets(targets: &[UplinkTarget]) -> Result<(), KeyError> {
+    let mut files = targets
+        .iter()
+        .flat_map(|target| target.access.secret_files());
+    files.try_for_each(keys::check_secret)
+}
+
 impl UplinkTarget {
     fn priority_of(&self, record: &Record, machine_name: &str) -> Priority {
         let machine = record.machine().to_string();
@@ -196,3 +208,46 @@ impl Held {
 
 /// Most records that are handed over at once. Source: guess.
 const PART_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_password_or_key_that_others_can_read_keeps_the_node_from_starting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = "[[uplink]]\nid = \"a\"\nurl = \"mqtts://broker\"\n\
+                        password_file = \"password\"\ncert_file = \"cert\"\nkey_file = \"key\"\n";
+        let settings = config::parse(settings).expect("settings");
+        let targets = settings.check(dir.path()).expect("it holds").uplinks;
+        let allow = |name: &str, mode: u32| {
+            let path = dir.path().join(name);
+            fs::write(&path, "secret").expect("written");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+        };
+        for name in ["password", "key"] {
+            allow(name, 0o600);
+        }
+
+        for name in ["password", "key"] {
+            allow(name, 0o640);
+            let refused = check_secrets(&targets).expect_err("exposed").to_string();
+            assert!(refused.contains("run `chmod 600 "), "{refused}");
+            assert!(
+                refused.contains(&format!("/{name} has mode 640")),
+                "{refused}"
+            );
+            allow(name, 0o600);
+        }
+        allow("cert", 0o644); // It is no secret.
+        check_secrets(&targets).expect("all are in order");
+
+        fs::remove_file(dir.path().join("key")).expect("removed");
+        let missing = check_secrets(&targets).expect_err("missing").to_string();
+        assert!(missing.contains("/key"), "{missing}");
+    }
+}

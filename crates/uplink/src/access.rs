@@ -44,6 +44,16 @@ pub enum Secret {
 }
 
 impl Access {
+    /// The files that nobody else may be able to read.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let password = match &self.password {
+            Some(Secret::File(path)) => Some(path.as_path()),
+            Some(Secret::Text(_)) | None => None,
+        };
+        let key = self.identity.as_ref().map(|identity| &*identity.key_file);
+        password.into_iter().chain(key)
+    }
+
     /// Who logs in, by URL and settings; the settings come first.
     pub(crate) fn login(&self, url: &Login) -> Result<Login, SinkError> {
         let password = match &self.password {
