@@ -16,7 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compile_services() -> Result<(), Box<dyn Error>> {
-    let files = ["fieldmesh/v1/readings.proto", "fieldmesh/v1/mesh.proto"];
+    let files = [
+        "fieldmesh/v1/readings.proto",
+        "fieldmesh/v1/mesh.proto",
+        "fieldmesh/v1/admin.proto",
+    ];
     let mut compiler = protox::Compiler::new(["."])?;
     compiler
         .include_imports(true)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Backend, Batch, HeldReading, Query, ReadingStream, Refusal, SeriesEntry};
-use engine::{PublishError, Published};
+use engine::{AdminError, AdminReply, AdminRequest, PublishError, Published};
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use model::{BlockId, LogId, Pattern, Timestamp};
@@ -20,6 +20,13 @@ use crate::view::{Definitions, View};
 pub enum Request {
     /// Publish readings.
     Publish(Batch, oneshot::Sender<Result<Published, PublishError>>),
+    /// Do what an administrator asks.
+    Admin(
+        AdminRequest,
+        oneshot::Sender<Result<AdminReply, AdminError>>,
+    ),
+    /// Say who is a member, or was.
+    Members(oneshot::Sender<pb::ListMembersResponse>),
     /// Say how the node is doing.
     Status(oneshot::Sender<pb::GetStatusResponse>),
     /// Say which machines and links are known.
@@ -169,6 +176,20 @@ impl Backend for NodeBackend {
         pattern: Option<Pattern>,
     ) -> BoxFuture<'static, Result<Vec<SeriesEntry>, Refusal>> {
         future::ready(Ok(self.view.series(pattern.as_ref()))).boxed()
+    }
+
+    fn admin(&self, asked: AdminRequest) -> BoxFuture<'static, Result<AdminReply, Refusal>> {
+        let backend = self.clone();
+        async move {
+            let result = backend.ask(|answer| Request::Admin(asked, answer)).await?;
+            result.map_err(Refusal::from)
+        }
+        .boxed()
+    }
+
+    fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>> {
+        let backend = self.clone();
+        async move { backend.ask(Request::Members).await }.boxed()
     }
 
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>> {

@@ -1,25 +1,16 @@
-//! Key files and memberships: made, checked and read. The only place that touches secrets on disk.
+//! Key files and memberships of a machine: made, checked and read, and how any secret is written.
 
-use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use engine::NodeIdentity;
-pub use identity::Role;
-use identity::{
-    CredentialError, EpochKey, FileError, FileKind, Grant, Issuer, Keypair, Membership, NetworkKey,
-    NetworkKeyEpoch, NetworkKeys, Trust, file,
-};
-use model::{MachineId, NetworkId};
+use identity::{CredentialError, FileError, FileKind, Keypair, Membership, NetworkKeys, file};
+use model::{MachineId, State};
 
-use crate::clock;
 use crate::config::NetworkSettings;
 
-/// Names of the files that `fieldmesh network create` writes.
-pub const OPERATOR_KEY_FILE: &str = "operator.key";
 /// The operator's public key, for every machine.
 pub const OPERATOR_FILE: &str = "operator.pub";
 /// The network's secret, for every machine.
@@ -87,29 +78,20 @@ pub enum KeyError {
         /// The machine that holds it.
         own: MachineId,
     },
-    /// The membership cannot be issued or is not valid.
+    /// What is to be signed is refused.
     #[error("{0}")]
-    Membership(#[from] CredentialError),
+    Credential(#[from] CredentialError),
+    /// Neither a machine id nor the name of a membership.
+    #[error("{text:?} is neither a machine id nor the name of a membership in {dir}; `fieldmesh network members` lists both", dir = .dir.display())]
+    NoMachine {
+        /// What was given.
+        text: String,
+        /// Where memberships are looked for.
+        dir: PathBuf,
+    },
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(String),
-}
-
-/// What `fieldmesh network admit` is asked to write.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// The machine, as `fieldmesh init` on it printed.
-    pub machine: MachineId,
-    /// Its display name.
-    pub name: String,
-    /// Its site.
-    pub site: String,
-    /// What it may do.
-    pub roles: BTreeSet<Role>,
-    /// Names of commands that it may send, as patterns.
-    pub commands: Vec<String>,
-    /// How long the membership is valid.
-    pub lifetime: Duration,
 }
 
 /// A machine's secrets and what goes with them.
@@ -119,73 +101,6 @@ pub struct LoadedKeys {
     pub identity: NodeIdentity,
     /// The network's secrets.
     pub network_keys: NetworkKeys,
-}
-
-/// Makes a network: the operator's key, its public half, and the network key, in `dir`.
-///
-/// # Errors
-///
-/// [`KeyError`]; nothing that exists is overwritten.
-pub fn network_create(dir: &Path) -> Result<NetworkId, KeyError> {
-    create_dir(dir)?;
-    let operator = Keypair::from_seed(&random_bytes()?);
-    let trust = Trust::new(operator.machine());
-    let network_keys = NetworkKeys::new(EpochKey {
-        epoch: NetworkKeyEpoch::FIRST,
-        key: NetworkKey::from_bytes(&random_bytes()?),
-    });
-    let files = [OPERATOR_KEY_FILE, OPERATOR_FILE, NETWORK_KEY_FILE].map(|name| dir.join(name));
-    for path in &files {
-        if path.exists() {
-            return Err(KeyError::Exists { path: path.clone() });
-        }
-    }
-    write_new(
-        &files[0],
-        FileKind::OperatorKey,
-        &file::write_operator_key(&operator),
-    )?;
-    write_new(&files[1], FileKind::Operator, &file::write_operator(&trust))?;
-    write_new(
-        &files[2],
-        FileKind::NetworkKey,
-        &file::write_network_keys(&network_keys),
-    )?;
-    Ok(trust.network())
-}
-
-/// Signs a membership with the operator's key in `dir`, valid from now on.
-///
-/// # Errors
-///
-/// [`KeyError`] if the key cannot be read or the membership is refused.
-pub fn network_admit(dir: &Path, admission: Admission) -> Result<Membership, KeyError> {
-    let path = dir.join(OPERATOR_KEY_FILE);
-    let text = read_file(&path, FileKind::OperatorKey)?;
-    let operator = content(&path, file::read_operator_key(&text))?;
-    let now = clock::wall_time();
-    let grant = Grant {
-        machine: admission.machine,
-        name: admission.name,
-        site: admission.site,
-        roles: admission.roles,
-        commands: admission.commands,
-        not_before: now.saturating_sub(CLOCK_SLACK),
-        not_after: now.saturating_add(admission.lifetime),
-        delegation: None,
-    };
-    Ok(Issuer::operator(&operator).admit(grant)?)
-}
-
-/// Reads the operator's public key in `dir`.
-///
-/// # Errors
-///
-/// [`KeyError`] if it cannot be read.
-pub fn network_show(dir: &Path) -> Result<Trust, KeyError> {
-    let path = dir.join(OPERATOR_FILE);
-    let text = read_file(&path, FileKind::Operator)?;
-    content(&path, file::read_operator(&text))
 }
 
 /// Makes a machine's key in `dir`, or reads the one that is there.
@@ -215,6 +130,15 @@ pub fn write_membership(path: &Path, membership: &Membership) -> Result<(), KeyE
     fs::write(&temporary, file::write_membership(membership))
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(io_error("write", path))
+}
+
+/// Writes signed states to a file, in place of an older one.
+///
+/// # Errors
+///
+/// [`KeyError`] if it cannot be written.
+pub fn write_signed(path: &Path, states: &[State]) -> Result<(), KeyError> {
+    fs::write(path, file::write_signed(states)).map_err(io_error("write", path))
 }
 
 /// Reads everything that a node needs to be itself, and checks that it belongs together.
@@ -289,11 +213,11 @@ pub fn check_secret(path: &Path) -> Result<(), KeyError> {
     Ok(())
 }
 
-fn create_dir(dir: &Path) -> Result<(), KeyError> {
+pub(crate) fn create_dir(dir: &Path) -> Result<(), KeyError> {
     fs::create_dir_all(dir).map_err(io_error("create", dir))
 }
 
-fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
+pub(crate) fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
     let mode = if kind.is_secret() { 0o600 } else { 0o644 };
     let file = OpenOptions::new()
         .write(true)
@@ -313,7 +237,10 @@ fn write_new(path: &Path, kind: FileKind, text: &str) -> Result<(), KeyError> {
 }
 
 /// Reads a key file; a secret must be its owner's alone.
-fn read_file(path: &Path, kind: FileKind) -> Result<zeroize::Zeroizing<String>, KeyError> {
+pub(crate) fn read_file(
+    path: &Path,
+    kind: FileKind,
+) -> Result<zeroize::Zeroizing<String>, KeyError> {
     if kind.is_secret() {
         check_secret(path)?;
     }
@@ -322,7 +249,7 @@ fn read_file(path: &Path, kind: FileKind) -> Result<zeroize::Zeroizing<String>, 
         .map_err(io_error("read", path))
 }
 
-fn content<T>(path: &Path, read: Result<T, FileError>) -> Result<T, KeyError> {
+pub(crate) fn content<T>(path: &Path, read: Result<T, FileError>) -> Result<T, KeyError> {
     read.map_err(|source| KeyError::Content {
         path: path.to_owned(),
         source,
@@ -334,19 +261,18 @@ fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErr
     move |source| KeyError::Io { what, path, source }
 }
 
-/// How far a machine's clock may be behind the operator's when it gets its membership.
-/// Source: guess.
-const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
+    use crate::operator::{Admission, Operator, Role};
 
     /// A network and one machine of it, in one directory.
     fn machine_in(dir: &Path) -> NetworkSettings {
-        network_create(dir).expect("a network");
+        Operator::create(dir).expect("a network");
         let machine = init(dir).expect("a key");
         let admission = Admission {
             machine,
@@ -355,8 +281,10 @@ mod tests {
             roles: BTreeSet::from([Role::Publish]),
             commands: Vec::new(),
             lifetime: Duration::from_secs(3_600),
+            delegation: None,
         };
-        let membership = network_admit(dir, admission).expect("a membership");
+        let operator = Operator::open(dir).expect("its key");
+        let membership = operator.admit(admission).expect("a membership");
         write_membership(&dir.join(MEMBERSHIP_FILE), &membership).expect("written");
         NetworkSettings {
             machine_key_file: dir.join(MACHINE_KEY_FILE),
@@ -418,10 +346,6 @@ mod tests {
         let files = machine_in(dir.path());
         let machine = load(&files).expect("keys").identity.keypair.machine();
 
-        assert!(matches!(
-            network_create(dir.path()),
-            Err(KeyError::Exists { .. })
-        ));
         assert_eq!(init(dir.path()).expect("the same key"), machine);
     }
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod keys;
 mod load;
 pub mod logging;
+pub mod operator;
 pub mod reader;
 pub mod report;
 pub mod run;

@@ -119,6 +119,29 @@ impl Sources<'_> {
         response
     }
 
+    /// The answer to `ListMembers`.
+    #[must_use]
+    pub fn members(&self) -> pb::ListMembersResponse {
+        let member = |(member, revoked): (&engine::Member, bool)| {
+            let membership = &member.membership;
+            let grant = membership.grant();
+            pb::Member {
+                machine_id: grant.machine.to_string(),
+                name: grant.name.clone(),
+                site: grant.site.clone(),
+                roles: role_names(grant),
+                commands: grant.commands.clone(),
+                not_before: Some(timestamp(grant.not_before)),
+                not_after: Some(timestamp(grant.not_after)),
+                issuer_id: membership.issuer().to_string(),
+                revoked,
+                membership: membership.as_bytes().to_vec(),
+            }
+        };
+        let members = self.node.catalogue().everyone().map(member).collect();
+        pb::ListMembersResponse { members }
+    }
+
     /// The answer to `ListRelays`.
     #[must_use]
     pub fn relays(&self) -> pb::ListRelaysResponse {
@@ -157,13 +180,6 @@ impl Sources<'_> {
         text.counter("store_commits_total", self.store.commits);
         text.counter("store_writes_failed_total", self.store.writes_failed);
         text.counter("store_records_damaged_total", self.store.records_damaged);
-        let (election, feed) = (self.node.election_stats(), self.node.feed_stats());
-        text.counter("election_suspicions_total", election.suspicions);
-        text.counter("election_deaths_total", election.deaths);
-        text.counter("election_fences_total", election.fences);
-        text.counter("feed_lookbacks_total", feed.lookbacks);
-        text.counter("feed_windows_lost_total", feed.windows_lost);
-        text.counter("feed_readings_misdated_total", feed.readings_misdated);
         text.counter("gossip_blocks_first_total", gossip.blocks_first);
         text.counter("gossip_blocks_duplicate_total", gossip.blocks_duplicate);
         text.counter("gossip_blocks_pushed_total", gossip.blocks_pushed);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use engine::{Node, RequestId};
@@ -101,8 +100,11 @@ pub async fn run_configured(
     let machine = keys.identity.keypair.machine();
     let network = keys.identity.trust.network();
     let grant = keys.identity.membership.grant().clone();
-    let roll = Roll::new(keys.identity.trust, Duration::ZERO);
-    roll.judge(&keys.identity.membership, trusted_time())?;
+    let roll = Roll::new(keys.identity.trust, configuration.engine.grace);
+    if let Err(error) = roll.judge(&keys.identity.membership, trusted_time()) {
+        // The local mesh is no worse off with it; others refuse it if they must.
+        tracing::warn!(%error, "this machine's own membership does not count");
+    }
     let rng = Rng::from_seed(keys::random_bytes()?);
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
@@ -122,13 +124,14 @@ pub async fn run_configured(
     let (answers, reads) = mpsc::channel(READS_MAX);
     let reader = Reader::start(store.clone(), answers)?;
 
-    let view = Arc::new(View::new(keys.identity.trust, &recovered.states));
+    let view = Arc::new(View::new(roll.clone(), &recovered.states));
     let node = Node::new(
         keys.identity,
         configuration.engine,
         recovered_of(recovered),
         rng,
     );
+    swarm.set_roll(node.roll().clone()); // Before the first connection: who is out stays out.
     store
         .start_epoch(node.epoch().counter)
         .context("the epoch cannot be noted")?;
@@ -173,6 +176,7 @@ pub async fn run_configured(
         ways: BTreeMap::new(),
         seen,
         replies: BTreeMap::new(),
+        administrators: BTreeMap::new(),
         request: RequestId(0),
         stopped: None,
     };

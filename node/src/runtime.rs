@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Batch;
-use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
-use identity::Grant;
+use engine::{
+    AdminError, AdminReply, CleanStop, Event, Input, Node, Output, PublishError, Published,
+    RequestId,
+};
+use identity::{Grant, Revocation};
 use model::{ClockState, MachineId, Timestamp};
 use statemachine::StateMachine as _;
 use store::{Completion, Store};
@@ -96,6 +99,8 @@ pub struct Runtime {
     pub heard: BTreeMap<MachineId, Timestamp>,
     /// Publishers that wait.
     pub replies: BTreeMap<RequestId, oneshot::Sender<Result<Published, PublishError>>>,
+    /// Administrators that wait.
+    pub administrators: BTreeMap<RequestId, oneshot::Sender<Result<AdminReply, AdminError>>>,
     /// The last request.
     pub request: RequestId,
     /// Set by the node's last output.
@@ -202,6 +207,8 @@ impl Runtime {
             Output::Dial(contact) => self.swarm.dial(contact),
             Output::Send(to, frame) => self.send(to, &frame),
             Output::Release(machine) => self.swarm.release(machine),
+            Output::Expel(machine) => self.swarm.expel(machine),
+            Output::RollChanged => self.swarm.set_roll(self.node.roll().clone()),
             Output::Learned(contact) => {
                 if let Err(error) = self.store.put_contact(&contact) {
                     tracing::debug!(%error, "the address book was not written");
@@ -251,6 +258,11 @@ impl Runtime {
             Output::Reply(request, result) => {
                 if let Some(reply) = self.replies.remove(&request) {
                     let _ = reply.send(result); // Whoever asked may be gone.
+                }
+            }
+            Output::AdminReply(request, result) => {
+                if let Some(reply) = self.administrators.remove(&request) {
+                    let _ = reply.send(*result); // Whoever asked may be gone.
                 }
             }
             Output::EpochStarted(epoch) => {
@@ -318,9 +330,13 @@ impl Runtime {
 
     fn on_swarm(&mut self, event: swarm::Event) {
         let input = match event {
-            swarm::Event::LinkUp { machine, way, .. } => {
+            swarm::Event::LinkUp {
+                machine,
+                membership,
+                way,
+            } => {
                 self.ways.insert(machine, way);
-                Input::LinkUp(machine)
+                Input::LinkUp(membership)
             }
             swarm::Event::LinkDown(machine) => {
                 self.ways.remove(&machine);
@@ -366,6 +382,12 @@ impl Runtime {
                     self.replies.retain(|_, reply| !reply.is_closed());
                 }
             }
+            Request::Admin(asked, reply) => {
+                self.request.0 += 1;
+                self.administrators.insert(self.request, reply);
+                self.handle(Input::Admin(self.request, Box::new(asked)));
+            }
+            Request::Members(reply) => _ = reply.send(self.report().members()),
             Request::Status(reply) => _ = reply.send(self.report().status()),
             Request::Topology(reply) => _ = reply.send(self.report().topology()),
             Request::Relays(reply) => _ = reply.send(self.report().relays()),
@@ -404,6 +426,15 @@ async fn wait(timer: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
 
 fn log(event: Event) {
     match event {
+        Event::Revoked(Revocation {
+            machine,
+            signer,
+            reason,
+            ..
+        }) => tracing::warn!(%machine, by = %signer, reason, "a machine was thrown out"),
+        Event::Expelled(machine, why) => {
+            tracing::warn!(neighbour = %machine, %why, "a link was closed");
+        }
         Event::NeighbourUp(machine) => tracing::info!(neighbour = %machine, "neighbour up"),
         Event::NeighbourDown(machine) => tracing::info!(neighbour = %machine, "neighbour down"),
         Event::Relays(uplink, relays) => {

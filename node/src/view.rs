@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::{HeldReading, Origin, SeriesEntry};
 use engine::Catalogue;
-use identity::Trust;
+use identity::Roll;
 use model::{Block, LogId, MachineId, Pattern, SeriesDefinition, SeriesNumber, State};
 use store::Found;
 
@@ -16,27 +16,25 @@ pub type Definitions = BTreeMap<LogId, BTreeMap<SeriesNumber, Arc<SeriesDefiniti
 /// services, which resolve names.
 #[derive(Debug)]
 pub struct View {
-    trust: Trust,
     catalogue: Mutex<Catalogue>,
 }
 
 impl View {
     /// A view that starts with the states that the disk knew.
     #[must_use]
-    pub fn new(trust: Trust, states: &[State]) -> Self {
-        let mut catalogue = Catalogue::default();
+    pub fn new(roll: Roll, states: &[State]) -> Self {
+        let mut catalogue = Catalogue::new(roll);
         for state in states.iter().chain(states) {
-            catalogue.apply(&trust, state); // Twice, because presence needs its membership first.
+            catalogue.apply(state); // Twice, because presence needs its membership first.
         }
         Self {
-            trust,
             catalogue: Mutex::new(catalogue),
         }
     }
 
     /// Takes in a state that has changed.
     pub fn apply(&self, state: &State) {
-        self.catalogue().apply(&self.trust, state);
+        self.catalogue().apply(state);
     }
 
     /// The series that fit a pattern.

@@ -9,7 +9,8 @@ use fieldmesh::config::{
     ApiSettings, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings, RelaysSettings,
     Settings, SourceSettings, UplinkSettings,
 };
-use fieldmesh::keys::{self, Admission, Role};
+use fieldmesh::keys;
+use fieldmesh::operator::{Admission, Operator, Role};
 
 use crate::args::UpArgs;
 use crate::data;
@@ -24,7 +25,7 @@ pub fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Description> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let dir = dir.canonicalize()?;
     let operator = dir.join("operator");
-    let network = keys::network_create(&operator)
+    let network = Operator::create(&operator)
         .context("a testnet was here before: give another --dir, or remove this one")?;
     let replay = match &args.replay {
         Some(path) => path
@@ -79,8 +80,9 @@ impl Layout<'_> {
             roles,
             commands: vec!["**".to_owned()],
             lifetime: LIFETIME,
+            delegation: None,
         };
-        let membership = keys::network_admit(self.operator, admission)?;
+        let membership = Operator::open(self.operator)?.admit(admission)?;
         keys::write_membership(&home.join(keys::MEMBERSHIP_FILE), &membership)?;
 
         let ip = format!("{}.{number}", self.args.subnet);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::{AckLevel, Published};
+use engine::{AckLevel, AdminReply, AdminRequest, Published};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::{
@@ -41,6 +41,12 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         pattern: Option<Pattern>,
     ) -> BoxFuture<'static, Result<Vec<SeriesEntry>, Refusal>>;
+
+    /// Does what an administrator asks.
+    fn admin(&self, asked: AdminRequest) -> BoxFuture<'static, Result<AdminReply, Refusal>>;
+
+    /// Everyone whose membership the node knows.
+    fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>>;
 
     /// How the node is doing.
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>>;

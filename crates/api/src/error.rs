@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use engine::PublishError;
+use engine::{AdminError, PublishError};
+use gossip::RelayError;
+use identity::CredentialError;
 use tonic::{Code, Status};
 
 /// Why the node does not do what a checked request asks.
@@ -14,6 +16,9 @@ pub enum Refusal {
     /// The readings were not published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// An administrator's request was not done.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// A disk or a queue is full; the text says which, and what to do.
     #[error("{0}")]
     Full(String),
@@ -38,6 +43,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
             Refusal::Publish(error) => publish_code(error),
+            Refusal::Admin(error) => admin_code(error),
             Refusal::Full(_) | Refusal::TooManyWatchers(_) | Refusal::FellBehind { .. } => {
                 Code::ResourceExhausted
             }
@@ -58,6 +64,23 @@ const fn publish_code(error: &PublishError) -> Code {
         | PublishError::DiskRefuses => Code::ResourceExhausted,
         PublishError::TooManyReplicas { .. } => Code::FailedPrecondition,
         PublishError::Stopping => Code::Unavailable,
+        _ => Code::Internal, // What a newer engine refuses.
+    }
+}
+
+const fn admin_code(error: &AdminError) -> Code {
+    match error {
+        AdminError::Relay(RelayError::NotPermitted)
+        | AdminError::NotAdmittedHere { .. }
+        | AdminError::Credential(
+            CredentialError::NotAdmitter | CredentialError::BeyondDelegation(_),
+        ) => Code::PermissionDenied,
+        AdminError::Relay(RelayError::Full) => Code::ResourceExhausted,
+        AdminError::Relay(RelayError::Invalid)
+        | AdminError::Credential(CredentialError::Malformed(_) | CredentialError::Name { .. }) => {
+            Code::InvalidArgument
+        }
+        AdminError::Relay(_) | AdminError::Credential(_) => Code::FailedPrecondition,
         _ => Code::Internal, // What a newer engine refuses.
     }
 }

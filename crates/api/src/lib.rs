@@ -8,6 +8,7 @@
 //! What the answers are (`node`), the messages (`proto`), TLS and tokens: until they are here, only
 //! loopback addresses and a Unix socket are served.
 
+mod admin;
 mod backend;
 mod convert;
 mod error;

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::v1::admin_server::AdminServer;
 use proto::v1::mesh_server::MeshServer;
 use proto::v1::readings_server::ReadingsServer;
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::admin::AdminService;
 use crate::mesh::MeshService;
 use crate::readings::ReadingsService;
 use crate::{Backend, Listeners, ServeError, incoming};
@@ -82,10 +84,15 @@ fn routes(
     };
     let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
     let readings = ReadingsServer::new(readings).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let admin = AdminService {
+        backend: Arc::clone(&backend),
+    };
+    let admin = AdminServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
     let mesh =
         MeshServer::new(MeshService { backend }).max_decoding_message_size(REQUEST_BYTES_MAX);
     Ok(Routes::new(readings)
         .add_service(mesh)
+        .add_service(admin)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
@@ -111,6 +118,7 @@ async fn report(reporter: &HealthReporter, ready: bool) {
         "",
         ReadingsServer::<ReadingsService>::NAME,
         MeshServer::<MeshService>::NAME,
+        AdminServer::<AdminService>::NAME,
     ] {
         reporter.set_service_status(service, status).await;
     }

@@ -1,5 +1,6 @@
 //! Every method and every error code, through a real client over loopback.
 
+mod admin;
 mod hostile;
 mod support;
 

@@ -292,6 +292,9 @@ impl Machine {
                 | Output::StateChanged(_)
                 | Output::Upload { .. }
                 | Output::Withdraw(..)
+                | Output::Expel(_)
+                | Output::RollChanged
+                | Output::AdminReply(..)
                 | Output::Event(_) => {}
             }
         }

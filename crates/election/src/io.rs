@@ -17,6 +17,8 @@ pub enum Input {
     LinkUp(MachineId),
     /// The last link to a machine is gone.
     LinkDown(MachineId),
+    /// The machine was thrown out: its candidacies do not count.
+    Barred(MachineId),
     /// A valid message over an open link.
     Received(MachineId, Message),
     /// After [`Output::Reread`]: the states have been compared with those of a neighbour, or there

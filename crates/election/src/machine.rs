@@ -492,6 +492,11 @@ impl StateMachine for Election {
                 self.detector
                     .on_message(now, from, &message, stats, outputs);
             }
+            Input::Barred(machine) => {
+                for id in self.uplinks.keys().cloned().collect::<Vec<_>>() {
+                    self.drop_candidacy(&id, machine);
+                }
+            }
             Input::StatesRead => self.on_states_read(now),
             Input::Resign => self.on_resign(),
         }

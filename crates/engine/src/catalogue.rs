@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use identity::{Membership, Trust};
+use identity::{Membership, Revocation, Roll};
 use model::{Epoch, LogId, MachineId, SeriesDefinition, SeriesNumber, State, StateKind, Timestamp};
 
 use crate::Presence;
@@ -17,23 +17,36 @@ pub struct Member {
     pub presence: Option<Presence>,
 }
 
-/// Machines and series as the states of kinds `Membership`, `Presence` and `Series` tell of them.
+/// Machines and series as the states of kinds `Membership`, `Presence`, `Series` and `Revocation`
+/// tell of them.
 ///
 /// Bounded by what `gossip` keeps: it grows with accepted states only.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Catalogue {
+    roll: Roll,
     members: BTreeMap<MachineId, Member>,
     series: BTreeMap<LogId, BTreeMap<SeriesNumber, Arc<SeriesDefinition>>>,
 }
 
 impl Catalogue {
+    /// A catalogue that knows nobody yet.
+    #[must_use]
+    pub const fn new(roll: Roll) -> Self {
+        Self {
+            roll,
+            members: BTreeMap::new(),
+            series: BTreeMap::new(),
+        }
+    }
+
     /// Takes in what a state says; states of other kinds say nothing here. A payload that does not
     /// decode changes nothing.
-    pub fn apply(&mut self, trust: &Trust, state: &State) {
+    pub fn apply(&mut self, state: &State) {
         let origin = state.key().origin;
         match state.key().kind {
             StateKind::Membership => {
-                let Ok(membership) = trust.read(state.payload().clone()) else {
+                let membership = self.roll.trust().read(state.payload().clone());
+                let Ok(membership) = membership else {
                     return;
                 };
                 if membership.grant().machine != origin {
@@ -55,8 +68,15 @@ impl Catalogue {
                 let Ok(presence) = Presence::from_payload(state.payload()) else {
                     return;
                 };
-                if let Some(member) = self.members.get_mut(&origin) {
+                if let Some(member) = self.members.get_mut(&origin)
+                    && !self.roll.is_revoked(&member.membership)
+                {
                     member.presence = Some(presence);
+                }
+            }
+            StateKind::Revocation => {
+                if let Ok(revocation) = Revocation::from_state(state) {
+                    self.revoke(&revocation);
                 }
             }
             StateKind::Series => {
@@ -79,6 +99,18 @@ impl Catalogue {
         }
     }
 
+    /// Where a machine is that was thrown out does not matter any more.
+    fn revoke(&mut self, revocation: &Revocation) {
+        self.roll.revoke(revocation);
+        let machine = revocation.machine;
+        for member in self.members.values_mut() {
+            let (own, issuer) = (member.membership.machine(), member.membership.issuer());
+            if (own == machine || issuer == machine) && self.roll.is_out(own, issuer) {
+                member.presence = None;
+            }
+        }
+    }
+
     /// What a series number of a log means.
     #[must_use]
     pub fn definition(&self, log: &LogId, number: SeriesNumber) -> Option<&Arc<SeriesDefinition>> {
@@ -92,15 +124,36 @@ impl Catalogue {
             .flat_map(|(log, series)| series.iter().map(move |(n, def)| (log, *n, def)))
     }
 
-    /// What is known of a machine.
+    /// What is known of a machine, also if it was thrown out.
     #[must_use]
     pub fn member(&self, machine: &MachineId) -> Option<&Member> {
         self.members.get(machine)
     }
 
-    /// Every machine in the order of the ids.
+    /// Every machine in the order of the ids, but those that were thrown out.
     pub fn members(&self) -> impl Iterator<Item = (&MachineId, &Member)> {
-        self.members.iter()
+        let everyone = self.members.iter();
+        everyone.filter(|(_, member)| !self.roll.is_revoked(&member.membership))
+    }
+
+    /// Every machine in the order of the ids, and whether it was thrown out.
+    pub fn everyone(&self) -> impl Iterator<Item = (&Member, bool)> {
+        let members = self.members.values();
+        members.map(|member| (member, self.roll.is_revoked(&member.membership)))
+    }
+
+    /// A machine, unless it was thrown out.
+    #[must_use]
+    pub fn present_member(&self, machine: &MachineId) -> Option<&Member> {
+        let member = self.members.get(machine);
+        member.filter(|member| !self.roll.is_revoked(&member.membership))
+    }
+
+    /// Those whom a machine has admitted.
+    pub(crate) fn admitted_by(&self, issuer: MachineId) -> impl Iterator<Item = MachineId> {
+        let members = self.members.values().map(|member| &member.membership);
+        let admitted = members.filter(move |membership| membership.issuer() == issuer);
+        admitted.map(Membership::machine)
     }
 
     /// The names that a machine answers to in patterns: its id and its display name.

@@ -41,6 +41,8 @@ pub struct Config {
     /// How long a machine that did not stop in order listens for its own lost blocks before it
     /// starts a new epoch.
     pub recovery: Duration,
+    /// How much longer an expired membership still counts.
+    pub grace: Duration,
 }
 
 /// One way to the internet.
@@ -114,6 +116,7 @@ impl Default for Config {
             watermark_interval: WATERMARK_INTERVAL_DEFAULT,
             presence_interval: PRESENCE_INTERVAL_DEFAULT,
             recovery: RECOVERY_DEFAULT,
+            grace: GRACE_DEFAULT,
         }
     }
 }
@@ -126,5 +129,7 @@ const WATERMARK_DELAY_DEFAULT: Duration = Duration::from_millis(200);
 const WATERMARK_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 /// Source: guess.
 const PRESENCE_INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+/// Source: guess, time enough to notice and to renew by hand; a site goes on meanwhile.
+const GRACE_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
 /// Source: guess: a dial, a handshake and the exchange of frontiers take about 100 ms on a LAN.
 const RECOVERY_DEFAULT: Duration = Duration::from_secs(1);

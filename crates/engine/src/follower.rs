@@ -3,6 +3,7 @@
 //!
 //! Every candidate follows every origin, whether it serves it or not, so that taking over means
 //! only to upload what is there already. What another relay's progress covers is dropped.
+//!
 
 use std::collections::VecDeque;
 
@@ -228,11 +229,9 @@ impl Follower {
         }
     }
 
-    /// When the origin will have been silent for too long; `None` if nothing is unfinished, or there
-    /// is more to read.
+    /// When the origin will have been silent for too long; `None` if nothing is unfinished.
     pub(crate) fn silence_deadline(&self, config: &UplinkConfig) -> Option<Instant> {
-        let is_behind = self.reading || self.items.len() >= ITEMS_MAX;
-        let waits = !self.given_up && !is_behind && self.windows.has_unfinished();
+        let waits = !self.given_up && self.windows.has_unfinished();
         waits.then(|| self.heard + config.partial_after)
     }
 

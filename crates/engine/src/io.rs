@@ -5,6 +5,7 @@ use std::time::Duration;
 use aggregate::Record;
 use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
+use identity::{CredentialError, Membership, Revocation};
 use model::{
     Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
     Sequence, SeriesName, State, Timestamp,
@@ -12,6 +13,8 @@ use model::{
 use overlay::{Address, Contact};
 use statemachine::Ticket;
 use wire::Frame;
+
+use crate::{AdminError, AdminReply, AdminRequest};
 
 /// Names a request of the application and its one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +45,8 @@ pub enum Input {
     OwnAddresses(Vec<Address>),
     /// Discovery found a machine.
     Discovered(Contact),
-    /// An authenticated link stands.
-    LinkUp(MachineId),
+    /// An authenticated link stands, to a machine that showed this membership.
+    LinkUp(Box<Membership>),
     /// The last link to a machine is gone.
     LinkDown(MachineId),
     /// A dial led nowhere.
@@ -89,6 +92,8 @@ pub enum Input {
     UploadLost(UplinkId, Vec<UploadId>),
     /// The store keeps a log from this block on only.
     FloorMoved(LogId, Sequence),
+    /// An administrator asks for something, answered by [`Output::AdminReply`].
+    Admin(RequestId, Box<AdminRequest>),
     /// Stop in order: seal what is gathered, resign, then say [`Output::Stopped`].
     Stop,
 }
@@ -102,6 +107,10 @@ pub enum Output {
     Send(MachineId, Frame),
     /// Nobody needs the link: close it.
     Release(MachineId),
+    /// The machine does not count as a member any more: close every connection to it, now.
+    Expel(MachineId),
+    /// [`crate::Node::roll`] has changed: new connections are to be judged by what it says now.
+    RollChanged,
     /// Keep a contact over a restart.
     Learned(Contact),
     /// Write, then say [`Input::Persisted`] or [`Input::PersistFailed`].
@@ -136,6 +145,8 @@ pub enum Output {
     StateChanged(State),
     /// The answer to a request.
     Reply(RequestId, Result<Published, PublishError>),
+    /// The answer to [`Input::Admin`].
+    AdminReply(RequestId, Box<Result<AdminReply, AdminError>>),
     /// A new epoch starts: note its counter durably before the next own block is written.
     EpochStarted(Epoch),
     /// Give a record to an uplink's outbox.
@@ -171,6 +182,10 @@ pub enum Event {
     /// This machine holds its uploads back until it has read its neighbours' states: it has just
     /// begun to stand for election, or was paused for longer than relays may be.
     Fenced,
+    /// The operator or an admitter has thrown out a machine, perhaps this one.
+    Revoked(Revocation),
+    /// The link to a machine was closed because of what its membership is, or is not any more.
+    Expelled(MachineId, CredentialError),
     /// A peer broke a protocol: which one, and how.
     Misbehaved(MachineId, String),
     /// A block or state could not be written.

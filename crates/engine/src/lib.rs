@@ -13,6 +13,7 @@
 //!
 //! Sockets (`swarm`), disks (`store`), sinks (`uplink`), clocks and entropy (`node`).
 
+mod admin;
 mod canonical;
 mod catalogue;
 mod config;
@@ -28,6 +29,7 @@ mod past;
 mod presence;
 mod publisher;
 
+pub use admin::{AdminError, AdminReply, AdminRequest};
 pub use catalogue::{Catalogue, Member};
 pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
 pub use follower::FeedStats;

@@ -1,14 +1,17 @@
 //! The node: routes what happened to the protocols; `outputs` translates what they say, `own_word`
-//! is what the node says of itself.
+//! is what the node says of itself, `standing` who counts as a member, `administer` does what an
+//! administrator asks.
 
+mod administer;
 mod outputs;
 mod own_word;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
-use identity::Role;
+use identity::{Membership, Role, Roll};
 use model::{Block, ClockState, Epoch, MachineId, StateVersion, Timestamp};
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
@@ -62,6 +65,9 @@ pub struct Node {
     reread_until: Instant,
     catalogue: Catalogue,
     links: Links,
+    /// What every machine showed to which there is a link.
+    shown: BTreeMap<MachineId, Membership>,
+    roll_changed: bool,
     origins: BTreeSet<MachineId>,
     addresses: Vec<Address>,
     /// Wall-clock time at a point of monotonic time.
@@ -90,6 +96,7 @@ impl Node {
             epoch: start.epoch.counter,
             counter: states_before,
         };
+        let roll = Roll::new(identity.trust, config.grace);
         let contacts = overlay::Recovered {
             contacts: recovered.contacts,
         };
@@ -102,7 +109,7 @@ impl Node {
             ),
             gossip: Gossip::new(
                 machine,
-                identity.trust,
+                roll.clone(),
                 config.gossip.clone(),
                 gossip::Recovered {
                     frontier: recovered.frontier.clone(),
@@ -117,8 +124,10 @@ impl Node {
             uplinks: Uplinks::default(),
             load: 0,
             reread_until: Instant::ZERO,
-            catalogue: Catalogue::default(),
+            catalogue: Catalogue::new(roll),
             links: Links::default(),
+            shown: BTreeMap::new(),
+            roll_changed: false,
             origins: BTreeSet::new(),
             addresses: Vec::new(),
             wall: None,
@@ -200,12 +209,6 @@ impl Node {
         self.gossip.stats()
     }
 
-    /// Counters of the election.
-    #[must_use]
-    pub const fn election_stats(&self) -> election::Stats {
-        self.election.stats()
-    }
-
     /// Counters of the feed.
     #[must_use]
     pub fn feed_stats(&self) -> FeedStats {
@@ -258,6 +261,9 @@ impl Node {
     }
 
     fn on_received(&mut self, now: Instant, from: MachineId, frame: Frame) {
+        if !self.links.is_up(&from) {
+            return; // It was expelled while the frame waited.
+        }
         match frame {
             Frame::Overlay(message) => {
                 self.overlay
@@ -278,7 +284,11 @@ impl Node {
         }
     }
 
-    fn on_link_up(&mut self, now: Instant, machine: MachineId) {
+    fn on_link_up(&mut self, now: Instant, membership: Membership) {
+        let machine = membership.machine();
+        if !self.receive(now, membership) {
+            return;
+        }
         self.links.on_up(now, machine);
         self.overlay.handle(now, overlay::Input::LinkUp(machine));
         self.election.handle(now, election::Input::LinkUp(machine));
@@ -286,6 +296,7 @@ impl Node {
 
     fn on_link_down(&mut self, now: Instant, machine: MachineId) {
         self.links.on_down(now, machine);
+        self.shown.remove(&machine);
         self.overlay.handle(now, overlay::Input::LinkDown(machine));
         self.election
             .handle(now, election::Input::LinkDown(machine));
@@ -303,6 +314,7 @@ impl Node {
         if first {
             self.start(now);
         }
+        self.judge_links(now);
         self.stand(now);
     }
 
@@ -344,7 +356,7 @@ impl StateMachine for Node {
                 self.overlay
                     .handle(now, overlay::Input::Discovered(contact));
             }
-            Input::LinkUp(machine) => self.on_link_up(now, machine),
+            Input::LinkUp(membership) => self.on_link_up(now, *membership),
             Input::LinkDown(machine) => self.on_link_down(now, machine),
             Input::DialFailed(machine) => {
                 self.links.on_dial_failed(now, machine);
@@ -394,6 +406,7 @@ impl StateMachine for Node {
                     .handle(now, gossip::Input::FloorMoved(log, floor));
                 self.feed.note_log(log, self.gossip.frontier());
             }
+            Input::Admin(request, asked) => self.on_admin(now, request, *asked),
             Input::Stop => self.stop(now),
         }
         self.drain(now);

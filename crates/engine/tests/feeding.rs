@@ -281,10 +281,11 @@ impl Desk {
     }
 
     fn neighbour_sends(&mut self, states: Vec<State>) {
-        self.machine_sends(identity(NEIGHBOUR, &[]).keypair.machine(), states);
+        self.machine_sends(identity(NEIGHBOUR, &[]).membership, states);
     }
 
-    fn machine_sends(&mut self, machine: MachineId, states: Vec<State>) {
+    fn machine_sends(&mut self, membership: Membership, states: Vec<State>) {
+        let machine = membership.machine();
         let contact = overlay::Contact {
             machine,
             addresses: Vec::new(),
@@ -293,7 +294,7 @@ impl Desk {
             contact,
             urgent: true,
         };
-        self.input(Input::LinkUp(machine));
+        self.input(Input::LinkUp(Box::new(membership)));
         self.input(Input::Received(machine, Frame::Overlay(neighbour)));
         let message = gossip::Message::States(states);
         self.input(Input::Received(machine, Frame::Gossip(message)));
@@ -646,7 +647,7 @@ fn a_candidate_whose_presence_is_not_known_is_dialled_from_the_address_book() {
             stands.to_payload(),
         ),
     ];
-    desk.machine_sends(via.keypair.machine(), states);
+    desk.machine_sends(via.membership.clone(), states);
 
     assert!(desk.dialled.contains(&candidate.keypair.machine()));
 }

@@ -24,8 +24,12 @@ const NOON: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
 const GATHER: Duration = Duration::from_millis(5);
 
 fn identity(roles: &[Role]) -> NodeIdentity {
+    identity_of(2, roles)
+}
+
+fn identity_of(seed: u8, roles: &[Role]) -> NodeIdentity {
     let operator = Keypair::from_seed(&[1; 32]);
-    let keypair = Keypair::from_seed(&[2; 32]);
+    let keypair = Keypair::from_seed(&[seed; 32]);
     let grant = Grant {
         machine: keypair.machine(),
         name: "press-1".to_owned(),
@@ -100,7 +104,8 @@ impl Desk {
 
     /// A neighbour that is there from now on says something.
     fn neighbour_sends(&mut self, message: gossip::Message) {
-        let machine = Keypair::from_seed(&[3; 32]).machine();
+        let membership = identity_of(3, &[]).membership;
+        let machine = membership.machine();
         let contact = overlay::Contact {
             machine,
             addresses: Vec::new(),
@@ -109,7 +114,7 @@ impl Desk {
             contact,
             urgent: true,
         };
-        self.probe.input(Input::LinkUp(machine));
+        self.probe.input(Input::LinkUp(Box::new(membership)));
         self.probe
             .input(Input::Received(machine, Frame::Overlay(neighbour)));
         self.probe

@@ -20,7 +20,8 @@ pub struct Config {
     pub want_bytes_max: usize,
     /// Most logs that are kept track of, an eighth of them of one origin. At most 524,288.
     pub logs_max: usize,
-    /// Most states that are kept, an eighth of them of one origin. At most 524,288.
+    /// Most states that are kept, an eighth of them of one origin; the operator's come on top, half
+    /// as many. At most 524,288.
     pub states_max: usize,
 }
 
@@ -54,6 +55,11 @@ impl Config {
 /// How many of a bounded number of entries one origin may take, so that none crowds the rest out.
 pub(crate) fn share_of_origin(max: usize) -> usize {
     (max / 8).max(1)
+}
+
+/// How many of the states the operator may take, beyond what bounds the others.
+pub(crate) fn share_of_operator(max: usize) -> usize {
+    (max / 2).max(1)
 }
 
 /// What gossip knew before the start.

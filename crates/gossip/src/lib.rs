@@ -40,6 +40,6 @@ mod stats;
 
 pub use config::{Config, Recovered};
 pub use frontier::{Frontier, FrontierEntry, Insertion, SEQUENCE_MAX, Span};
-pub use machine::{Fault, Gossip, Input, Output, Write};
+pub use machine::{Fault, Gossip, Input, Output, RelayError, Write};
 pub use message::Message;
 pub use stats::Stats;

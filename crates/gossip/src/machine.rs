@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use identity::Trust;
+use identity::Roll;
 use model::{Block, BlockId, LogId, MachineId, NetworkId, State, StateKey};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
@@ -80,12 +80,29 @@ pub enum Output {
 pub enum Fault {
     /// A signature is not of the origin that it names.
     Signature,
-    /// A membership that the network's operator did not sign.
+    /// A membership that is not signed by the network's operator or an admitter.
     Membership,
+    /// A revocation that names no machine.
+    Revocation,
     /// A block whose columns do not decode.
     Columns,
     /// A frontier entry or span whose ends contradict each other.
     Frontier,
+}
+
+/// Why a state that was signed elsewhere is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// Whoever signed it may not say this.
+    #[error("whoever signed it may not say this; let the operator sign it")]
+    NotPermitted,
+    /// Its signature does not hold in this network, or it says nothing.
+    #[error("its signature does not hold in this network, or it is damaged; sign it anew")]
+    Invalid,
+    /// There is no room for it.
+    #[error("there is no room for more states of whoever signed it")]
+    Full,
 }
 
 /// What a [`Ticket`] stands for.
@@ -123,7 +140,6 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 pub struct Gossip {
     pub(crate) own: MachineId,
-    pub(crate) trust: Trust,
     pub(crate) network: NetworkId,
     pub(crate) config: Config,
     pub(crate) rng: Rng,
@@ -154,22 +170,14 @@ impl Gossip {
 
     /// A gossip that knows what it knew before the last stop.
     #[must_use]
-    pub fn new(
-        own: MachineId,
-        trust: Trust,
-        config: Config,
-        recovered: Recovered,
-        rng: Rng,
-    ) -> Self {
+    pub fn new(own: MachineId, roll: Roll, config: Config, recovered: Recovered, rng: Rng) -> Self {
         let config = config.clamped();
-        let mut states = States::new(config.states_max);
-        for state in recovered.states {
-            states.recover(state, &trust);
-        }
+        let network = roll.trust().network();
+        let mut states = States::new(config.states_max, roll);
+        states.recover(recovered.states);
         Self {
             own,
-            trust,
-            network: trust.network(),
+            network,
             config,
             rng,
             frontier: recovered.frontier.into_iter().collect(),
@@ -187,6 +195,12 @@ impl Gossip {
             outputs: VecDeque::new(),
             stats: Stats::default(),
         }
+    }
+
+    /// Who counts as a member: what it was started with, and everyone whom the states throw out.
+    #[must_use]
+    pub const fn roll(&self) -> &Roll {
+        self.states.roll()
     }
 
     /// What is held durably.

@@ -3,37 +3,59 @@
 //! A state goes to every neighbour at once but to who sent it. What cannot go at once, because a
 //! neighbour's queue is full or it lacks very many, is owed to it by key and sent later, then in
 //! its latest version: a slow neighbour costs no more than its list of keys.
+//!
+//! Who may say what: every machine its membership; members everything else, until they are thrown
+//! out; the operator and admitters, who is thrown out. Of a machine that was thrown out only what
+//! its blocks need to be read is kept.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use identity::Trust;
+use identity::{Revocation, Role, Roll};
 use model::{MachineId, State, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
 
-use crate::config::share_of_origin;
+use crate::config::{share_of_operator, share_of_origin};
 use crate::machine::{Effect, Timer};
 use crate::spread::as_u64;
-use crate::{Fault, Gossip, Message, Output, Write};
+use crate::{Fault, Gossip, Message, Output, RelayError, Write};
 
 /// The latest state of each key, and what memberships allow.
 #[derive(Debug)]
 pub(crate) struct States {
     by_key: BTreeMap<StateKey, State>,
     of_origin: BTreeMap<MachineId, usize>,
-    /// The admitted machines, and whether each may publish.
-    admitted: BTreeMap<MachineId, bool>,
+    /// What the newest membership of each machine says.
+    admitted: BTreeMap<MachineId, Admitted>,
+    roll: Roll,
     /// States that are being written, and whether a newer one waits for that.
     writing: BTreeMap<StateKey, bool>,
     max: usize,
 }
 
+/// What a membership says, as far as gossip asks.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    issuer: MachineId,
+    may_publish: bool,
+    may_admit: bool,
+}
+
+/// What a state says that more follows from than that it is kept.
+#[derive(Clone, Debug)]
+enum Content {
+    Membership(Admitted),
+    Revocation(Revocation),
+    Other,
+}
+
 impl States {
-    pub(crate) const fn new(max: usize) -> Self {
+    pub(crate) const fn new(max: usize, roll: Roll) -> Self {
         Self {
             by_key: BTreeMap::new(),
             of_origin: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            roll,
             writing: BTreeMap::new(),
             max,
         }
@@ -47,22 +69,88 @@ impl States {
         self.by_key.values()
     }
 
+    /// Who counts as a member, as far as these states say.
+    pub(crate) const fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
     /// Whether a membership of the machine is known.
     pub(crate) fn is_admitted(&self, machine: &MachineId) -> bool {
         self.admitted.contains_key(machine)
     }
 
-    /// Whether a membership of the machine lets it be the origin of blocks.
+    /// Whether a membership of the machine lets it be the origin of blocks. It stays so when the
+    /// machine is thrown out: what it has published outlives it.
     pub(crate) fn may_publish(&self, machine: &MachineId) -> bool {
-        self.admitted.get(machine) == Some(&true)
+        (self.admitted.get(machine)).is_some_and(|admitted| admitted.may_publish)
     }
 
-    /// Takes back a state that was stored.
-    pub(crate) fn recover(&mut self, state: State, trust: &Trust) {
-        if self.is_news(&state) && self.has_room_for(state.key()) {
-            let may_publish = membership_of(&state, trust);
-            self.insert(state, may_publish);
+    /// Takes back the states that were stored, in any order.
+    pub(crate) fn recover(&mut self, mut states: Vec<State>) {
+        let is_ordinary = |state: &State| !state.key().kind.outlives_its_origin();
+        states.sort_by_key(is_ordinary); // Who is out is known before what others say is judged.
+        for state in states {
+            let key = state.key();
+            let counts = key.kind.outlives_its_origin() || !self.is_out(&key.origin);
+            if counts && self.is_news(&state) && self.has_room_for(key) {
+                let content = self.content_of(&state).unwrap_or(Content::Other);
+                self.insert(state, content);
+            }
         }
+    }
+
+    /// Whether the origin may say this at all.
+    fn may_say(&self, key: &StateKey) -> bool {
+        let is_operator = key.origin == self.roll.trust().operator();
+        let admitted = self.admitted.get(&key.origin);
+        match key.kind {
+            StateKind::Membership => true,
+            StateKind::Revocation if is_operator => true,
+            StateKind::Revocation => {
+                admitted.is_some_and(|admitted| admitted.may_admit) && !self.is_out(&key.origin)
+            }
+            StateKind::Series => admitted.is_some(),
+            StateKind::Presence
+            | StateKind::Watermark
+            | StateKind::Candidacy
+            | StateKind::Progress => admitted.is_some() && !self.is_out(&key.origin),
+        }
+    }
+
+    /// Whether a machine was thrown out.
+    fn is_out(&self, machine: &MachineId) -> bool {
+        let admitted = self.admitted.get(machine);
+        admitted.is_some_and(|admitted| self.roll.is_out(*machine, admitted.issuer))
+    }
+
+    /// What a state says; a fault if its payload is not what its kind demands.
+    fn content_of(&self, state: &State) -> Result<Content, Fault> {
+        match state.key().kind {
+            StateKind::Membership => {
+                let admitted = self.membership_of(state).ok_or(Fault::Membership)?;
+                Ok(Content::Membership(admitted))
+            }
+            StateKind::Revocation => Revocation::from_state(state)
+                .map(Content::Revocation)
+                .map_err(|_| Fault::Revocation),
+            StateKind::Presence
+            | StateKind::Series
+            | StateKind::Watermark
+            | StateKind::Candidacy
+            | StateKind::Progress => Ok(Content::Other),
+        }
+    }
+
+    /// Reads a state of kind membership: `None` unless it is genuine and its origin's own.
+    fn membership_of(&self, state: &State) -> Option<Admitted> {
+        let membership = self.roll.trust().read(state.payload().clone()).ok()?;
+        let grant = membership.grant();
+        let admitted = Admitted {
+            issuer: membership.issuer(),
+            may_publish: grant.roles.contains(&Role::Publish),
+            may_admit: grant.may_admit(),
+        };
+        (grant.machine == state.key().origin).then_some(admitted)
     }
 
     /// All keys and versions, in parts that together cover every key.
@@ -94,42 +182,117 @@ impl States {
 
     fn has_room_for(&self, key: &StateKey) -> bool {
         let of_origin = self.of_origin.get(&key.origin).copied().unwrap_or(0);
-        self.by_key.contains_key(key)
-            || (self.by_key.len() < self.max && of_origin < share_of_origin(self.max))
+        if self.by_key.contains_key(key) {
+            return true;
+        }
+        if key.origin == self.roll.trust().operator() {
+            // Its word is few, and no flood of others' keeps it out.
+            return of_origin < share_of_operator(self.max);
+        }
+        self.by_key.len() < self.max && of_origin < share_of_origin(self.max)
     }
 
-    /// Takes a state in; `may_publish` is what it says if it is a membership that holds.
-    fn insert(&mut self, state: State, may_publish: Option<bool>) {
+    /// Takes a state in, with what follows from it.
+    fn insert(&mut self, state: State, content: Content) {
         let origin = state.key().origin;
-        if let Some(may_publish) = may_publish {
-            self.admitted.insert(origin, may_publish);
-        }
         if self.by_key.insert(state.key().clone(), state).is_none() {
             *self.of_origin.entry(origin).or_default() += 1;
+        }
+        match content {
+            Content::Membership(admitted) => {
+                self.admitted.insert(origin, admitted);
+                self.forget_if_out(origin);
+            }
+            Content::Revocation(revocation) => {
+                if self.roll.revoke(&revocation) {
+                    self.forget_if_out(revocation.machine);
+                    self.forget_admitted_by(revocation.machine);
+                }
+            }
+            Content::Other => {}
+        }
+    }
+
+    /// With an admitter everyone is out that it has admitted.
+    fn forget_admitted_by(&mut self, issuer: MachineId) {
+        let by_issuer = self
+            .admitted
+            .iter()
+            .filter(|(_, admitted)| admitted.issuer == issuer);
+        for machine in by_issuer.map(|(machine, _)| *machine).collect::<Vec<_>>() {
+            self.forget_if_out(machine);
+        }
+    }
+
+    /// Forgets what a machine says that was thrown out, but for what its blocks need to be read.
+    fn forget_if_out(&mut self, machine: MachineId) {
+        if !self.is_out(&machine) {
+            return;
+        }
+        let from = StateKey {
+            origin: machine,
+            kind: StateKind::Membership,
+            subject: String::new(),
+        };
+        let of_machine = self.by_key.range(from..);
+        let of_machine = of_machine.take_while(|(key, _)| key.origin == machine);
+        let forgotten = of_machine.filter(|(key, _)| !key.kind.outlives_its_origin());
+        for key in forgotten.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.by_key.remove(&key);
+            if let Some(count) = self.of_origin.get_mut(&machine) {
+                *count -= 1;
+            }
         }
     }
 }
 
-/// Reads a state of kind membership: `None` unless the operator signed it for its origin.
-fn membership_of(state: &State, trust: &Trust) -> Option<bool> {
-    if state.key().kind != StateKind::Membership {
-        return None;
+impl Content {
+    const fn admits_a_publisher(&self) -> bool {
+        matches!(self, Self::Membership(admitted) if admitted.may_publish)
     }
-    let membership = trust.read(state.payload().clone()).ok()?;
-    let grant = membership.grant();
-    let may_publish = grant.roles.contains(&identity::Role::Publish);
-    (grant.machine == state.key().origin).then_some(may_publish)
+}
+
+/// Why a state is not taken.
+enum Refused {
+    /// It is known, or one that is newer.
+    Old,
+    /// Its origin may not say this.
+    Unadmitted,
+    OverLimit,
+    Fault(Fault),
 }
 
 impl Gossip {
     /// An own state: it is neither checked nor bounded by an origin's share.
     pub(crate) fn on_publish_state(&mut self, now: Instant, state: State) {
         if self.states.is_news(&state) {
-            let may_publish = membership_of(&state, &self.trust);
-            self.take_state(state, may_publish, None);
-            self.after_states(now, may_publish == Some(true));
+            let content = self.states.content_of(&state).unwrap_or(Content::Other);
+            let admits = content.admits_a_publisher();
+            self.take_state(state, content, None);
+            self.after_states(now, admits);
         } else {
             self.stats.states_old += 1; // The one that is newer was delivered already.
+        }
+    }
+
+    /// Takes a state that was signed elsewhere and did not come over a link. Returns whether it is
+    /// news.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError`] if no neighbour would take it either.
+    pub fn relay(&mut self, now: Instant, state: State) -> Result<bool, RelayError> {
+        match self.check_state(&state) {
+            Ok(content) => {
+                let admits = content.admits_a_publisher();
+                self.take_state(state, content, None);
+                self.after_states(now, admits);
+                Ok(true)
+            }
+            Err(Refused::Old) => Ok(false),
+            Err(Refused::Unadmitted) => Err(RelayError::NotPermitted),
+            Err(Refused::OverLimit) => Err(RelayError::Full),
+            Err(Refused::Fault(_)) => Err(RelayError::Invalid),
         }
     }
 
@@ -209,8 +372,7 @@ impl Gossip {
         }
     }
 
-    /// One state of a neighbour: the cheap questions first, then signature and membership. Returns
-    /// whether its origin may publish because of it.
+    /// One state of a neighbour. Returns whether its origin may publish because of it.
     fn on_state(&mut self, from: MachineId, state: State) -> bool {
         let key = state.key();
         let known = self.states.get(key).map(State::version);
@@ -221,37 +383,42 @@ impl Gossip {
                 neighbour.owed.remove(key);
             }
         }
-        let is_membership = key.kind == StateKind::Membership;
-        if known.is_some_and(|known| known >= state.version()) {
-            self.stats.states_old += 1;
-            return false;
+        match self.check_state(&state) {
+            Ok(content) => {
+                let admits = content.admits_a_publisher();
+                self.take_state(state, content, Some(from));
+                return admits;
+            }
+            Err(Refused::Old) => self.stats.states_old += 1,
+            Err(Refused::Unadmitted) => self.stats.states_unadmitted += 1,
+            Err(Refused::OverLimit) => self.stats.states_over_limit += 1,
+            Err(Refused::Fault(fault)) => self.misbehaved(from, fault),
         }
-        if !is_membership && !self.states.is_admitted(&key.origin) {
-            self.stats.states_unadmitted += 1;
-            return false;
+        false
+    }
+
+    /// The cheap questions first, then signature and content.
+    fn check_state(&self, state: &State) -> Result<Content, Refused> {
+        if !self.states.is_news(state) {
+            return Err(Refused::Old);
         }
-        if !self.states.has_room_for(key) {
-            self.stats.states_over_limit += 1;
-            return false;
+        if !self.states.may_say(state.key()) {
+            return Err(Refused::Unadmitted);
         }
-        if identity::verify_state(&self.network, &state).is_err() {
-            self.misbehaved(from, Fault::Signature);
-            return false;
+        if !self.states.has_room_for(state.key()) {
+            return Err(Refused::OverLimit);
         }
-        let may_publish = membership_of(&state, &self.trust);
-        if is_membership && may_publish.is_none() {
-            self.misbehaved(from, Fault::Membership);
-            return false;
+        if identity::verify_state(&self.network, state).is_err() {
+            return Err(Refused::Fault(Fault::Signature));
         }
-        self.take_state(state, may_publish, Some(from));
-        may_publish == Some(true)
+        self.states.content_of(state).map_err(Refused::Fault)
     }
 
     /// Keeps a state that is news, has it written, and owes it to every other neighbour.
-    fn take_state(&mut self, state: State, may_publish: Option<bool>, from: Option<MachineId>) {
+    fn take_state(&mut self, state: State, content: Content, from: Option<MachineId>) {
         let key = state.key().clone();
         self.stats.states_first += 1;
-        self.states.insert(state.clone(), may_publish);
+        self.states.insert(state.clone(), content);
         for (machine, neighbour) in &mut self.neighbours {
             if Some(*machine) != from {
                 neighbour.owed.insert(key.clone());

@@ -9,7 +9,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use model::MachineId;
+use model::{MachineId, State};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -29,16 +29,19 @@ pub enum FileKind {
     MachineKey,
     /// A machine's membership.
     Membership,
+    /// States that were signed away from a running node: a revocation, or network keys.
+    Signed,
 }
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OperatorKey,
         Self::Operator,
         Self::NetworkKey,
         Self::MachineKey,
         Self::Membership,
+        Self::Signed,
     ];
 
     /// The word that its line starts with.
@@ -50,6 +53,7 @@ impl FileKind {
             Self::NetworkKey => "fieldmesh-network-key-v1",
             Self::MachineKey => "fieldmesh-machine-key-v1",
             Self::Membership => "fieldmesh-membership-v1",
+            Self::Signed => "fieldmesh-signed-v1",
         }
     }
 
@@ -58,7 +62,7 @@ impl FileKind {
     pub const fn is_secret(self) -> bool {
         match self {
             Self::OperatorKey | Self::NetworkKey | Self::MachineKey => true,
-            Self::Operator | Self::Membership => false,
+            Self::Operator | Self::Membership | Self::Signed => false,
         }
     }
 }
@@ -71,12 +75,14 @@ impl fmt::Display for FileKind {
             Self::NetworkKey => "a network key",
             Self::MachineKey => "a machine's secret key",
             Self::Membership => "a membership",
+            Self::Signed => "signed for nodes to pass on",
         })
     }
 }
 
-/// Longest text that is looked at. Unit: bytes. A label, base64 of a membership, and some space.
-pub const TEXT_BYTES_MAX: usize = 4 * Membership::BYTES_MAX.div_ceil(3) + 256;
+/// Longest line that is looked at. Unit: bytes. A label, base64 of a state, and some space.
+pub const TEXT_BYTES_MAX: usize = 4 * State::BYTES_MAX.div_ceil(3) + 256;
+const _: () = assert!(Membership::BYTES_MAX <= State::BYTES_MAX);
 
 /// The operator's secret key as text.
 #[must_use]
@@ -191,6 +197,27 @@ pub fn write_membership(membership: &Membership) -> String {
 pub fn read_membership(trust: &Trust, text: &str) -> Result<Membership, FileError> {
     let bytes = read(FileKind::Membership, text)?;
     Ok(trust.read(bytes.to_vec().into())?)
+}
+
+/// Signed states as text, a line each.
+#[must_use]
+pub fn write_signed(states: &[State]) -> String {
+    let line = |state: &State| write(FileKind::Signed, state.as_bytes()).to_string();
+    states.iter().map(line).collect()
+}
+
+/// Reads what [`write_signed`] wrote; the signatures are for nodes to check.
+///
+/// # Errors
+///
+/// [`FileError`] if the text is anything else.
+pub fn read_signed(text: &str) -> Result<Vec<State>, FileError> {
+    let kind = FileKind::Signed;
+    let read_line = |line| {
+        let bytes = read(kind, line)?;
+        State::decode(bytes.to_vec().into()).map_err(|_| FileError::Damaged(kind))
+    };
+    text.trim().lines().map(read_line).collect()
 }
 
 fn write(kind: FileKind, bytes: &[u8]) -> Zeroizing<String> {

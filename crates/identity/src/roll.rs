@@ -65,9 +65,14 @@ impl Roll {
     /// Whether a membership has been revoked, or that of the admitter who signed it.
     #[must_use]
     pub fn is_revoked(&self, membership: &Membership) -> bool {
-        let issuer = membership.issuer();
-        self.has_revoked(self.trust.operator(), membership.machine())
-            || self.has_revoked(issuer, membership.machine())
+        self.is_out(membership.machine(), membership.issuer())
+    }
+
+    /// Whether a membership of this machine by this issuer has been revoked.
+    #[must_use]
+    pub fn is_out(&self, machine: MachineId, issuer: MachineId) -> bool {
+        self.has_revoked(self.trust.operator(), machine)
+            || self.has_revoked(issuer, machine)
             || self.has_revoked(self.trust.operator(), issuer)
     }
 

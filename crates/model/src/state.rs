@@ -23,17 +23,20 @@ pub enum StateKind {
     Candidacy,
     /// How far the origin has uploaded another machine's log; the subject is `UPLINK/MACHINE`.
     Progress,
+    /// The origin, the operator or an admitter, throws out the machine that the subject names.
+    Revocation,
 }
 
 impl StateKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Membership,
         Self::Presence,
         Self::Series,
         Self::Watermark,
         Self::Candidacy,
         Self::Progress,
+        Self::Revocation,
     ];
 
     /// Its number on the wire.
@@ -46,6 +49,7 @@ impl StateKind {
             Self::Watermark => 4,
             Self::Candidacy => 5,
             Self::Progress => 6,
+            Self::Revocation => 7,
         }
     }
 
@@ -55,11 +59,21 @@ impl StateKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
+    /// Whether it still says something when its origin was thrown out: what is needed to read the
+    /// origin's blocks, and whom it has thrown out itself.
+    #[must_use]
+    pub const fn outlives_its_origin(self) -> bool {
+        match self {
+            Self::Membership | Self::Series | Self::Revocation => true,
+            Self::Presence | Self::Watermark | Self::Candidacy | Self::Progress => false,
+        }
+    }
+
     /// Whether nodes write it down. The others are said again often enough.
     #[must_use]
     pub const fn is_persistent(self) -> bool {
         match self {
-            Self::Membership | Self::Series | Self::Progress => true,
+            Self::Membership | Self::Series | Self::Progress | Self::Revocation => true,
             Self::Presence | Self::Watermark | Self::Candidacy => false,
         }
     }

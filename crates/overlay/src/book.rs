@@ -57,6 +57,8 @@ pub(crate) struct Book {
     entries: BTreeMap<MachineId, Entry>,
     dials: BTreeMap<MachineId, Dial>,
     lost: BTreeSet<MachineId>,
+    /// Machines that nobody may link with; the caller bounds them.
+    barred: BTreeSet<MachineId>,
 }
 
 impl Book {
@@ -68,6 +70,7 @@ impl Book {
             entries: BTreeMap::new(),
             dials: BTreeMap::new(),
             lost: BTreeSet::new(),
+            barred: BTreeSet::new(),
         }
     }
 
@@ -83,7 +86,7 @@ impl Book {
             mut addresses,
         } = contact;
         addresses.truncate(Contact::ADDRESSES_MAX);
-        if machine == self.own {
+        if machine == self.own || self.barred.contains(&machine) {
             return false;
         }
         if let Some(entry) = self.entries.get_mut(&machine) {
@@ -128,6 +131,19 @@ impl Book {
             Some((victim, _)) => self.entries.remove(victim).is_some(),
             None => false,
         }
+    }
+
+    /// Forgets a machine, and learns no more of it.
+    pub(crate) fn bar(&mut self, machine: MachineId) {
+        self.entries.remove(&machine);
+        self.dials.remove(&machine);
+        self.lost.remove(&machine);
+        self.barred.insert(machine);
+    }
+
+    /// A machine may be known again.
+    pub(crate) fn unbar(&mut self, machine: &MachineId) {
+        self.barred.remove(machine);
     }
 
     /// The contact of a known machine.

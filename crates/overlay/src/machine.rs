@@ -37,6 +37,9 @@ pub enum Input {
     DialFailed(MachineId),
     /// A round trip over a link was measured.
     RoundTrip(MachineId, Duration),
+    /// The machine was thrown out: it is forgotten, and nobody's word on it counts. A link that the
+    /// caller says stands again makes it a machine like any other.
+    Barred(MachineId),
     /// A valid message over an open link.
     Received(MachineId, Message),
 }
@@ -240,6 +243,7 @@ impl Overlay {
             machine,
             addresses: Vec::new(),
         };
+        self.book.unbar(&machine);
         self.learn(unaddressed, Source::Store);
         self.book.linked(&machine);
         if self.is_neighbour(&machine) {
@@ -509,13 +513,6 @@ impl Overlay {
         self.send(machine, message);
     }
 
-    /// Asks a lost machine that is linked again for a place, if there can be one for it here.
-    fn reunite(&mut self, now: Instant, machine: MachineId) {
-        if self.active.len() < self.config.active_limit() || !self.settled(now).is_empty() {
-            self.ask(now, machine, true, true);
-        }
-    }
-
     fn dial(&mut self, now: Instant, machine: MachineId, probe: bool) {
         if let Some(contact) = self.book.dial(now, &machine, probe) {
             self.stats.dials += 1;
@@ -548,6 +545,7 @@ impl StateMachine for Overlay {
                     neighbour.round_trip = Some(duration);
                 }
             }
+            Input::Barred(machine) => self.on_barred(now, machine),
             Input::Received(from, message) => self.on_message(now, from, message),
         }
     }

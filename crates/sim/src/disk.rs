@@ -8,7 +8,7 @@ use engine::{CleanStop, Recovered};
 use gossip::{FrontierEntry, Span, Write};
 use model::{
     Block, BlockId, LogId, MachineId, NetworkId, PublisherMark, Sequence, State, StateKey,
-    Timestamp,
+    StateKind, Timestamp,
 };
 use overlay::Contact;
 use statemachine::{Rng, Ticket};
@@ -84,6 +84,13 @@ impl Disk {
         let ops: Vec<_> = self.unsynced.drain(..).take(kept).collect();
         ops.into_iter().for_each(|op| self.content.keep(op));
         self.syncing = 0;
+    }
+
+    /// Somebody puts a list of thrown-out machines from before in place of the newer one.
+    pub(crate) fn forget_revocations(&mut self) {
+        self.content
+            .states
+            .retain(|key, _| key.kind != StateKind::Revocation);
     }
 
     /// A stop in order syncs what was written and leaves a marker.

@@ -55,6 +55,11 @@ impl World {
                 self.set_sink(false);
                 self.after(pause, Event::SinkUp);
             }
+            Fault::Revoke => self.revoke(machine),
+            Fault::RollBack => {
+                self.crash(machine, true);
+                self.machines[machine].disk.forget_revocations();
+            }
             Fault::UplinkCut => {
                 self.set_uplink(candidate, false);
                 self.after(pause, Event::UplinkUp(candidate));

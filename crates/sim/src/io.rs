@@ -124,6 +124,14 @@ impl World {
                     self.tell_link_down(&ends);
                 }
             }
+            Output::Expel(to) => {
+                if let Some(to) = self.site.number(&to) {
+                    self.trace.note(self.now, machine, "expel", &to.to_string());
+                    let ends = self.network.close(machine, to);
+                    self.tell_link_down(&ends);
+                }
+            }
+            Output::RollChanged => {} // Whoever links asks the node itself.
             Output::Learned(contact) => self.write(machine, Op::Contact(contact)),
             Output::Persist(ticket, write) => {
                 self.on_persist(machine, &write);
@@ -160,6 +168,11 @@ impl World {
                 let stored = self.checker.on_reply(request, &result);
                 self.machines[machine].publisher.stored(stored.as_ref());
             }
+            Output::AdminReply(_, result) => {
+                if let Err(error) = *result {
+                    self.checker.fail(format!("machine {machine}: {error}"));
+                }
+            }
             Output::EpochStarted(epoch) => self.write(machine, Op::Epoch(epoch.counter)),
             Output::Upload { id, record, .. } => self.upload(machine, id, record),
             Output::Withdraw(_, origin) => {
@@ -171,6 +184,7 @@ impl World {
                 let text = format!("{event:?}");
                 self.trace.note(self.now, machine, "event", &text);
                 self.checker.on_event(machine, &event);
+                self.on_event(machine, &event);
             }
             Output::Stopped(clean) => self.on_stopped(machine, clean),
         }
@@ -192,7 +206,8 @@ impl World {
             return; // The other one was faster; both have been told.
         }
         let answers = self.machines[from].answers() && self.machines[to].answers();
-        if !answers || !self.network.reaches(from, to) {
+        let admitted = answers && self.admits(from, to) && self.admits(to, from);
+        if !admitted || !self.network.reaches(from, to) {
             let id = self.site.id(to);
             self.input(from, Input::DialFailed(id));
             return;
@@ -200,9 +215,9 @@ impl World {
         let (stale, round_trip) = self.network.open(self.now, from, to);
         self.tell_link_down(&stale);
         for (at, to) in [(from, to), (to, from)] {
-            let id = self.site.id(to);
+            let (id, shown) = (self.site.id(to), self.site.membership(to));
             self.trace.note(self.now, at, "link up", &format!("{id:?}"));
-            self.input_after(Duration::ZERO, at, Input::LinkUp(id));
+            self.input_after(Duration::ZERO, at, Input::LinkUp(Box::new(shown)));
             self.input_after(round_trip, at, Input::RoundTrip(id, round_trip));
         }
     }

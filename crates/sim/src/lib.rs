@@ -16,6 +16,7 @@ mod io;
 mod machine;
 mod network;
 mod oracle;
+mod outcast;
 mod report;
 mod run;
 mod scenario;

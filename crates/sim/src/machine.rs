@@ -6,8 +6,8 @@ use std::time::Duration;
 use aggregate::Config as WindowsConfig;
 use election::UplinkId;
 use engine::{Config, Input, Node, NodeIdentity, UplinkConfig};
-use identity::{Grant, Keypair, Membership, Role, Trust};
-use model::{BlockId, MachineId, Timestamp};
+use identity::{Grant, Keypair, Membership, Revocation, Role, Trust};
+use model::{BlockId, MachineId, State, Timestamp};
 use overlay::{Address, Contact};
 use statemachine::{Instant, Rng};
 
@@ -23,6 +23,7 @@ pub(crate) struct Site {
     candidates: usize,
     machines: Vec<MachineId>,
     numbers: BTreeMap<MachineId, usize>,
+    memberships: Vec<Membership>,
 }
 
 impl Site {
@@ -30,16 +31,21 @@ impl Site {
     #[must_use]
     pub(crate) fn new(machines: usize, candidates: usize) -> Self {
         let machines: Vec<_> = (0..machines).map(|m| keypair(m).machine()).collect();
+        let operator = keypair(usize::MAX);
+        let memberships = (machines.iter().enumerate())
+            .map(|(number, id)| membership(&operator, number, *id))
+            .collect();
         let numbers = machines
             .iter()
             .enumerate()
             .map(|(number, id)| (*id, number))
             .collect();
         Self {
-            operator: keypair(usize::MAX),
+            operator,
             candidates,
             machines,
             numbers,
+            memberships,
         }
     }
 
@@ -59,6 +65,24 @@ impl Site {
     #[must_use]
     pub(crate) fn id(&self, machine: usize) -> MachineId {
         self.machines[machine]
+    }
+
+    /// The membership of a machine.
+    #[must_use]
+    pub(crate) fn membership(&self, machine: usize) -> Membership {
+        self.memberships[machine].clone()
+    }
+
+    /// The operator's word that a machine is thrown out.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is no reason that could be too long.
+    #[must_use]
+    pub(crate) fn revocation(&self, machine: usize) -> State {
+        let (network, time) = (self.trust().network(), Timestamp::from_nanos(EPOCH_NANOS));
+        let revocation = Revocation::sign(&self.operator, &network, self.id(machine), time, "");
+        revocation.expect("no reason is given")
     }
 
     /// The machine with an id, if it belongs to the site.
@@ -88,20 +112,9 @@ impl Site {
     }
 
     fn identity(&self, machine: usize) -> NodeIdentity {
-        let grant = Grant {
-            machine: self.id(machine),
-            name: format!("machine-{machine}"),
-            site: "plant".to_owned(),
-            roles: [Role::Publish, Role::Relay].into(),
-            commands: Vec::new(),
-            not_before: Timestamp::MIN,
-            not_after: Timestamp::MAX,
-            delegation: None,
-        };
-        let membership = Membership::issue(&self.operator, grant);
         NodeIdentity {
             keypair: keypair(machine),
-            membership: membership.expect("the names are good"),
+            membership: self.membership(machine),
             trust: self.trust(),
         }
     }
@@ -228,6 +241,20 @@ impl Machine {
         let since_start = Duration::from_nanos(now.as_nanos());
         Timestamp::from_nanos(EPOCH_NANOS).saturating_add(since_start + self.skew)
     }
+}
+
+fn membership(operator: &Keypair, number: usize, machine: MachineId) -> Membership {
+    let grant = Grant {
+        machine,
+        name: format!("machine-{number}"),
+        site: "plant".to_owned(),
+        roles: [Role::Publish, Role::Relay].into(),
+        commands: Vec::new(),
+        not_before: Timestamp::MIN,
+        not_after: Timestamp::MAX,
+        delegation: None,
+    };
+    Membership::issue(operator, grant).expect("the names are good")
 }
 
 fn keypair(machine: usize) -> Keypair {

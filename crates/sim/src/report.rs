@@ -17,9 +17,16 @@ pub(crate) struct Meter {
     readings: u64,
     latencies: Vec<Duration>,
     hops: Vec<u32>,
+    revocations: Vec<Duration>,
 }
 
 impl Meter {
+    /// A machine has heard of a revocation, and closed its link to the outcast, so long after it was
+    /// pushed.
+    pub(crate) fn on_revoked(&mut self, latency: Duration) {
+        self.revocations.push(latency);
+    }
+
     /// A frame was sent.
     pub(crate) fn on_frame(&mut self, bytes: usize) {
         self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -68,6 +75,9 @@ pub struct Report {
     pub latency_p99: Option<Duration>,
     /// Hops on the way of the first copy of a block.
     pub hops_p99: Option<u32>,
+    /// From the push of a revocation until a machine has closed its link to the outcast. Partitions
+    /// and restarts count.
+    pub revoked_p99: Option<Duration>,
 }
 
 impl Report {
@@ -94,6 +104,7 @@ impl Report {
             latency_p50: quantile(&meter.latencies, 500),
             latency_p99: quantile(&meter.latencies, 990),
             hops_p99: quantile(&meter.hops, 990),
+            revoked_p99: quantile(&meter.revocations, 990),
         }
     }
 
@@ -126,6 +137,7 @@ impl Report {
             "latency_p50_ms": millis(self.latency_p50),
             "latency_p99_ms": millis(self.latency_p99),
             "hops_p99": self.hops_p99,
+            "revoked_p99_ms": millis(self.revoked_p99),
             "trace": self.trace.to_string(),
         })
     }
@@ -155,6 +167,7 @@ impl Report {
         let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         add("latency p50", self.latency_p50.map(millis));
         add("p99", self.latency_p99.map(millis));
+        add("revoked p99", self.revoked_p99.map(millis));
         if let Some(failure) = &self.failure {
             let _ = write!(text, "\nFAILED: {failure}\nreplay: {}", self.replay());
         }

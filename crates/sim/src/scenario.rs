@@ -27,6 +27,10 @@ pub(crate) enum Fault {
     SinkOutage,
     /// One candidate does not reach the sink for a while.
     UplinkCut,
+    /// The operator throws out one machine, for good, through some other machine.
+    Revoke,
+    /// A process is killed, and comes back with a list of thrown-out machines from before.
+    RollBack,
 }
 
 /// Mistakes that a shell could make, switched in to show that the simulator finds them.
@@ -72,11 +76,22 @@ pub enum Scenario {
     Partition,
     /// Relays die.
     RelayDeath,
+    /// A machine is thrown out, and nothing else happens.
+    Revocation,
+    /// A machine is thrown out while the network falls apart and lists are rolled back.
+    RollBack,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 4] = [Self::Steady, Self::Churn, Self::Partition, Self::RelayDeath];
+    pub const ALL: [Self; 6] = [
+        Self::Steady,
+        Self::Churn,
+        Self::Partition,
+        Self::RelayDeath,
+        Self::Revocation,
+        Self::RollBack,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -86,6 +101,8 @@ impl Scenario {
             Self::Churn => "churn",
             Self::Partition => "partition",
             Self::RelayDeath => "relay-death",
+            Self::Revocation => "revocation",
+            Self::RollBack => "roll-back",
         }
     }
 
@@ -123,6 +140,22 @@ impl Scenario {
                     Fault::Partition,
                     Fault::Kill,
                     Fault::UplinkCut,
+                ],
+                ..steady
+            },
+            Self::Revocation => Plan {
+                fault_every: Some(Duration::from_secs(5)),
+                faults: &[Fault::Revoke],
+                ..steady
+            },
+            Self::RollBack => Plan {
+                weather: Weather::ROUGH,
+                fault_every: Some(Duration::from_secs(2)),
+                faults: &[
+                    Fault::Partition,
+                    Fault::Revoke,
+                    Fault::RollBack,
+                    Fault::Kill,
                 ],
                 ..steady
             },

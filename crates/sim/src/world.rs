@@ -11,6 +11,7 @@ use crate::checker::Checker;
 use crate::machine::{Machine, Site, WINDOW};
 use crate::network::{LinkNumber, Network, Parcel};
 use crate::oracle::{self, Blocks};
+use crate::outcast::Outcast;
 use crate::report::Meter;
 use crate::scenario::{Plan, Plant};
 use crate::sink::Sink;
@@ -61,6 +62,7 @@ pub(crate) struct World {
     pub(crate) meter: Meter,
     pub(crate) trace: Trace,
     pub(crate) publishing: bool,
+    pub(crate) outcast: Option<Outcast>,
     pub(crate) requests: u64,
     pub(crate) events: BTreeMap<(Instant, u64), Event>,
     pub(crate) scheduled: u64,
@@ -95,6 +97,7 @@ impl World {
             plan,
             plant,
             publishing: true,
+            outcast: None,
             requests: 0,
             events: BTreeMap::new(),
             scheduled: 0,
@@ -139,7 +142,7 @@ impl World {
     /// The checks that need the whole.
     pub(crate) fn finish(&mut self) {
         let blocks = self.all_blocks();
-        for machine in 0..self.site.len() {
+        for machine in self.members() {
             self.checker.on_crash(machine, &self.machines[machine].disk);
             let canonical = oracle::canonical(&blocks, self.site.id(machine));
             self.checker.on_end(machine, &canonical);
@@ -247,8 +250,8 @@ impl World {
     /// All blocks that are safe anywhere.
     fn all_blocks(&self) -> Blocks {
         let mut all = Blocks::new();
-        for machine in &self.machines {
-            for (log, blocks) in machine.disk.blocks() {
+        for machine in self.members() {
+            for (log, blocks) in self.machines[machine].disk.blocks() {
                 let blocks = blocks
                     .iter()
                     .map(|(sequence, block)| (*sequence, block.clone()));
@@ -260,7 +263,8 @@ impl World {
 
     /// What is lacking until everyone holds everything and the sink has every window right.
     fn lacking(&self) -> Option<String> {
-        for (number, machine) in self.machines.iter().enumerate() {
+        for number in self.members() {
+            let machine = &self.machines[number];
             if !machine.answers() {
                 return Some(format!("machine {number} does not run"));
             }
@@ -268,10 +272,17 @@ impl World {
                 return Some(format!("machine {number} has a batch that is not answered"));
             }
         }
+        if let Some(lacking) = self.lacking_of_outcast() {
+            return Some(lacking);
+        }
         let all = self.all_blocks();
         for (log, blocks) in &all {
-            for (number, machine) in self.machines.iter().enumerate() {
-                let held = machine.disk.blocks().get(log).map_or(0, BTreeMap::len);
+            for number in self.members() {
+                let held = self.machines[number]
+                    .disk
+                    .blocks()
+                    .get(log)
+                    .map_or(0, BTreeMap::len);
                 if held < blocks.len() {
                     let all = blocks.len();
                     return Some(format!(
@@ -280,9 +291,13 @@ impl World {
                 }
             }
         }
-        let origins: BTreeSet<_> = all.keys().map(|log| log.machine).collect();
+        // What an outcast said last of its time is lost with it: its last windows stay partial.
+        let outcast = self.outcast.map(|outcast| self.site.id(outcast.machine));
+        let origins = all.keys().map(|log| log.machine);
+        let origins: BTreeSet<_> = origins.filter(|origin| Some(*origin) != outcast).collect();
         let catalogue = self.machines.first()?.running.as_ref()?.node.catalogue();
-        let valid = oracle::valid(self.sink.records().values());
+        let mut valid = oracle::valid(self.sink.records().values());
+        valid.retain(|(origin, _, _), _| Some(*origin) != outcast);
         let mut expected = 0;
         for origin in origins {
             let canonical = oracle::canonical(&all, origin);

@@ -248,7 +248,7 @@ impl Writer {
             };
         }
         match key.kind {
-            StateKind::Membership | StateKind::Series => {
+            StateKind::Membership | StateKind::Series | StateKind::Revocation => {
                 batch.states.insert(key.clone(), state.version());
                 let body = state.as_bytes().clone();
                 batch.push(What::State(state), body);

@@ -174,38 +174,3 @@ fn yamux_config() -> yamux::Config {
 const PROLOGUE: &[u8] = b"fieldmesh-tcp-v1";
 /// Streams of one connection.
 const STREAMS_MAX: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is read when the peer announces so many bytes, and sends `sent` of them.
-    async fn shown(announced: usize, sent: usize) -> Result<Bytes, RefusalReason> {
-        let (near, far) = tokio::io::duplex(2 * Credential::BYTES_MAX);
-        let (mut near, mut far) = (near.compat(), far.compat());
-        let length = u16::try_from(announced).expect("two bytes");
-        let bytes = [&length.to_be_bytes()[..], &vec![7; sent]].concat();
-        far.write_all(&bytes).await.expect("there is room");
-        let own = Bytes::from_static(b"own");
-        let read = timeout(Duration::from_secs(5), exchange(&mut near, &own)).await;
-        read.expect("it does not wait for more")
-    }
-
-    #[tokio::test]
-    async fn a_credential_is_read_up_to_its_limit_and_beyond_refused_at_its_length() {
-        let longest = shown(Credential::BYTES_MAX, Credential::BYTES_MAX).await;
-        let too_long = shown(Credential::BYTES_MAX + 1, 0).await;
-        let far_too_long = shown(usize::from(u16::MAX), 0).await;
-
-        assert_eq!(
-            longest.expect("within the limit").len(),
-            Credential::BYTES_MAX
-        );
-        for refused in [too_long, far_too_long] {
-            assert!(
-                matches!(refused, Err(RefusalReason::Credential(_))),
-                "{refused:?}"
-            );
-        }
-    }
-}

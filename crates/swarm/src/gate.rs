@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use handshake::Judge;
@@ -14,7 +14,7 @@ use crate::{Credentials, RefusalReason, WallClock};
 /// Judges whoever is at the other end of a link.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    roll: Roll,
+    roll: RwLock<Roll>,
     wall_clock: WallClock,
     /// What this machine shows.
     shown: Bytes,
@@ -26,7 +26,7 @@ impl Gate {
     pub(crate) fn new(credentials: &Credentials<'_>, wall_clock: WallClock) -> Self {
         let shown = Credential::Membership(credentials.membership.clone());
         Self {
-            roll: credentials.roll.clone(),
+            roll: RwLock::new(credentials.roll.clone()),
             wall_clock,
             shown: shown.to_bytes(),
             members: Mutex::new(BTreeMap::new()),
@@ -38,13 +38,21 @@ impl Gate {
         self.shown.clone()
     }
 
+    /// Judges everyone by this from now on.
+    pub(crate) fn set_roll(&self, roll: Roll) {
+        *self.roll.write().unwrap_or_else(PoisonError::into_inner) = roll;
+    }
+
     /// Judges what the machine showed that has proved to hold the key of `proved`.
     pub(crate) fn admit(
         &self,
         proved: MachineId,
         shown: Bytes,
     ) -> Result<Credential, RefusalReason> {
-        let credential = self.roll.admit(proved, shown, (self.wall_clock.0)())?;
+        let time = (self.wall_clock.0)();
+        let roll = self.roll.read().unwrap_or_else(PoisonError::into_inner);
+        let credential = roll.admit(proved, shown, time)?;
+        drop(roll);
         match &credential {
             Credential::Membership(membership) => self.enter(membership.clone())?,
             Credential::Claim(_) => return Err(RefusalReason::Claim),

@@ -151,6 +151,23 @@ impl Links {
         self.promote_newcomer(machine);
     }
 
+    /// Closes every connection to the machine at once.
+    pub(crate) fn expel(&mut self, machine: MachineId) {
+        let Some(peer) = self.peers.get_mut(&machine) else {
+            return;
+        };
+        peer.newcomer = None;
+        if peer.link.take().is_some() {
+            self.emit(LinkEvent::Down(machine));
+        }
+        if let Some(peer_id) = peer_of(machine) {
+            self.act(ToSwarm::CloseConnection {
+                peer_id,
+                connection: CloseConnection::All,
+            });
+        }
+    }
+
     fn on_open(&mut self, machine: MachineId, connection: ConnectionId) {
         if self.own > machine {
             return; // The other side decides.

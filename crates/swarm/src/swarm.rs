@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use identity::{Keypair, Membership};
+use identity::{Keypair, Membership, Roll};
 use libp2p::core::transport::TransportError;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -243,6 +243,16 @@ impl Swarm {
     /// Closes the link when the other side has read what is queued, a second later at most.
     pub fn release(&mut self, machine: MachineId) {
         self.inner.behaviour_mut().links.release(machine);
+    }
+
+    /// Closes every connection to a machine at once, whatever is queued for it.
+    pub fn expel(&mut self, machine: MachineId) {
+        self.inner.behaviour_mut().links.expel(machine);
+    }
+
+    /// Judges every connection that is made from now on by this.
+    pub fn set_roll(&self, roll: Roll) {
+        self.gate.set_roll(roll);
     }
 
     /// Releases every link, waits until the other sides have read what was queued, and stops.

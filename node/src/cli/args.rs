@@ -6,8 +6,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use identity::Role;
-use model::{MachineId, Pattern, SeriesName, Timestamp, Unit};
+use model::{Pattern, SeriesName, Timestamp, Unit};
+
+use super::network_args::{InitArgs, NetworkCommand};
 
 /// Machines that share readings without a broker, and elect the one that forwards them.
 #[derive(Debug, Parser)]
@@ -65,64 +66,6 @@ pub enum Output {
     Table,
     /// For programs: one JSON object per line.
     Json,
-}
-
-/// What to do with a network.
-#[derive(Debug, Subcommand)]
-pub enum NetworkCommand {
-    /// Make a network: the operator's key, its public half and the network's key.
-    Create(OperatorArgs),
-    /// Sign a machine's membership.
-    Admit(AdmitArgs),
-    /// Print the network's id and the operator's public key.
-    Show(OperatorArgs),
-}
-
-/// Where the operator's files are.
-#[derive(Debug, Args)]
-pub struct OperatorArgs {
-    /// Directory of the operator's files.
-    #[arg(long, default_value = ".")]
-    pub dir: PathBuf,
-}
-
-/// A membership to sign.
-#[derive(Debug, Args)]
-pub struct AdmitArgs {
-    /// The machine, as `fieldmesh init` printed it there.
-    pub machine: MachineId,
-    /// Its display name, unique in the network.
-    #[arg(long)]
-    pub name: String,
-    /// Its site.
-    #[arg(long)]
-    pub site: String,
-    /// What it may do; may be repeated or separated by commas.
-    #[arg(
-        long = "role", value_delimiter = ',', value_parser = role,
-        default_values = ["publish", "relay", "command", "observe"]
-    )]
-    pub roles: Vec<Role>,
-    /// Names of commands that it may send, as patterns; may be repeated.
-    #[arg(long = "command", value_name = "PATTERN")]
-    pub commands: Vec<String>,
-    /// How long the membership is valid from now on, e.g. 365d.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "365d")]
-    pub valid: Duration,
-    /// Where to write the membership; NAME.membership in the operator's directory by default.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Where the operator's files are.
-    #[command(flatten)]
-    pub operator: OperatorArgs,
-}
-
-/// Where this machine's key goes.
-#[derive(Debug, Args)]
-pub struct InitArgs {
-    /// Directory of the machine's files.
-    #[arg(long, default_value = ".")]
-    pub dir: PathBuf,
 }
 
 /// A node to run.
@@ -361,15 +304,4 @@ fn label(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or("expected KEY=VALUE, e.g. line=3")?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    match text {
-        "publish" => Ok(Role::Publish),
-        "relay" => Ok(Role::Relay),
-        "command" => Ok(Role::Command),
-        "observe" => Ok(Role::Observe),
-        "admit" => Ok(Role::Admit),
-        _ => Err("use publish, relay, command, observe or admit".to_owned()),
-    }
 }

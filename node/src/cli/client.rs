@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::v1::admin_client::AdminClient;
 use proto::v1::mesh_client::MeshClient;
 use proto::v1::readings_client::ReadingsClient;
 use tonic::Status;
@@ -16,6 +17,8 @@ pub(crate) struct Client {
     pub(crate) readings: ReadingsClient<Channel>,
     /// Its mesh.
     pub(crate) mesh: MeshClient<Channel>,
+    /// Its members.
+    pub(crate) admin: AdminClient<Channel>,
     address: String,
 }
 
@@ -49,6 +52,7 @@ impl Client {
         Ok(Self {
             readings: ReadingsClient::new(channel.clone())
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
+            admin: AdminClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
             mesh: MeshClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             address,
         })

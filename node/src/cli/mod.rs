@@ -13,6 +13,8 @@ mod client;
 mod failure;
 mod local;
 mod mesh;
+mod network;
+mod network_args;
 mod publish;
 mod readings;
 mod render;
@@ -27,11 +29,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use args::{
-    Ack, AdmitArgs, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, InitArgs,
-    LatestArgs, NetworkCommand, NodeArgs, OperatorArgs, Output, PublishArgs, QueryArgs, RunArgs,
-    SeriesArgs, Time, ValueKind, WatchArgs,
+    Ack, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, LatestArgs, NodeArgs,
+    Output, PublishArgs, QueryArgs, RunArgs, SeriesArgs, Time, ValueKind, WatchArgs,
 };
 use failure::{Failure, Kind};
+pub use network_args::{AdmitArgs, InitArgs, NetworkCommand, OperatorArgs, PushArgs, RevokeArgs};
 
 /// Does what the command line says.
 #[must_use]
@@ -57,10 +59,8 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let (output, out) = (cli.output, &mut io::stdout());
     match cli.command {
-        Command::Network(NetworkCommand::Create(args)) => local::create(&args, output, out),
-        Command::Network(NetworkCommand::Admit(args)) => local::admit(args, output, out),
-        Command::Network(NetworkCommand::Show(args)) => local::show(&args, output, out),
-        Command::Init(args) => local::init(&args, output, out),
+        Command::Network(command) => network(command, output, out),
+        Command::Init(args) => network::init(&args, output, out),
         Command::Run(args) => Ok(crate::run::run(&args.config)?),
         Command::Status(args) => ask(mesh::status(args, output, out)),
         Command::Peers(args) => ask(mesh::peers(args, output, out)),
@@ -75,6 +75,21 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Default) => local::print_default(out),
         Command::Config(ConfigCommand::Check(args)) => local::check(&args, out),
         Command::Completions(args) => local::completions(&args, out),
+    }
+}
+
+fn network(
+    command: NetworkCommand,
+    output: Output,
+    out: &mut impl io::Write,
+) -> Result<(), Failure> {
+    match command {
+        NetworkCommand::Create(args) => network::create(&args, output, out),
+        NetworkCommand::Admit(args) => network::admit(args, output, out),
+        NetworkCommand::Revoke(args) => ask(network::revoke(args, output, out)),
+        NetworkCommand::Push(args) => ask(network::push(args, output, out)),
+        NetworkCommand::Members(args) => ask(network::members(args, output, out)),
+        NetworkCommand::Show(args) => network::show(&args, output, out),
     }
 }
 

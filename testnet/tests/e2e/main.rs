@@ -15,6 +15,7 @@
     reason = "real processes are judged by the real clock"
 )]
 
+mod admission;
 mod bad_input;
 mod behind;
 mod capture;

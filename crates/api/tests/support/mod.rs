@@ -10,12 +10,13 @@ use api::{
     Backend, Batch, Feed, HeldReading, Listeners, Origin, Query, ReadingStream, Refusal,
     SeriesEntry,
 };
-use engine::Published;
+use engine::{AdminReply, AdminRequest, Published};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use model::{
     Epoch, MachineId, Pattern, Quality, SeriesDefinition, Timestamp, Unit, Value, ValueType,
 };
+use proto::v1::admin_client::AdminClient;
 use proto::v1::mesh_client::MeshClient;
 use proto::v1::readings_client::ReadingsClient;
 use proto::v1::{self as pb};
@@ -85,6 +86,7 @@ pub(crate) struct Memory {
     batches: Mutex<Vec<Batch>>,
     held: Mutex<Vec<Vec<HeldReading>>>,
     refusal: Mutex<Option<Refusal>>,
+    asked: Mutex<Vec<AdminRequest>>,
 }
 
 impl Memory {
@@ -94,6 +96,11 @@ impl Memory {
 
     pub(crate) fn batches(&self) -> Vec<Batch> {
         self.batches.lock().expect("unpoisoned").clone()
+    }
+
+    /// What administrators have asked for.
+    pub(crate) fn asked(&self) -> Vec<AdminRequest> {
+        self.asked.lock().expect("unpoisoned").clone()
     }
 
     /// Holds the readings of one series.
@@ -189,6 +196,22 @@ impl Backend for Face {
             epoch: of[0].epoch,
         });
         futures::future::ready(Ok(entries.collect())).boxed()
+    }
+
+    fn admin(&self, asked: AdminRequest) -> BoxFuture<'static, Result<AdminReply, Refusal>> {
+        let refusal = self.0.refusal.lock().expect("unpoisoned").clone();
+        let done = refusal.map_or(Ok(AdminReply::Relayed { news: true }), Err);
+        self.0.asked.lock().expect("unpoisoned").push(asked);
+        futures::future::ready(done).boxed()
+    }
+
+    fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>> {
+        let member = pb::Member {
+            name: "machine-1".to_owned(),
+            ..Default::default()
+        };
+        let members = vec![member];
+        futures::future::ready(Ok(pb::ListMembersResponse { members })).boxed()
     }
 
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>> {
@@ -307,6 +330,10 @@ impl Running {
 
     pub(crate) fn readings(&self) -> ReadingsClient<Channel> {
         ReadingsClient::new(self.channel())
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.channel.clone().expect("a channel"))
     }
 
     pub(crate) fn mesh(&self) -> MeshClient<Channel> {

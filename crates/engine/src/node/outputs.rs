@@ -33,6 +33,9 @@ impl Node {
                 break;
             }
         }
+        if std::mem::take(&mut self.roll_changed) {
+            self.outputs.push_back(Output::RollChanged);
+        }
         if self.stopping && !self.stopped && self.publisher.is_synced() {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped(CleanStop {
@@ -244,7 +247,7 @@ impl Node {
         if key.origin == self.machine && self.own.is_behind(state.version()) {
             self.take_epoch_after(now, state.version().epoch);
         }
-        self.catalogue.apply(&self.identity.trust, &state);
+        self.catalogue.apply(&state);
         match key.kind {
             StateKind::Candidacy if key.origin != self.machine && self.may_relay(&key.origin) => {
                 let uplink = key.subject.parse::<UplinkId>();
@@ -267,6 +270,7 @@ impl Node {
                 }
             }
             StateKind::Series => self.feed.refresh(now, key.origin, &self.catalogue),
+            StateKind::Revocation => self.on_revocation(now, &state),
             StateKind::Membership
             | StateKind::Presence
             | StateKind::Candidacy
@@ -314,7 +318,7 @@ impl Node {
 
     /// Whether the operator lets a machine relay: nobody else's word on uploads counts.
     pub(super) fn may_relay(&self, machine: &MachineId) -> bool {
-        let member = self.catalogue.member(machine);
+        let member = self.catalogue.present_member(machine);
         member.is_some_and(|member| member.membership.grant().roles.contains(&Role::Relay))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aggregate::Progress;
 use election::{Candidacy, UplinkId};
-use identity::Role;
+use identity::{Revocation, Role};
 use model::{Epoch, LogId, MachineId, State, StateKind};
 use statemachine::{Instant, Rng, StateMachine as _};
 
@@ -17,11 +17,17 @@ use crate::{Config, Output, Presence, Recovered};
 impl Node {
     /// Takes in what the disk knew.
     pub(super) fn recover(&mut self, frontier: &[gossip::FrontierEntry], states: &[State]) {
-        let memberships_first = |state: &&State| state.key().kind != StateKind::Membership;
+        let memberships_first = |state: &&State| {
+            let kind = state.key().kind;
+            (kind != StateKind::Membership, kind != StateKind::Revocation)
+        };
         let mut states: Vec<&State> = states.iter().collect();
         states.sort_by_key(memberships_first);
         for state in states {
-            self.catalogue.apply(&self.identity.trust, state);
+            self.catalogue.apply(state);
+            if let Ok(revocation) = Revocation::from_state(state) {
+                self.bar(Instant::ZERO, &revocation);
+            }
             if let Some((uplink, origin, progress)) = progress_of(state)
                 && self.may_relay(&state.key().origin)
             {

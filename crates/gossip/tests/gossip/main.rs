@@ -2,6 +2,7 @@
 
 mod laws;
 mod network;
+mod outcasts;
 mod rules;
 mod site;
 mod spread;

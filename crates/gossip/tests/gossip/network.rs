@@ -111,7 +111,7 @@ impl Network {
         node.life += 1;
         node.gossip = Some(Gossip::new(
             site::id(n),
-            site::trust(),
+            site::roll(),
             Config::default(),
             recovered,
             rng,

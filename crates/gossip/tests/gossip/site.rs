@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use gossip::{Config, FrontierEntry, Gossip, Recovered, Span};
-use identity::{Grant, Keypair, Membership, Role, Trust};
+use identity::{Grant, Keypair, Membership, Role, Roll, Trust};
 use model::{
     Block, BlockHash, BlockHeader, BlockId, Draft, Epoch, LogId, MachineId, Quality, Reading,
     Sequence, SeriesNumber, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp, Value,
@@ -12,7 +13,7 @@ use model::{
 use statemachine::Rng;
 
 /// The number of the operator's key.
-const OPERATOR: u8 = 31;
+pub(crate) const OPERATOR: u8 = 31;
 
 /// The keys of all machines, and the operator's.
 static KEYS: LazyLock<Vec<Keypair>> = LazyLock::new(|| {
@@ -27,6 +28,11 @@ static NUMBERS: LazyLock<BTreeMap<MachineId, u8>> =
 
 pub(crate) fn trust() -> Trust {
     Trust::new(id(OPERATOR))
+}
+
+/// Nobody is thrown out.
+pub(crate) fn roll() -> Roll {
+    Roll::new(trust(), Duration::ZERO)
 }
 
 /// The key of machine `n`.
@@ -180,5 +186,5 @@ pub(crate) fn gossip(n: u8, members: &[u8], frontier: Vec<FrontierEntry>) -> Gos
 
 pub(crate) fn gossip_with(n: u8, config: Config, recovered: Recovered) -> Gossip {
     let rng = Rng::from_u64(u64::from(n)).fork("gossip");
-    Gossip::new(id(n), trust(), config, recovered, rng)
+    Gossip::new(id(n), roll(), config, recovered, rng)
 }

@@ -66,6 +66,8 @@ fn revoked(machine: &Keypair, signer: &Keypair) -> Roll {
     let revocation = Revocation {
         machine: machine.machine(),
         signer: signer.machine(),
+        time: Timestamp::from_nanos(1_200),
+        reason: String::new(),
     };
     assert!(roll.revoke(&revocation));
     assert!(!roll.revoke(&revocation), "the same is no news");

@@ -12,6 +12,24 @@ use crate::Message;
 use crate::links::Link;
 
 impl Overlay {
+    /// Asks a lost machine that is linked again for a place, if there can be one for it here.
+    pub(super) fn reunite(&mut self, now: Instant, machine: MachineId) {
+        if self.active.len() < self.config.active_limit() || !self.settled(now).is_empty() {
+            self.ask(now, machine, true, true);
+        }
+    }
+
+    /// Forgets a machine that was thrown out.
+    pub(super) fn on_barred(&mut self, now: Instant, machine: MachineId) {
+        self.book.bar(machine);
+        self.invited.retain(|invited| *invited != machine);
+        self.links.remove(&machine);
+        if self.is_neighbour(&machine) {
+            self.remove(now, machine);
+            self.fill(now);
+        }
+    }
+
     pub(super) fn on_tend(&mut self, now: Instant) {
         let next = now + self.rng.jitter(TEND_INTERVAL);
         self.timers.set(Timer::Tend, next);

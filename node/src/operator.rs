@@ -1,0 +1,217 @@
+//! The operator's directory: the root key that makes a network, and what is signed with it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use identity::Role;
+use identity::{
+    Delegation, EpochKey, FileKind, Grant, Issuer, Keypair, Membership, NetworkKey,
+    NetworkKeyEpoch, NetworkKeys, Revocation, Trust, file,
+};
+use model::{MachineId, NetworkId, State};
+
+use crate::clock;
+use crate::keys::{
+    KeyError, MEMBERSHIP_FILE, NETWORK_KEY_FILE, OPERATOR_FILE, content, create_dir, random_bytes,
+    read_file, write_new,
+};
+
+/// The operator's secret key, which stays off the machines.
+pub const OPERATOR_KEY_FILE: &str = "operator.key";
+
+/// A membership to be signed, valid from now on.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The machine, as `fieldmesh init` on it printed.
+    pub machine: MachineId,
+    /// Its display name.
+    pub name: String,
+    /// Its site.
+    pub site: String,
+    /// What it may do.
+    pub roles: BTreeSet<Role>,
+    /// Names of commands that it may send, as patterns.
+    pub commands: Vec<String>,
+    /// How long the membership is valid.
+    pub lifetime: Duration,
+    /// What it may grant to others of its site, with the role `admit`.
+    pub delegation: Option<Delegation>,
+}
+
+/// The operator, with its key.
+#[derive(Debug)]
+pub struct Operator {
+    dir: PathBuf,
+    key: Keypair,
+}
+
+impl Operator {
+    /// Makes a network: the operator's key, its public half, and the network key, in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`]; nothing that exists is overwritten.
+    pub fn create(dir: &Path) -> Result<NetworkId, KeyError> {
+        create_dir(dir)?;
+        let key = Keypair::from_seed(&random_bytes()?);
+        let trust = Trust::new(key.machine());
+        let network_keys = NetworkKeys::new(EpochKey {
+            epoch: NetworkKeyEpoch::FIRST,
+            key: NetworkKey::from_bytes(&random_bytes()?),
+        });
+        let files = [OPERATOR_KEY_FILE, OPERATOR_FILE, NETWORK_KEY_FILE].map(|name| dir.join(name));
+        for path in &files {
+            if path.exists() {
+                return Err(KeyError::Exists { path: path.clone() });
+            }
+        }
+        let [key_file, public_file, network_file] = &files;
+        write_new(
+            key_file,
+            FileKind::OperatorKey,
+            &file::write_operator_key(&key),
+        )?;
+        write_new(
+            public_file,
+            FileKind::Operator,
+            &file::write_operator(&trust),
+        )?;
+        let text = file::write_network_keys(&network_keys);
+        write_new(network_file, FileKind::NetworkKey, &text)?;
+        Ok(trust.network())
+    }
+
+    /// Reads the operator's key in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if it cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, KeyError> {
+        let path = dir.join(OPERATOR_KEY_FILE);
+        let text = read_file(&path, FileKind::OperatorKey)?;
+        let key = content(&path, file::read_operator_key(&text))?;
+        let dir = dir.to_owned();
+        Ok(Self { dir, key })
+    }
+
+    /// What machines of this network trust.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust::new(self.key.machine())
+    }
+
+    /// Signs a membership.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Credential`] if it is refused.
+    pub fn admit(&self, admission: Admission) -> Result<Membership, KeyError> {
+        let now = clock::wall_time();
+        let grant = Grant {
+            machine: admission.machine,
+            name: admission.name,
+            site: admission.site,
+            roles: admission.roles,
+            commands: admission.commands,
+            not_before: now.saturating_sub(CLOCK_SLACK),
+            not_after: now.saturating_add(admission.lifetime),
+            delegation: admission.delegation,
+        };
+        Ok(Issuer::operator(&self.key).admit(grant)?)
+    }
+
+    /// Signs a revocation, as the state that nodes pass on.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Credential`] if the reason is refused.
+    pub fn revoke(&self, machine: MachineId, reason: &str) -> Result<State, KeyError> {
+        let (network, now) = (self.trust().network(), clock::wall_time());
+        Ok(Revocation::sign(&self.key, &network, machine, now, reason)?)
+    }
+
+    /// The machine that a text names: by its id, or by the name of its membership in the directory.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if it is neither.
+    pub fn machine(&self, text: &str) -> Result<MachineId, KeyError> {
+        if let Ok(machine) = text.parse() {
+            return Ok(machine);
+        }
+        let path = self.dir.join(format!("{text}.{MEMBERSHIP_FILE}"));
+        if text.contains('/') || !path.exists() {
+            return Err(KeyError::NoMachine {
+                text: text.to_owned(),
+                dir: self.dir.clone(),
+            });
+        }
+        let membership = read_file(&path, FileKind::Membership)?;
+        let membership = content(&path, file::read_membership(&self.trust(), &membership))?;
+        Ok(membership.machine())
+    }
+}
+
+/// Reads the operator's public key in `dir`.
+///
+/// # Errors
+///
+/// [`KeyError`] if it cannot be read.
+pub fn trust(dir: &Path) -> Result<Trust, KeyError> {
+    let path = dir.join(OPERATOR_FILE);
+    let text = read_file(&path, FileKind::Operator)?;
+    content(&path, file::read_operator(&text))
+}
+
+/// How far a machine's clock may be behind the operator's when it gets its membership.
+/// Source: guess.
+const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(machine: MachineId) -> Admission {
+        Admission {
+            machine,
+            name: "press-1".to_owned(),
+            site: "hall-3".to_owned(),
+            roles: BTreeSet::from([Role::Publish]),
+            commands: Vec::new(),
+            lifetime: Duration::from_secs(3_600),
+            delegation: None,
+        }
+    }
+
+    #[test]
+    fn a_network_is_made_once_and_keys_are_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a directory");
+
+        let network = Operator::create(dir.path()).expect("a network");
+
+        assert_eq!(trust(dir.path()).expect("a public key").network(), network);
+        let again = Operator::create(dir.path());
+        assert!(matches!(again, Err(KeyError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_machine_is_named_by_its_id_or_by_its_membership_in_the_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Operator::create(dir.path()).expect("a network");
+        let operator = Operator::open(dir.path()).expect("its key");
+        let machine = Keypair::from_seed(&[3; 32]).machine();
+        let membership = operator.admit(admission(machine)).expect("a membership");
+        let path = dir.path().join("press-1.membership");
+        crate::keys::write_membership(&path, &membership).expect("written");
+
+        assert_eq!(operator.machine("press-1").expect("known"), machine);
+        assert_eq!(
+            operator.machine(&machine.to_string()).expect("an id"),
+            machine
+        );
+        for nobody in ["press-2", "../press-1", ""] {
+            assert!(operator.machine(nobody).is_err(), "{nobody:?}");
+        }
+    }
+}
