@@ -12,6 +12,7 @@ use proto::v1 as pb;
 use store::{Cursor, Selection, Store};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::{AuditReader, Record};
 use crate::clock;
 use crate::view::{Definitions, View};
 
@@ -42,6 +43,7 @@ pub struct NodeBackend {
     store: Store,
     view: Arc<View>,
     feed: Arc<api::Feed>,
+    audit: AuditReader,
 }
 
 impl NodeBackend {
@@ -52,12 +54,14 @@ impl NodeBackend {
         store: Store,
         view: Arc<View>,
         feed: Arc<api::Feed>,
+        audit: AuditReader,
     ) -> Self {
         Self {
             requests,
             store,
             view,
             feed,
+            audit,
         }
     }
 
@@ -190,6 +194,20 @@ impl Backend for NodeBackend {
     fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>> {
         let backend = self.clone();
         async move { backend.ask(Request::Members).await }.boxed()
+    }
+
+    fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {
+        let audit = self.audit.clone();
+        async move {
+            let read = tokio::task::spawn_blocking(move || audit.newest(limit)).await;
+            let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
+            let records = read
+                .map_err(|error| failed(&error))?
+                .map_err(|error| failed(&error))?;
+            let records = records.iter().map(Record::to_proto).collect();
+            Ok(pb::ListAuditResponse { records })
+        }
+        .boxed()
     }
 
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>> {

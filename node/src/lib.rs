@@ -7,6 +7,7 @@
 //!
 //! Decisions: what a node does when something happens is `engine`'s.
 
+pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod clock;

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::backend::NodeBackend;
 use crate::clock::{self, Monotonic};
 use crate::config::{self, Configuration};
@@ -144,11 +145,13 @@ pub async fn run_configured(
     )?;
     let (requests, requested) = mpsc::channel(REQUESTS_MAX);
     let feed = Arc::new(api::Feed::default());
+    let audit = Audit::open(&configuration.data_dir).context("the audit log cannot be opened")?;
     let backend = NodeBackend::new(
         requests,
         store.clone(),
         Arc::clone(&view),
         Arc::clone(&feed),
+        audit.reader(),
     );
     let (ready, is_ready) = watch::channel(false);
     let metrics = Arc::new(Mutex::new(String::new()));
@@ -175,6 +178,7 @@ pub async fn run_configured(
         heard: BTreeMap::new(),
         ways: BTreeMap::new(),
         seen,
+        audit,
         replies: BTreeMap::new(),
         administrators: BTreeMap::new(),
         request: RequestId(0),
@@ -194,6 +198,7 @@ pub async fn run_configured(
         store,
         uplinks,
         seen,
+        audit,
         ..
     } = runtime;
     let seen_flights = swarm.seen();
@@ -205,7 +210,11 @@ pub async fn run_configured(
         last_sequence: clean.last_sequence,
         state_counter: clean.state_counter,
     });
-    tokio::task::spawn_blocking(move || store.close(clean)).await??;
+    let closing = move || {
+        audit.close();
+        store.close(clean)
+    };
+    tokio::task::spawn_blocking(closing).await??;
     tracing::info!("stopped");
     Ok(())
 }

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wire::Frame;
 
+use crate::audit::{Audit, Record};
 use crate::backend::Request;
 use crate::clock::{self, Monotonic};
 use crate::reader::{Choice, Read, Reader};
@@ -95,6 +96,8 @@ pub struct Runtime {
     pub ways: BTreeMap<MachineId, Way>,
     /// Handshakes that were seen.
     pub seen: SeenFile,
+    /// Who was let in, refused or thrown out.
+    pub audit: Audit,
     /// When each machine was last heard of, through whichever neighbours.
     pub heard: BTreeMap<MachineId, Timestamp>,
     /// Publishers that wait.
@@ -275,7 +278,10 @@ impl Runtime {
                 self.uplinks.upload(&uplink, id, record, name);
             }
             Output::Withdraw(uplink, origin) => self.uplinks.withdraw(&uplink, origin),
-            Output::Event(event) => log(event),
+            Output::Event(event) => {
+                self.record(Record::of_event(clock::wall_time(), &event));
+                log(event);
+            }
             Output::Stopped(clean) => self.stopped = Some(clean),
         }
     }
@@ -328,7 +334,15 @@ impl Runtime {
         }
     }
 
+    /// Writes down what is worth a record.
+    fn record(&mut self, record: Option<Record>) {
+        if let Some(record) = record {
+            self.audit.record(self.clock.now(), record);
+        }
+    }
+
     fn on_swarm(&mut self, event: swarm::Event) {
+        self.record(Record::of_swarm(clock::wall_time(), &event));
         let input = match event {
             swarm::Event::LinkUp {
                 machine,

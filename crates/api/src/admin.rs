@@ -38,6 +38,21 @@ impl Admin for AdminService {
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
         Ok(Response::new(self.backend.members().await?))
     }
+
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<pb::ListAuditResponse>, Status> {
+        let limit = match usize::try_from(request.into_inner().limit) {
+            Ok(0) => AUDIT_RECORDS_DEFAULT,
+            Ok(limit @ 1..=AUDIT_RECORDS_MAX) => limit,
+            _ => {
+                let most = format!("limit: ask for at most {AUDIT_RECORDS_MAX} records");
+                return Err(Status::invalid_argument(most));
+            }
+        };
+        Ok(Response::new(self.backend.audit(limit).await?))
+    }
 }
 
 /// Reads a state that was signed elsewhere, which must be of this kind.
@@ -57,3 +72,8 @@ fn machine(text: &str) -> Result<MachineId, Status> {
     text.parse()
         .map_err(|error| Status::invalid_argument(format!("machine_id: {error}")))
 }
+
+/// Source: guess, some screens.
+const AUDIT_RECORDS_DEFAULT: usize = 100;
+/// Source: guess; some 3 MiB.
+const AUDIT_RECORDS_MAX: usize = 10_000;

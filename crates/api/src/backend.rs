@@ -48,6 +48,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Everyone whose membership the node knows.
     fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>>;
 
+    /// The newest records of the audit log, the oldest of them first.
+    fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>>;
+
     /// How the node is doing.
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>>;
 

@@ -42,6 +42,8 @@ pub enum Command {
     Relays(NodeArgs),
     /// Show how the uplinks of a node are doing.
     Uplink(NodeArgs),
+    /// Show whom a node has let in, refused or thrown out, and on whose word.
+    Audit(AuditArgs),
     /// List the series that a node knows.
     Series(SeriesArgs),
     /// Publish readings as the machine of a node.
@@ -87,6 +89,17 @@ pub struct NodeArgs {
         default_value = "127.0.0.1:50051"
     )]
     pub grpc: String,
+}
+
+/// Which audit records to show.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The newest so many.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Which node to ask.
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// Which series to list.

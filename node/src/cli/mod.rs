@@ -9,6 +9,7 @@
 //! Running a node (`run`), key files (`keys`), configuration (`config`).
 
 mod args;
+mod audit;
 mod client;
 mod failure;
 mod local;
@@ -29,8 +30,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use args::{
-    Ack, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, LatestArgs, NodeArgs,
-    Output, PublishArgs, QueryArgs, RunArgs, SeriesArgs, Time, ValueKind, WatchArgs,
+    Ack, AuditArgs, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, LatestArgs,
+    NodeArgs, Output, PublishArgs, QueryArgs, RunArgs, SeriesArgs, Time, ValueKind, WatchArgs,
 };
 use failure::{Failure, Kind};
 pub use network_args::{AdmitArgs, InitArgs, NetworkCommand, OperatorArgs, PushArgs, RevokeArgs};
@@ -67,6 +68,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Topology(args) => ask(mesh::topology(args, output, out)),
         Command::Relays(args) => ask(mesh::relays(args, output, out)),
         Command::Uplink(args) => ask(mesh::uplink(args, output, out)),
+        Command::Audit(args) => ask(audit::audit(args, output, out)),
         Command::Series(args) => ask(readings::series(args, output, out)),
         Command::Publish(args) => ask(publish::publish(args, output, out)),
         Command::Latest(args) => ask(readings::latest(args, output, out)),

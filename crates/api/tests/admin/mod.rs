@@ -121,3 +121,20 @@ async fn the_members_are_what_the_node_says() {
     let members = answer.expect("answered").into_inner().members;
     assert_eq!(members[0].name, "machine-1");
 }
+
+#[tokio::test]
+async fn as_many_audit_records_come_as_were_asked_for_and_a_number_without_end_is_refused() {
+    let node = Running::start().await;
+    let ask = async |limit| {
+        let answer = node
+            .admin()
+            .list_audit(pb::ListAuditRequest { limit })
+            .await;
+        answer.map(|answer| answer.into_inner().records.len())
+    };
+
+    assert_eq!(ask(0).await.expect("answered"), 100);
+    assert_eq!(ask(7).await.expect("answered"), 7);
+    let refused = ask(10_001).await.expect_err("too many");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}

@@ -1,0 +1,221 @@
+//! What is recorded: who was let in, refused or thrown out.
+
+use engine::Event;
+use jiff::fmt::temporal::DateTimePrinter;
+use model::{MachineId, Timestamp};
+use proto::v1 as pb;
+use serde::{Deserialize, Serialize};
+use swarm::RefusalReason;
+
+/// One line.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// When, as RFC 3339.
+    pub time: String,
+    /// Who caused it: a machine, or `administrator` for whoever may use this node's gRPC.
+    pub source: String,
+    /// What happened; the category that it belongs to is written beside it.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// What the record belongs to.
+    category: Category,
+    /// Whom or what it happened to: a machine, or an invitation.
+    pub id: String,
+    /// `ok`, or why not.
+    pub result: String,
+    /// Where from, for what words, under what name: whatever the others do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// How many of this type went unwritten since the one before, because they came too fast.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+/// What a record belongs to.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Category {
+    /// Who belongs to the network.
+    Admission,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A member has linked with this machine.
+    Admitted,
+    /// A machine that had proved its key was refused in the handshake.
+    Refused,
+    /// A link was closed because its machine does not count as a member any more.
+    Expelled,
+    /// A machine was thrown out of the network.
+    Revoked,
+}
+
+impl Category {
+    /// Its name, also in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+        }
+    }
+}
+
+impl Kind {
+    /// Its name, also in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Refused => "refused",
+            Self::Expelled => "expelled",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The category.
+    #[must_use]
+    pub const fn category(self) -> Category {
+        match self {
+            Self::Admitted | Self::Refused | Self::Expelled | Self::Revoked => Category::Admission,
+        }
+    }
+
+    /// Whether other machines can cause it as often as they like.
+    #[must_use]
+    pub const fn is_paced(self) -> bool {
+        match self {
+            Self::Admitted | Self::Refused | Self::Expelled => true,
+            Self::Revoked => false,
+        }
+    }
+}
+
+impl Record {
+    /// Something that went well.
+    #[must_use]
+    pub fn new(time: Timestamp, kind: Kind, source: impl ToString, id: impl ToString) -> Self {
+        Self {
+            time: text_of(time),
+            source: source.to_string(),
+            kind,
+            category: kind.category(),
+            id: id.to_string(),
+            result: OK.to_owned(),
+            detail: String::new(),
+            left_out: 0,
+        }
+    }
+
+    /// The same, refused.
+    #[must_use]
+    pub fn failed(self, why: impl ToString) -> Self {
+        let result = why.to_string();
+        Self { result, ..self }
+    }
+
+    /// The same, with a detail.
+    #[must_use]
+    pub fn with(self, detail: impl ToString) -> Self {
+        let detail = detail.to_string();
+        Self { detail, ..self }
+    }
+
+    /// What of the node's events is recorded.
+    #[must_use]
+    pub fn of_event(time: Timestamp, event: &Event) -> Option<Self> {
+        match event {
+            Event::Revoked(revocation) => {
+                let record = Self::new(time, Kind::Revoked, revocation.signer, revocation.machine);
+                Some(record.with(&revocation.reason))
+            }
+            Event::Expelled(machine, why) => {
+                Some(Self::new(time, Kind::Expelled, machine, machine).failed(why))
+            }
+            Event::NeighbourUp(_)
+            | Event::NeighbourDown(_)
+            | Event::Relays(..)
+            | Event::Serving(..)
+            | Event::Yielded(..)
+            | Event::Fenced
+            | Event::Misbehaved(..)
+            | Event::NotPersisted(_)
+            | Event::Rewound(..) => None,
+        }
+    }
+
+    /// What of the swarm's events is recorded.
+    #[must_use]
+    pub fn of_swarm(time: Timestamp, event: &swarm::Event) -> Option<Self> {
+        match event {
+            swarm::Event::LinkUp { machine, way, .. } => {
+                Some(Self::new(time, Kind::Admitted, machine, machine).with(way.name()))
+            }
+            swarm::Event::Refused {
+                machine: Some(machine),
+                address,
+                reason,
+            } => Some(Self::of_refusal(time, *machine, address.as_ref(), reason)),
+            swarm::Event::Refused { machine: None, .. }
+            | swarm::Event::LinkDown(_)
+            | swarm::Event::DialFailed(_)
+            | swarm::Event::Received(..)
+            | swarm::Event::Drained(_)
+            | swarm::Event::RoundTrip(..)
+            | swarm::Event::Discovered(_)
+            | swarm::Event::OwnAddresses(_) => None,
+        }
+    }
+
+    /// The record as gRPC carries it.
+    #[must_use]
+    pub fn to_proto(&self) -> pb::AuditRecord {
+        let time = self.time.parse::<jiff::Timestamp>().ok();
+        pb::AuditRecord {
+            time: time.map(|time| prost_types::Timestamp {
+                seconds: time.as_second(),
+                nanos: time.subsec_nanosecond(),
+            }),
+            source: self.source.clone(),
+            category: self.category.name().to_owned(),
+            r#type: self.kind.name().to_owned(),
+            id: self.id.clone(),
+            result: self.result.clone(),
+            detail: self.detail.clone(),
+            left_out: self.left_out,
+        }
+    }
+
+    fn of_refusal(
+        time: Timestamp,
+        machine: MachineId,
+        address: Option<&overlay::Address>,
+        reason: &RefusalReason,
+    ) -> Self {
+        let address = address.map(overlay::Address::as_str).unwrap_or_default();
+        Self::new(time, Kind::Refused, machine, machine)
+            .failed(reason)
+            .with(address)
+    }
+}
+
+fn text_of(time: Timestamp) -> String {
+    let time = jiff::Timestamp::from_nanosecond(time.as_nanos().into());
+    time.map_or_else(
+        |_| String::new(),
+        |time| {
+            let printer = DateTimePrinter::new().precision(Some(9));
+            printer.timestamp_to_string(&time)
+        },
+    )
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// The result of what went well.
+const OK: &str = "ok";
