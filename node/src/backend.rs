@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Backend, Batch, HeldReading, Query, ReadingStream, Refusal, SeriesEntry};
-use engine::{AdminError, AdminReply, AdminRequest, PublishError, Published};
+use engine::{AdminError, AdminReply, AdminRequest, PublishError, Published, Rights};
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use identity::{EpochKey, InvitationId, Keypair, Token, Trust};
 use model::{BlockId, LogId, Pattern, Timestamp};
+use overlay::Address;
 use proto::v1 as pb;
 use store::{Cursor, Selection, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{AuditReader, Record};
 use crate::clock;
+use crate::keys;
 use crate::view::{Definitions, View};
 
 /// What the services ask of the loop.
@@ -26,6 +30,8 @@ pub enum Request {
         AdminRequest,
         oneshot::Sender<Result<AdminReply, AdminError>>,
     ),
+    /// Say what whoever wants to join needs to know.
+    Door(oneshot::Sender<Door>),
     /// Say who is a member, or was.
     Members(oneshot::Sender<pb::ListMembersResponse>),
     /// Say how the node is doing.
@@ -36,6 +42,15 @@ pub enum Request {
     Relays(oneshot::Sender<pb::ListRelaysResponse>),
 }
 
+/// What whoever wants to join needs to know.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The key to dial with.
+    pub network_key: EpochKey,
+    /// Where this machine can be reached.
+    pub addresses: Vec<Address>,
+}
+
 /// A running node, as the services and the sources see it. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct NodeBackend {
@@ -44,6 +59,7 @@ pub struct NodeBackend {
     view: Arc<View>,
     feed: Arc<api::Feed>,
     audit: AuditReader,
+    trust: Trust,
 }
 
 impl NodeBackend {
@@ -55,6 +71,7 @@ impl NodeBackend {
         view: Arc<View>,
         feed: Arc<api::Feed>,
         audit: AuditReader,
+        trust: Trust,
     ) -> Self {
         Self {
             requests,
@@ -62,6 +79,7 @@ impl NodeBackend {
             view,
             feed,
             audit,
+            trust,
         }
     }
 
@@ -76,6 +94,42 @@ impl NodeBackend {
             .await
             .map_err(|_| Refusal::Stopping)?;
         answered.await.map_err(|_| Refusal::Stopping)
+    }
+
+    /// Has an invitation signed, and wraps it up with what its redeemer needs.
+    async fn make_token(
+        &self,
+        rights: Rights,
+        open_for: Duration,
+    ) -> Result<pb::CreateInvitationResponse, Refusal> {
+        let seed = keys::random_bytes().map_err(|error| Refusal::Failed(error.to_string()))?;
+        let secret = Keypair::from_seed(&seed);
+        let asked = AdminRequest::Invite {
+            id: InvitationId::of(&secret),
+            rights,
+            open_for,
+        };
+        let reply = self.ask(|answer| Request::Admin(asked, answer)).await??;
+        let AdminReply::Invited(invitation) = reply else {
+            return Err(Refusal::Failed("no invitation was signed".to_owned()));
+        };
+        let door = self.ask(Request::Door).await?;
+        let not_after = invitation.terms().not_after;
+        let mut addresses = door.addresses;
+        addresses.sort_by_key(|address| !address.as_str().contains("/quic")); // It comes first.
+        let addresses = addresses.iter().map(|address| address.as_str().to_owned());
+        let token = Token {
+            trust: self.trust,
+            secret,
+            network_key: door.network_key,
+            addresses: addresses.take(Token::ADDRESSES_MAX).collect(),
+            invitation,
+        };
+        Ok(pb::CreateInvitationResponse {
+            token: token.to_text().to_string(),
+            invitation_id: token.invitation.id().to_string(),
+            not_after: Some(api::to_timestamp(not_after)),
+        })
     }
 
     /// Publishes a batch and waits for its level.
@@ -189,6 +243,15 @@ impl Backend for NodeBackend {
             result.map_err(Refusal::from)
         }
         .boxed()
+    }
+
+    fn invite(
+        &self,
+        rights: Rights,
+        open_for: Duration,
+    ) -> BoxFuture<'static, Result<pb::CreateInvitationResponse, Refusal>> {
+        let backend = self.clone();
+        async move { backend.make_token(rights, open_for).await }.boxed()
     }
 
     fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>> {

@@ -57,6 +57,13 @@ pub fn wall_time() -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
+/// The wall clock, unless it shows a time that cannot be.
+#[must_use]
+pub fn trusted_time() -> Option<Timestamp> {
+    let now = wall_time();
+    (clock_state(now) != ClockState::Unsynchronised).then_some(now)
+}
+
 /// How far the wall clock can be trusted: not at all before this program was written; as far as
 /// the kernel says otherwise.
 #[must_use]

@@ -78,6 +78,12 @@ pub enum KeyError {
         /// The machine that holds it.
         own: MachineId,
     },
+    /// No address that a machine which joins can dial.
+    #[error("{text:?} cannot be dialled to join; write it like /ip4/192.0.2.7/udp/4001/quic/noise")]
+    Address {
+        /// What was given.
+        text: String,
+    },
     /// What is to be signed is refused.
     #[error("{0}")]
     Credential(#[from] CredentialError),
@@ -126,8 +132,27 @@ pub fn init(dir: &Path) -> Result<MachineId, KeyError> {
 ///
 /// [`KeyError`] if it cannot be written.
 pub fn write_membership(path: &Path, membership: &Membership) -> Result<(), KeyError> {
+    replace(path, &file::write_membership(membership))
+}
+
+/// Writes a file of mode 0600, in place of an older one: a reader, and a crash, see either.
+///
+/// # Errors
+///
+/// [`KeyError`] if it cannot be written.
+pub fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
     let temporary = path.with_extension("new");
-    fs::write(&temporary, file::write_membership(membership))
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+    written
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(io_error("write", path))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 pub use identity::Role;
 use identity::{
-    Delegation, EpochKey, FileKind, Grant, Issuer, Keypair, Membership, NetworkKey,
-    NetworkKeyEpoch, NetworkKeys, Revocation, Trust, file,
+    Delegation, EpochKey, FileKind, Grant, InvitationId, Issuer, Keypair, Membership, NetworkKey,
+    NetworkKeyEpoch, NetworkKeys, Revocation, Terms, Token, Trust, file,
 };
 use model::{MachineId, NetworkId, State};
 
@@ -37,6 +37,23 @@ pub struct Admission {
     pub lifetime: Duration,
     /// What it may grant to others of its site, with the role `admit`.
     pub delegation: Option<Delegation>,
+}
+
+/// An invitation to be signed.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The site of its redeemer.
+    pub site: String,
+    /// What the redeemer may do.
+    pub roles: BTreeSet<Role>,
+    /// Names of commands that it may send, as patterns.
+    pub commands: Vec<String>,
+    /// How long its membership is valid.
+    pub lifetime: Duration,
+    /// For how long it can be redeemed from now on.
+    pub open_for: Duration,
+    /// Multiaddresses of machines that may admit.
+    pub addresses: Vec<String>,
 }
 
 /// The operator, with its key.
@@ -107,18 +124,49 @@ impl Operator {
     ///
     /// [`KeyError::Credential`] if it is refused.
     pub fn admit(&self, admission: Admission) -> Result<Membership, KeyError> {
-        let now = clock::wall_time();
+        let issuer = Issuer::operator(&self.key);
+        let (not_before, not_after) = issuer.window(clock::wall_time(), admission.lifetime);
         let grant = Grant {
             machine: admission.machine,
             name: admission.name,
             site: admission.site,
             roles: admission.roles,
             commands: admission.commands,
-            not_before: now.saturating_sub(CLOCK_SLACK),
-            not_after: now.saturating_add(admission.lifetime),
+            not_before,
+            not_after,
             delegation: admission.delegation,
         };
-        Ok(Issuer::operator(&self.key).admit(grant)?)
+        Ok(issuer.admit(grant)?)
+    }
+
+    /// Signs an invitation, and wraps it up with what its redeemer needs.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if it is refused, or the network key in the directory cannot be read.
+    pub fn invite(&self, offer: Offer) -> Result<Token, KeyError> {
+        if let Some(text) = offer.addresses.iter().find(|text| !is_address(text)) {
+            return Err(KeyError::Address { text: text.clone() });
+        }
+        let path = self.dir.join(NETWORK_KEY_FILE);
+        let text = read_file(&path, FileKind::NetworkKey)?;
+        let network_keys = content(&path, file::read_network_keys(&text))?;
+        let secret = Keypair::from_seed(&random_bytes()?);
+        let terms = Terms {
+            site: offer.site,
+            roles: offer.roles,
+            commands: offer.commands,
+            lifetime: offer.lifetime,
+            not_after: clock::wall_time().saturating_add(offer.open_for),
+        };
+        let issuer = Issuer::operator(&self.key);
+        Ok(Token {
+            trust: self.trust(),
+            invitation: issuer.invite(InvitationId::of(&secret), terms)?,
+            secret,
+            network_key: network_keys.current().clone(),
+            addresses: offer.addresses,
+        })
     }
 
     /// Signs a revocation, as the state that nodes pass on.
@@ -153,6 +201,17 @@ impl Operator {
     }
 }
 
+/// Whether a machine that joins can dial this.
+fn is_address(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_known = matches!(
+        parts[..],
+        ["", "ip4" | "ip6", _, "udp", _, "quic", "noise", ..]
+            | ["", "ip4" | "ip6", _, "tcp", _, ..]
+    );
+    is_known && text.len() <= Token::ADDRESS_BYTES_MAX
+}
+
 /// Reads the operator's public key in `dir`.
 ///
 /// # Errors
@@ -163,10 +222,6 @@ pub fn trust(dir: &Path) -> Result<Trust, KeyError> {
     let text = read_file(&path, FileKind::Operator)?;
     content(&path, file::read_operator(&text))
 }
-
-/// How far a machine's clock may be behind the operator's when it gets its membership.
-/// Source: guess.
-const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests {

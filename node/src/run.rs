@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use engine::{Node, RequestId};
 use handshake::ReplayGuard;
 use identity::Roll;
-use model::ClockState;
 use statemachine::Rng;
 use store::{Completion, Store};
 pub use swarm::{BoxedStream, Passage, SocketLayer};
@@ -99,10 +98,11 @@ pub async fn run_configured(
 ) -> anyhow::Result<()> {
     let keys = keys::load(&configuration.network)?;
     let machine = keys.identity.keypair.machine();
-    let network = keys.identity.trust.network();
+    let trust = keys.identity.trust;
+    let network = trust.network();
     let grant = keys.identity.membership.grant().clone();
     let roll = Roll::new(keys.identity.trust, configuration.engine.grace);
-    if let Err(error) = roll.judge(&keys.identity.membership, trusted_time()) {
+    if let Err(error) = roll.judge(&keys.identity.membership, clock::trusted_time()) {
         // The local mesh is no worse off with it; others refuse it if they must.
         tracing::warn!(%error, "this machine's own membership does not count");
     }
@@ -152,6 +152,7 @@ pub async fn run_configured(
         Arc::clone(&view),
         Arc::clone(&feed),
         audit.reader(),
+        trust,
     );
     let (ready, is_ready) = watch::channel(false);
     let metrics = Arc::new(Mutex::new(String::new()));
@@ -181,6 +182,9 @@ pub async fn run_configured(
         audit,
         replies: BTreeMap::new(),
         administrators: BTreeMap::new(),
+        newcomers: BTreeMap::new(),
+        network_keys: keys.network_keys,
+        addresses: Vec::new(),
         request: RequestId(0),
         stopped: None,
     };
@@ -233,7 +237,7 @@ fn start_swarm(
         roll,
         network_keys: &keys.network_keys,
     };
-    let mut config = swarm::Config::new(WallClock(Arc::new(trusted_time)));
+    let mut config = swarm::Config::new(WallClock(Arc::new(clock::trusted_time)));
     config.bootstrap.clone_from(&configuration.bootstrap);
     config.mdns = configuration.mdns;
     config.dial_timeout = configuration.dial_timeout;
@@ -256,12 +260,6 @@ async fn bind_metrics(configuration: &Configuration) -> anyhow::Result<Option<Tc
         format!("cannot listen on {address} for metrics; set api.metrics to another address")
     })?;
     Ok(Some(listener))
-}
-
-/// The wall clock, unless it shows a time that cannot be.
-fn trusted_time() -> Option<model::Timestamp> {
-    let now = clock::wall_time();
-    (clock::clock_state(now) != ClockState::Unsynchronised).then_some(now)
 }
 
 fn recovered_of(recovered: store::Recovered) -> engine::Recovered {

@@ -3,6 +3,8 @@
 //! Everything that reaches the node comes through here, one input after the other, on one thread;
 //! nothing here waits for a disk or a peer.
 
+mod enrol;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,8 +14,9 @@ use engine::{
     AdminError, AdminReply, CleanStop, Event, Input, Node, Output, PublishError, Published,
     RequestId,
 };
-use identity::{Grant, Revocation};
+use identity::{Grant, NetworkKeys, Revocation};
 use model::{ClockState, MachineId, Timestamp};
+use overlay::Address;
 use statemachine::StateMachine as _;
 use store::{Completion, Store};
 use swarm::{Sending, Swarm, Way};
@@ -29,6 +32,7 @@ use crate::report;
 use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
+use enrol::Waiting;
 
 /// What the loop hears from its threads and services.
 #[derive(Debug)]
@@ -104,6 +108,12 @@ pub struct Runtime {
     pub replies: BTreeMap<RequestId, oneshot::Sender<Result<Published, PublishError>>>,
     /// Administrators that wait.
     pub administrators: BTreeMap<RequestId, oneshot::Sender<Result<AdminReply, AdminError>>>,
+    /// Machines that wait for the answer to their claims.
+    pub newcomers: BTreeMap<RequestId, Waiting>,
+    /// The network's secrets, which whoever is admitted gets.
+    pub network_keys: NetworkKeys,
+    /// Where this machine can be reached.
+    pub addresses: Vec<Address>,
     /// The last request.
     pub request: RequestId,
     /// Set by the node's last output.
@@ -263,11 +273,7 @@ impl Runtime {
                     let _ = reply.send(result); // Whoever asked may be gone.
                 }
             }
-            Output::AdminReply(request, result) => {
-                if let Some(reply) = self.administrators.remove(&request) {
-                    let _ = reply.send(*result); // Whoever asked may be gone.
-                }
-            }
+            Output::AdminReply(request, result) => self.on_admin_reply(request, *result),
             Output::EpochStarted(epoch) => {
                 if let Err(error) = self.store.start_epoch(epoch.counter) {
                     tracing::warn!(%error, "the new epoch could not be noted");
@@ -367,7 +373,15 @@ impl Runtime {
             swarm::Event::Drained(machine) => Input::Drained(machine),
             swarm::Event::RoundTrip(machine, time) => Input::RoundTrip(machine, time),
             swarm::Event::Discovered(contact) => Input::Discovered(contact),
-            swarm::Event::OwnAddresses(addresses) => Input::OwnAddresses(addresses),
+            swarm::Event::OwnAddresses(addresses) => {
+                self.addresses.clone_from(&addresses);
+                Input::OwnAddresses(addresses)
+            }
+            swarm::Event::Claimed {
+                enrolment,
+                claim,
+                address,
+            } => return self.on_claim(enrolment, claim, address),
             swarm::Event::Refused { .. } => return, // Counted and logged by the swarm.
         };
         self.handle(input);
@@ -401,6 +415,7 @@ impl Runtime {
                 self.administrators.insert(self.request, reply);
                 self.handle(Input::Admin(self.request, Box::new(asked)));
             }
+            Request::Door(reply) => _ = reply.send(self.door()),
             Request::Members(reply) => _ = reply.send(self.report().members()),
             Request::Status(reply) => _ = reply.send(self.report().status()),
             Request::Topology(reply) => _ = reply.send(self.report().topology()),
@@ -446,6 +461,14 @@ fn log(event: Event) {
             reason,
             ..
         }) => tracing::warn!(%machine, by = %signer, reason, "a machine was thrown out"),
+        Event::RedeemedTwice {
+            invitation,
+            counts,
+            too_late,
+        } => tracing::warn!(
+            %invitation, %counts, %too_late,
+            "an invitation was redeemed twice; only the first machine is a member by it"
+        ),
         Event::Expelled(machine, why) => {
             tracing::warn!(neighbour = %machine, %why, "a link was closed");
         }

@@ -1,10 +1,12 @@
 //! The service `Admin`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use engine::{AdminReply, AdminRequest};
+use engine::{AdminReply, AdminRequest, Rights};
+use identity::Role;
 use model::{MachineId, State, StateKind};
-use proto::v1::{self as pb, admin_server::Admin, revoke_request::How};
+use proto::v1::{self as pb, admin_server::Admin, admit_request, revoke_request};
 use tonic::{Request, Response, Status};
 
 use crate::Backend;
@@ -16,20 +18,55 @@ pub(crate) struct AdminService {
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    async fn admit(
+        &self,
+        request: Request<pb::AdmitRequest>,
+    ) -> Result<Response<pb::AdmitResponse>, Status> {
+        let Some(admit_request::How::Candidate(candidate)) = request.into_inner().how else {
+            return Err(Status::invalid_argument("set candidate"));
+        };
+        let asked = AdminRequest::Admit {
+            machine: machine(&candidate.machine_id)?,
+            name: candidate.name,
+            rights: rights(candidate.rights)?,
+        };
+        match self.backend.admin(asked).await? {
+            AdminReply::Admitted(membership) => Ok(Response::new(pb::AdmitResponse {
+                membership: membership.as_bytes().to_vec(),
+                not_after: Some(crate::convert::to_timestamp(membership.grant().not_after)),
+            })),
+            AdminReply::Relayed { .. } | AdminReply::Invited(_) => Err(no_answer()),
+        }
+    }
+
+    async fn create_invitation(
+        &self,
+        request: Request<pb::CreateInvitationRequest>,
+    ) -> Result<Response<pb::CreateInvitationResponse>, Status> {
+        let request = request.into_inner();
+        let open_for = duration("open_for", request.open_for)?;
+        let rights = rights(request.rights)?;
+        Ok(Response::new(self.backend.invite(rights, open_for).await?))
+    }
+
     async fn revoke(
         &self,
         request: Request<pb::RevokeRequest>,
     ) -> Result<Response<pb::RevokeResponse>, Status> {
         let asked = match request.into_inner().how {
-            Some(How::Signed(bytes)) => AdminRequest::Relay(signed(bytes, StateKind::Revocation)?),
-            Some(How::Outcast(outcast)) => AdminRequest::Revoke {
+            Some(revoke_request::How::Signed(bytes)) => {
+                AdminRequest::Relay(signed(bytes, StateKind::Revocation)?)
+            }
+            Some(revoke_request::How::Outcast(outcast)) => AdminRequest::Revoke {
                 machine: machine(&outcast.machine_id)?,
                 reason: outcast.reason,
             },
             None => return Err(Status::invalid_argument("set signed or outcast")),
         };
-        let AdminReply::Relayed { news } = self.backend.admin(asked).await?;
-        Ok(Response::new(pb::RevokeResponse { news }))
+        match self.backend.admin(asked).await? {
+            AdminReply::Relayed { news } => Ok(Response::new(pb::RevokeResponse { news })),
+            AdminReply::Admitted(_) | AdminReply::Invited(_) => Err(no_answer()),
+        }
     }
 
     async fn list_members(
@@ -66,6 +103,35 @@ fn signed(bytes: Vec<u8>, kind: StateKind) -> Result<State, Status> {
         )));
     }
     Ok(state)
+}
+
+fn rights(rights: Option<pb::Rights>) -> Result<Rights, Status> {
+    let rights = rights.ok_or_else(|| Status::invalid_argument("set rights"))?;
+    let role = |name: &String| {
+        let unknown = "roles: use publish, relay, command and observe";
+        Role::from_name(name).ok_or_else(|| Status::invalid_argument(unknown))
+    };
+    Ok(Rights {
+        roles: rights.roles.iter().map(role).collect::<Result<_, _>>()?,
+        commands: rights.commands,
+        lifetime: duration("rights.lifetime", rights.lifetime)?,
+    })
+}
+
+/// A whole number of seconds above zero.
+fn duration(what: &str, duration: Option<prost_types::Duration>) -> Result<Duration, Status> {
+    let seconds = duration.and_then(|duration| u64::try_from(duration.seconds).ok());
+    match seconds {
+        Some(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        Some(0) | None => Err(Status::invalid_argument(format!(
+            "{what}: set at least one second"
+        ))),
+    }
+}
+
+/// The backend has answered another question.
+fn no_answer() -> Status {
+    Status::internal("the node gave an answer that does not fit; see its log")
 }
 
 fn machine(text: &str) -> Result<MachineId, Status> {

@@ -1,8 +1,9 @@
 //! What the services ask of a node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use engine::{AckLevel, AdminReply, AdminRequest, Published};
+use engine::{AckLevel, AdminReply, AdminRequest, Published, Rights};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use model::{
@@ -44,6 +45,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Does what an administrator asks.
     fn admin(&self, asked: AdminRequest) -> BoxFuture<'static, Result<AdminReply, Refusal>>;
+
+    /// Makes a token by which a machine gets these rights, once, until `open_for` has passed.
+    fn invite(
+        &self,
+        rights: Rights,
+        open_for: Duration,
+    ) -> BoxFuture<'static, Result<pb::CreateInvitationResponse, Refusal>>;
 
     /// Everyone whose membership the node knows.
     fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>>;

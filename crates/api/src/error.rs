@@ -75,12 +75,15 @@ const fn admin_code(error: &AdminError) -> Code {
         | AdminError::Credential(
             CredentialError::NotAdmitter | CredentialError::BeyondDelegation(_),
         ) => Code::PermissionDenied,
-        AdminError::Relay(RelayError::Full) => Code::ResourceExhausted,
+        AdminError::Relay(RelayError::Full) | AdminError::NotPersisted => Code::ResourceExhausted,
         AdminError::Relay(RelayError::Invalid)
         | AdminError::Credential(CredentialError::Malformed(_) | CredentialError::Name { .. }) => {
             Code::InvalidArgument
         }
-        AdminError::Relay(_) | AdminError::Credential(_) => Code::FailedPrecondition,
+        AdminError::Relay(_)
+        | AdminError::Credential(_)
+        | AdminError::NameTaken { .. }
+        | AdminError::Redeemed { .. } => Code::FailedPrecondition,
         _ => Code::Internal, // What a newer engine refuses.
     }
 }

@@ -153,7 +153,8 @@ async fn ask_link(contact: oneshot::Receiver<Contact>, count: u32) -> anyhow::Re
             | Event::Drained(_)
             | Event::RoundTrip(..)
             | Event::Discovered(_)
-            | Event::OwnAddresses(_) => {}
+            | Event::OwnAddresses(_)
+            | Event::Claimed { .. } => {}
         }
     }
     let frame = Bytes::from_static(&FRAME);

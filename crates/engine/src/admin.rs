@@ -1,8 +1,11 @@
 //! What an administrator asks of a node: to pass on what was signed elsewhere, and to sign what its
-//! own key may.
+//! own key may. A machine that redeems an invitation asks for the latter too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gossip::RelayError;
-use identity::CredentialError;
+use identity::{Claim, CredentialError, Invitation, InvitationId, Membership, Role};
 use model::{MachineId, State};
 
 /// What is asked.
@@ -17,6 +20,37 @@ pub enum AdminRequest {
         /// Why, in words.
         reason: String,
     },
+    /// Sign a membership.
+    Admit {
+        /// The machine.
+        machine: MachineId,
+        /// Its display name.
+        name: String,
+        /// What it may do.
+        rights: Rights,
+    },
+    /// Sign an invitation.
+    Invite {
+        /// Which one: the public half of its secret.
+        id: InvitationId,
+        /// What its redeemer gets.
+        rights: Rights,
+        /// For how long it can be redeemed from now on.
+        open_for: Duration,
+    },
+    /// Make the machine a member that has signed this with the secret of an invitation.
+    Redeem(Box<Claim>),
+}
+
+/// What a machine of this machine's site is to be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Its roles.
+    pub roles: BTreeSet<Role>,
+    /// Names of commands that it may send, as patterns.
+    pub commands: Vec<String>,
+    /// For how long. Whole seconds; cut to what this machine may grant.
+    pub lifetime: Duration,
 }
 
 /// What was done.
@@ -27,6 +61,10 @@ pub enum AdminReply {
         /// Whether it was new to this machine.
         news: bool,
     },
+    /// The membership of a machine, for that machine to show.
+    Admitted(Membership),
+    /// An invitation, for whoever knows its secret.
+    Invited(Invitation),
 }
 
 /// Why it was not done.
@@ -48,4 +86,24 @@ pub enum AdminError {
         /// The machine.
         machine: MachineId,
     },
+    /// Another machine has become a member by the invitation.
+    #[error(
+        "this invitation has been redeemed by machine {by} already; \
+         ask for another one (`fieldmesh network invite`)"
+    )]
+    Redeemed {
+        /// That machine.
+        by: MachineId,
+    },
+    /// Names are to tell machines apart.
+    #[error("machine {by} is called {name} already; choose another name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        by: MachineId,
+    },
+    /// What must not be forgotten could not be written.
+    #[error("the disk of the machine that admits takes nothing; see its log, then try again")]
+    NotPersisted,
 }

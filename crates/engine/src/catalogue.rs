@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use identity::{Membership, Revocation, Roll};
+use identity::{Membership, Redemption, Revocation, Roll};
 use model::{Epoch, LogId, MachineId, SeriesDefinition, SeriesNumber, State, StateKind, Timestamp};
 
 use crate::Presence;
@@ -17,8 +17,8 @@ pub struct Member {
     pub presence: Option<Presence>,
 }
 
-/// Machines and series as the states of kinds `Membership`, `Presence`, `Series` and `Revocation`
-/// tell of them.
+/// Machines and series as the states of kinds `Membership`, `Presence`, `Series`, `Revocation` and
+/// `Redemption` tell of them.
 ///
 /// Bounded by what `gossip` keeps: it grows with accepted states only.
 #[derive(Clone, Debug)]
@@ -79,6 +79,11 @@ impl Catalogue {
                     self.revoke(&revocation);
                 }
             }
+            StateKind::Redemption => {
+                if let Ok(redemption) = Redemption::from_state(self.roll.trust(), state) {
+                    self.redeem(&redemption);
+                }
+            }
             StateKind::Series => {
                 let Some((epoch, number)) = series_subject(&state.key().subject) else {
                     return;
@@ -106,6 +111,19 @@ impl Catalogue {
         for member in self.members.values_mut() {
             let (own, issuer) = (member.membership.machine(), member.membership.issuer());
             if (own == machine || issuer == machine) && self.roll.is_out(own, issuer) {
+                member.presence = None;
+            }
+        }
+    }
+
+    /// The same for those who redeemed an invitation too late.
+    fn redeem(&mut self, redemption: &Redemption) {
+        self.roll.redeem(redemption);
+        let redeemer = self.roll.redeemer(redemption.invitation());
+        for machine in redeemer.into_iter().flat_map(|redeemer| redeemer.too_late) {
+            if let Some(member) = self.members.get_mut(&machine)
+                && self.roll.is_revoked(&member.membership)
+            {
                 member.presence = None;
             }
         }

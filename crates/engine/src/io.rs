@@ -5,7 +5,7 @@ use std::time::Duration;
 use aggregate::Record;
 use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
-use identity::{CredentialError, Membership, Revocation};
+use identity::{CredentialError, InvitationId, Membership, Revocation};
 use model::{
     Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
     Sequence, SeriesName, State, Timestamp,
@@ -184,6 +184,15 @@ pub enum Event {
     Fenced,
     /// The operator or an admitter has thrown out a machine, perhaps this one.
     Revoked(Revocation),
+    /// Several machines have redeemed one invitation; only the first of them counts.
+    RedeemedTwice {
+        /// Which one.
+        invitation: InvitationId,
+        /// Who redeemed it first.
+        counts: MachineId,
+        /// A machine that does not count as a member by it.
+        too_late: MachineId,
+    },
     /// The link to a machine was closed because of what its membership is, or is not any more.
     Expelled(MachineId, CredentialError),
     /// A peer broke a protocol: which one, and how.

@@ -29,7 +29,7 @@ mod past;
 mod presence;
 mod publisher;
 
-pub use admin::{AdminError, AdminReply, AdminRequest};
+pub use admin::{AdminError, AdminReply, AdminRequest, Rights};
 pub use catalogue::{Catalogue, Member};
 pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
 pub use follower::FeedStats;

@@ -1,8 +1,9 @@
 //! The node: routes what happened to the protocols; `outputs` translates what they say, `own_word`
 //! is what the node says of itself, `standing` who counts as a member, `administer` does what an
-//! administrator asks.
+//! administrator asks, `enrol` makes machines members.
 
 mod administer;
+mod enrol;
 mod outputs;
 mod own_word;
 mod standing;
@@ -12,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
 use identity::{Membership, Role, Roll};
-use model::{Block, ClockState, Epoch, MachineId, StateVersion, Timestamp};
+use model::{Block, ClockState, Epoch, MachineId, StateKey, StateVersion, Timestamp};
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
 
+use enrol::Waiting;
 use own_word::start_of;
 
 use crate::feed::Feed;
@@ -68,6 +70,8 @@ pub struct Node {
     /// What every machine showed to which there is a link.
     shown: BTreeMap<MachineId, Membership>,
     roll_changed: bool,
+    /// Who waits for a redemption to be on disk.
+    redeeming: BTreeMap<StateKey, Vec<Waiting>>,
     origins: BTreeSet<MachineId>,
     addresses: Vec<Address>,
     /// Wall-clock time at a point of monotonic time.
@@ -128,6 +132,7 @@ impl Node {
             links: Links::default(),
             shown: BTreeMap::new(),
             roll_changed: false,
+            redeeming: BTreeMap::new(),
             origins: BTreeSet::new(),
             addresses: Vec::new(),
             wall: None,
@@ -326,6 +331,7 @@ impl Node {
                 gossip::Input::PersistFailed(ticket)
             };
             self.gossip.handle(now, input);
+            self.answer_redeemed(persisted);
         }
     }
 

@@ -84,6 +84,8 @@ pub enum Fault {
     Membership,
     /// A revocation that names no machine.
     Revocation,
+    /// A redemption whose parts are not signed, or do not belong together.
+    Redemption,
     /// A block whose columns do not decode.
     Columns,
     /// A frontier entry or span whose ends contradict each other.
@@ -219,6 +221,12 @@ impl Gossip {
     #[must_use]
     pub fn state(&self, key: &StateKey) -> Option<&State> {
         self.states.get(key)
+    }
+
+    /// Whether a state is on disk already, in its latest version, or need not be.
+    #[must_use]
+    pub fn is_written(&self, key: &StateKey) -> bool {
+        self.states.is_written(key)
     }
 
     /// The latest states in the order of their keys.

@@ -5,13 +5,13 @@
 //! its latest version: a slow neighbour costs no more than its list of keys.
 //!
 //! Who may say what: every machine its membership; members everything else, until they are thrown
-//! out; the operator and admitters, who is thrown out. Of a machine that was thrown out only what
+//! out; the operator and admitters, who is thrown out; admitters, which invitations are used up. Of a machine that was thrown out only what
 //! its blocks need to be read is kept.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use identity::{Revocation, Role, Roll};
+use identity::{Redemption, Revocation, Role, Roll};
 use model::{MachineId, State, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
 
@@ -46,6 +46,7 @@ struct Admitted {
 enum Content {
     Membership(Admitted),
     Revocation(Revocation),
+    Redemption(Box<Redemption>),
     Other,
 }
 
@@ -63,6 +64,10 @@ impl States {
 
     pub(crate) fn get(&self, key: &StateKey) -> Option<&State> {
         self.by_key.get(key)
+    }
+
+    pub(crate) fn is_written(&self, key: &StateKey) -> bool {
+        !self.writing.contains_key(key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &State> {
@@ -106,7 +111,7 @@ impl States {
         match key.kind {
             StateKind::Membership => true,
             StateKind::Revocation if is_operator => true,
-            StateKind::Revocation => {
+            StateKind::Revocation | StateKind::Redemption => {
                 admitted.is_some_and(|admitted| admitted.may_admit) && !self.is_out(&key.origin)
             }
             StateKind::Series => admitted.is_some(),
@@ -133,6 +138,9 @@ impl States {
             StateKind::Revocation => Revocation::from_state(state)
                 .map(Content::Revocation)
                 .map_err(|_| Fault::Revocation),
+            StateKind::Redemption => Redemption::from_state(self.roll.trust(), state)
+                .map(|redemption| Content::Redemption(Box::new(redemption)))
+                .map_err(|_| Fault::Redemption),
             StateKind::Presence
             | StateKind::Series
             | StateKind::Watermark
@@ -207,6 +215,15 @@ impl States {
                 if self.roll.revoke(&revocation) {
                     self.forget_if_out(revocation.machine);
                     self.forget_admitted_by(revocation.machine);
+                }
+            }
+            Content::Redemption(redemption) => {
+                if self.roll.redeem(&redemption) {
+                    let redeemer = self.roll.redeemer(redemption.invitation());
+                    let too_late = redeemer.map(|redeemer| redeemer.too_late);
+                    for machine in too_late.into_iter().flatten() {
+                        self.forget_if_out(machine);
+                    }
                 }
             }
             Content::Other => {}

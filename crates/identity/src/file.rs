@@ -31,17 +31,20 @@ pub enum FileKind {
     Membership,
     /// States that were signed away from a running node: a revocation, or network keys.
     Signed,
+    /// An invitation with all that its redeemer needs, as one word.
+    Token,
 }
 
 impl FileKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::OperatorKey,
         Self::Operator,
         Self::NetworkKey,
         Self::MachineKey,
         Self::Membership,
         Self::Signed,
+        Self::Token,
     ];
 
     /// The word that its line starts with.
@@ -54,6 +57,7 @@ impl FileKind {
             Self::MachineKey => "fieldmesh-machine-key-v1",
             Self::Membership => "fieldmesh-membership-v1",
             Self::Signed => "fieldmesh-signed-v1",
+            Self::Token => "fieldmesh-token-v1",
         }
     }
 
@@ -61,7 +65,7 @@ impl FileKind {
     #[must_use]
     pub const fn is_secret(self) -> bool {
         match self {
-            Self::OperatorKey | Self::NetworkKey | Self::MachineKey => true,
+            Self::OperatorKey | Self::NetworkKey | Self::MachineKey | Self::Token => true,
             Self::Operator | Self::Membership | Self::Signed => false,
         }
     }
@@ -76,6 +80,7 @@ impl fmt::Display for FileKind {
             Self::MachineKey => "a machine's secret key",
             Self::Membership => "a membership",
             Self::Signed => "signed for nodes to pass on",
+            Self::Token => "the token of an invitation",
         })
     }
 }
@@ -186,7 +191,13 @@ pub fn read_machine_key(text: &str) -> Result<Keypair, FileError> {
 /// A membership as text.
 #[must_use]
 pub fn write_membership(membership: &Membership) -> String {
-    write(FileKind::Membership, membership.as_bytes()).to_string()
+    write_membership_bytes(membership.as_bytes())
+}
+
+/// A membership as carried, as text; it is not looked at.
+#[must_use]
+pub fn write_membership_bytes(bytes: &[u8]) -> String {
+    write(FileKind::Membership, bytes).to_string()
 }
 
 /// Reads what [`write_membership`] wrote and checks that the operator signed it.

@@ -7,7 +7,7 @@
 //!
 //! # Not here
 //!
-//! The token as text ([`mod@crate::file`]), who has redeemed what already (`engine`).
+//! The token as text ([`crate::Token`]), who has redeemed what already ([`crate::Redemption`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,6 +24,14 @@ use crate::{CredentialError, Delegation, Grant, Issuer, Keypair, Membership, Rol
 /// Names an invitation: the public half of its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InvitationId(pub [u8; 32]);
+
+impl InvitationId {
+    /// The invitation whose redeemer must know this secret.
+    #[must_use]
+    pub fn of(secret: &Keypair) -> Self {
+        Self(*secret.machine().as_bytes())
+    }
+}
 
 impl fmt::Display for InvitationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,7 +141,7 @@ impl Claim {
         name: &str,
     ) -> Result<Self, CredentialError> {
         check_name("the machine's name", name)?;
-        if secret.machine().as_bytes() != &invitation.id.0 {
+        if InvitationId::of(secret) != invitation.id {
             return Err(CredentialError::OtherSecret);
         }
         let message = ClaimMessage {
@@ -208,9 +216,33 @@ impl Issuer<'_> {
     }
 }
 
+impl Issuer<'_> {
+    /// Signs the membership that a claim asks for. It is valid from now on as long as the invitation
+    /// says, but no longer than this issuer may grant. Whether the claim counts,
+    /// [`crate::Roll::judge_claim`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError`] if the terms go beyond what the operator lets this admitter grant.
+    pub fn redeem(&self, claim: &Claim, now: Timestamp) -> Result<Membership, CredentialError> {
+        let terms = claim.invitation.terms.clone();
+        let (not_before, not_after) = self.window(now, terms.lifetime);
+        self.admit(Grant {
+            machine: claim.machine,
+            name: claim.name.clone(),
+            site: terms.site,
+            roles: terms.roles,
+            commands: terms.commands,
+            not_before,
+            not_after,
+            delegation: None,
+        })
+    }
+}
+
 impl Trust {
     /// Reads an invitation and checks every signature of its chain; whether it counts now,
-    /// [`crate::Roll::judge_invitation`] says.
+    /// [`crate::Roll::judge_claim`] says.
     ///
     /// # Errors
     ///

@@ -5,8 +5,8 @@
 //!
 //! # Not here
 //!
-//! Files (`node` reads and writes them), connections (`swarm` shows credentials to the peer), who
-//! has redeemed which invitation (`engine`), entropy (callers pass seeds in).
+//! Files (`node` reads and writes them), connections (`swarm` shows credentials to the peer), when
+//! an invitation is redeemed (`engine`), entropy (callers pass seeds in).
 
 mod credential;
 mod error;
@@ -18,9 +18,11 @@ mod membership;
 mod network_key;
 mod network_keys;
 mod pattern;
+mod redemption;
 mod revocation;
 mod roll;
 mod signed;
+mod token;
 
 pub use credential::Credential;
 pub use error::{CredentialError, FileError, SignatureError};
@@ -31,5 +33,7 @@ pub use keypair::{Keypair, verify_block, verify_digest, verify_state};
 pub use membership::{Issuer, Membership, Trust};
 pub use network_key::{LinkKeys, NetworkKey, NetworkKeyEpoch};
 pub use network_keys::{EpochKey, NetworkKeys};
+pub use redemption::Redemption;
 pub use revocation::Revocation;
-pub use roll::{Roll, Standing};
+pub use roll::{Redeemer, Roll, Standing};
+pub use token::Token;

@@ -131,6 +131,25 @@ impl<'a> Issuer<'a> {
         })
     }
 
+    /// The window of a membership that is signed now: as long as asked for, but within what this
+    /// issuer may grant. It starts a little early, for machines whose clocks are behind.
+    #[must_use]
+    pub fn window(&self, now: Timestamp, lifetime: Duration) -> (Timestamp, Timestamp) {
+        let Some(own) = self.own_grant() else {
+            let slack = CLOCK_SLACK.min(lifetime / 10);
+            return (now.saturating_sub(slack), now.saturating_add(lifetime));
+        };
+        let longest = own.delegation.as_ref().map(|may| may.lifetime);
+        let longest = longest.unwrap_or_default();
+        let slack = CLOCK_SLACK.min(longest / 10);
+        let from = now.saturating_sub(slack).max(own.not_before);
+        let to = now.saturating_add(lifetime);
+        (
+            from,
+            to.min(from.saturating_add(longest)).min(own.not_after),
+        )
+    }
+
     /// What this issuer may grant; `None` for the operator, who may grant everything.
     pub(crate) fn own_grant(&self) -> Option<&Grant> {
         self.membership.map(Membership::grant)
@@ -344,6 +363,10 @@ impl TryFrom<GrantMessage> for Grant {
         Ok(grant)
     }
 }
+
+/// How far a machine's clock may be behind when it gets its membership; a tenth of its lifetime if
+/// that is less. Source: guess.
+const CLOCK_SLACK: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,19 @@
 //! How revocations spread (`gossip`), what happens to a machine that does not count any more
 //! (`engine`).
 
+mod redeemed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{MachineId, Timestamp};
 
-use crate::{Claim, Credential, CredentialError, Invitation, Membership, Revocation, Trust};
+use crate::{
+    Claim, Credential, CredentialError, InvitationId, Membership, Redemption, Revocation, Trust,
+};
+use redeemed::Redeemed;
+pub use redeemed::Redeemer;
 
 /// How far a membership that counts is in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,7 @@ pub struct Roll {
     grace: Duration,
     /// Thrown out machines, and who has thrown each of them out.
     revoked: BTreeMap<MachineId, BTreeSet<MachineId>>,
+    redeemed: Redeemed,
 }
 
 impl Roll {
@@ -44,6 +51,7 @@ impl Roll {
             trust,
             grace,
             revoked: BTreeMap::new(),
+            redeemed: Redeemed::new(),
         }
     }
 
@@ -62,6 +70,18 @@ impl Roll {
         signers.insert(revocation.signer)
     }
 
+    /// Takes in a redemption whose signatures hold; returns whether it is news. If another machine
+    /// has redeemed the invitation as well, only the earlier of them counts.
+    pub fn redeem(&mut self, redemption: &Redemption) -> bool {
+        self.redeemed.add(redemption)
+    }
+
+    /// Who has redeemed an invitation.
+    #[must_use]
+    pub fn redeemer(&self, invitation: InvitationId) -> Option<Redeemer> {
+        self.redeemed.redeemer(invitation)
+    }
+
     /// Whether a membership has been revoked, or that of the admitter who signed it.
     #[must_use]
     pub fn is_revoked(&self, membership: &Membership) -> bool {
@@ -74,6 +94,7 @@ impl Roll {
         self.has_revoked(self.trust.operator(), machine)
             || self.has_revoked(issuer, machine)
             || self.has_revoked(self.trust.operator(), issuer)
+            || self.redeemed.is_late(machine, issuer)
     }
 
     /// Whether a membership counts at `now`; with `None` (no trusted clock) its window cannot be
@@ -101,31 +122,9 @@ impl Roll {
         }
     }
 
-    /// Whether an invitation can be redeemed at `now`; nobody who cannot tell the time redeems one.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialError::Revoked`] if its issuer was thrown out, [`CredentialError::NoClock`],
-    /// [`CredentialError::InvitationExpired`].
-    pub fn judge_invitation(
-        &self,
-        invitation: &Invitation,
-        now: Option<Timestamp>,
-    ) -> Result<(), CredentialError> {
-        if self.has_revoked(self.trust.operator(), invitation.issuer()) {
-            return Err(CredentialError::Revoked);
-        }
-        match now {
-            None => Err(CredentialError::NoClock),
-            Some(now) if now >= invitation.terms().not_after => {
-                Err(CredentialError::InvitationExpired)
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
     /// Reads and judges what the machine at the other end of a link shows: the one question that
-    /// every transport asks. `proved` is whose key it has proved to hold.
+    /// every transport asks. `proved` is whose key it has proved to hold. Whether a claim counts is
+    /// left to whoever redeems it ([`Self::judge_claim`]), so that its machine can be told.
     ///
     /// # Errors
     ///
@@ -142,17 +141,36 @@ impl Roll {
         }
         match &credential {
             Credential::Membership(membership) => self.judge(membership, now).map(|_| ())?,
-            Credential::Claim(claim) => self.judge_claim(claim, now)?,
+            Credential::Claim(_) => {}
         }
         Ok(credential)
     }
 
-    /// A machine that the operator has thrown out does not come back by an invitation.
-    fn judge_claim(&self, claim: &Claim, now: Option<Timestamp>) -> Result<(), CredentialError> {
-        if self.has_revoked(self.trust.operator(), claim.machine()) {
+    /// Whether a claim can be redeemed at `now`: not by a machine that the operator has thrown out,
+    /// and not where nobody can tell the time. Whether it was redeemed before, [`Self::redeemer`]
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialError::Revoked`] if machine or issuer was thrown out,
+    /// [`CredentialError::NoClock`], [`CredentialError::InvitationExpired`].
+    pub fn judge_claim(
+        &self,
+        claim: &Claim,
+        now: Option<Timestamp>,
+    ) -> Result<(), CredentialError> {
+        let (operator, invitation) = (self.trust.operator(), claim.invitation());
+        let is_out = |machine| self.has_revoked(operator, machine);
+        if is_out(claim.machine()) || is_out(invitation.issuer()) {
             return Err(CredentialError::Revoked);
         }
-        self.judge_invitation(claim.invitation(), now)
+        match now {
+            None => Err(CredentialError::NoClock),
+            Some(now) if now >= invitation.terms().not_after => {
+                Err(CredentialError::InvitationExpired)
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     fn has_revoked(&self, signer: MachineId, machine: MachineId) -> bool {

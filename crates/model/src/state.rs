@@ -25,11 +25,14 @@ pub enum StateKind {
     Progress,
     /// The origin, the operator or an admitter, throws out the machine that the subject names.
     Revocation,
+    /// The origin, an admitter, has made a machine a member by an invitation; the subject is
+    /// `INVITATION/MACHINE`.
+    Redemption,
 }
 
 impl StateKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Membership,
         Self::Presence,
         Self::Series,
@@ -37,6 +40,7 @@ impl StateKind {
         Self::Candidacy,
         Self::Progress,
         Self::Revocation,
+        Self::Redemption,
     ];
 
     /// Its number on the wire.
@@ -50,6 +54,7 @@ impl StateKind {
             Self::Candidacy => 5,
             Self::Progress => 6,
             Self::Revocation => 7,
+            Self::Redemption => 10,
         }
     }
 
@@ -60,11 +65,11 @@ impl StateKind {
     }
 
     /// Whether it still says something when its origin was thrown out: what is needed to read the
-    /// origin's blocks, and whom it has thrown out itself.
+    /// origin's blocks, whom it has thrown out itself, and which invitations are used up.
     #[must_use]
     pub const fn outlives_its_origin(self) -> bool {
         match self {
-            Self::Membership | Self::Series | Self::Revocation => true,
+            Self::Membership | Self::Series | Self::Revocation | Self::Redemption => true,
             Self::Presence | Self::Watermark | Self::Candidacy | Self::Progress => false,
         }
     }
@@ -73,7 +78,11 @@ impl StateKind {
     #[must_use]
     pub const fn is_persistent(self) -> bool {
         match self {
-            Self::Membership | Self::Series | Self::Progress | Self::Revocation => true,
+            Self::Membership
+            | Self::Series
+            | Self::Progress
+            | Self::Revocation
+            | Self::Redemption => true,
             Self::Presence | Self::Watermark | Self::Candidacy => false,
         }
     }

@@ -248,7 +248,10 @@ impl Writer {
             };
         }
         match key.kind {
-            StateKind::Membership | StateKind::Series | StateKind::Revocation => {
+            StateKind::Membership
+            | StateKind::Series
+            | StateKind::Revocation
+            | StateKind::Redemption => {
                 batch.states.insert(key.clone(), state.version());
                 let body = state.as_bytes().clone();
                 batch.push(What::State(state), body);

@@ -5,7 +5,7 @@
 //!
 //! # Not here
 //!
-//! Who gets in ([`Gate`]).
+//! Who gets in ([`Gate`]), what becomes of whoever shows a claim ([`Door`]).
 
 use std::io;
 use std::sync::Arc;
@@ -13,22 +13,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use identity::{Credential, CredentialError, EpochKey};
+use identity::{Claim, Credential, CredentialError, EpochKey};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
 use libp2p::core::{ConnectedPoint, UpgradeInfo as _};
-use libp2p::pnet::{PnetConfig, PnetError, PreSharedKey};
+use libp2p::pnet::{PnetConfig, PnetError, PnetOutput, PreSharedKey};
 use libp2p::{PeerId, noise, yamux};
 use model::MachineId;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_util::compat::TokioAsyncReadCompatExt as _;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use crate::address::machine_of;
+use crate::config::Keys;
+use crate::enrolment::Door;
 use crate::gate::Gate;
 use crate::muxer::ClosingInTime;
 use crate::refusals::Refuser;
 use crate::tcp::RawConnection;
-use crate::{Credentials, RefusalReason, StartError};
+use crate::{BoxedStream, RefusalReason, StartError};
 
 /// Takes TCP connections through every step.
 pub(crate) struct Admission {
@@ -37,20 +40,42 @@ pub(crate) struct Admission {
     gate: Arc<Gate>,
     time_max: Duration,
     refuser: Refuser,
+    door: Door,
+}
+
+/// Ciphered with the network key and the machines' keys.
+type Secured = noise::Output<PnetOutput<Compat<BoxedStream>>>;
+
+/// A connection over which both sides know whom they talk to.
+pub(crate) struct Introduced {
+    peer: PeerId,
+    pub(crate) stream: Secured,
+    credential: Credential,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a connection does not become a link.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoLink {
+    #[error(transparent)]
+    Refused(#[from] RefusalReason),
+    /// It was for enrolling, and that is done.
+    #[error("an invitation was answered")]
+    Enrolled,
 }
 
 impl Admission {
     pub(crate) fn new(
-        credentials: &Credentials<'_>,
+        keys: &Keys<'_>,
         keypair: &libp2p::identity::Keypair,
         gate: Arc<Gate>,
         time_max: Duration,
         refuser: Refuser,
+        door: Door,
     ) -> Result<Self, StartError> {
-        let network = credentials.roll.trust().network();
-        let EpochKey { epoch, key } = credentials.network_keys.current();
-        let key = key.pnet(&network, *epoch);
-        let prologue = [PROLOGUE, network.as_bytes(), &epoch.0.to_be_bytes()].concat();
+        let EpochKey { epoch, key } = keys.network_keys.current();
+        let key = key.pnet(&keys.network, *epoch);
+        let prologue = [PROLOGUE, keys.network.as_bytes(), &epoch.0.to_be_bytes()].concat();
         let noise = noise::Config::new(keypair)
             .map_err(|error| StartError::Keys(error.to_string()))?
             .with_prologue(prologue);
@@ -60,6 +85,7 @@ impl Admission {
             gate,
             time_max,
             refuser,
+            door,
         })
     }
 
@@ -68,17 +94,24 @@ impl Admission {
         self: Arc<Self>,
         connection: RawConnection,
         endpoint: ConnectedPoint,
-    ) -> Result<(PeerId, StreamMuxerBox), RefusalReason> {
+    ) -> Result<(PeerId, StreamMuxerBox), NoLink> {
         let mut machine = None;
         let steps = self.prove(connection, &endpoint, &mut machine);
-        let admitted = match timeout(self.time_max, steps).await {
-            Ok(admitted) => admitted,
+        let proved = match timeout(self.time_max, steps).await {
+            Ok(proved) => proved,
             Err(_) => Err(RefusalReason::TimedOut),
         };
-        if let Err(reason) = &admitted {
-            self.refuser.refuse(&endpoint, machine, reason.clone());
+        match proved {
+            Ok(Proved::Member(peer, muxer)) => Ok((peer, muxer)),
+            Ok(Proved::Invited(claim, stream)) => {
+                self.door.serve(*claim, &endpoint, stream).await;
+                Err(NoLink::Enrolled)
+            }
+            Err(reason) => {
+                self.refuser.refuse(&endpoint, machine, reason.clone());
+                Err(reason.into())
+            }
         }
-        admitted
     }
 
     /// `machine` is set as soon as it is proved who is at the other end.
@@ -87,7 +120,41 @@ impl Admission {
         connection: RawConnection,
         endpoint: &ConnectedPoint,
         machine: &mut Option<MachineId>,
-    ) -> Result<(PeerId, StreamMuxerBox), RefusalReason> {
+    ) -> Result<Proved, RefusalReason> {
+        let Introduced {
+            peer,
+            stream,
+            credential,
+            permit,
+        } = self.introduce(connection, endpoint, machine).await?;
+        if let Credential::Claim(claim) = credential {
+            return match endpoint {
+                ConnectedPoint::Listener { .. } => {
+                    Ok(Proved::Invited(Box::new(claim), Box::new(stream)))
+                }
+                ConnectedPoint::Dialer { .. } => Err(RefusalReason::Claim),
+            };
+        }
+        let config = yamux_config();
+        let protocol = config.protocol_info().next().unwrap_or_default();
+        let muxer = if endpoint.is_dialer() {
+            config.upgrade_outbound(stream, protocol).await
+        } else {
+            config.upgrade_inbound(stream, protocol).await
+        }
+        .map_err(|error| io_failed(&error))?;
+        drop(permit);
+        let muxer = StreamMuxerBox::new(ClosingInTime::new(muxer));
+        Ok(Proved::Member(peer, muxer))
+    }
+
+    /// The steps up to where each side has judged the other.
+    pub(crate) async fn introduce(
+        &self,
+        connection: RawConnection,
+        endpoint: &ConnectedPoint,
+        machine: &mut Option<MachineId>,
+    ) -> Result<Introduced, RefusalReason> {
         let RawConnection { stream, permit } = connection;
         let stream = self.pnet.handshake(stream.compat()).await;
         let stream = stream.map_err(|error| match error {
@@ -104,18 +171,20 @@ impl Admission {
         let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
         *machine = Some(proved);
         let shown = exchange(&mut stream, &self.gate.shown()).await?;
-        self.gate.admit(proved, shown)?;
-        let config = yamux_config();
-        let protocol = config.protocol_info().next().unwrap_or_default();
-        let muxer = if endpoint.is_dialer() {
-            config.upgrade_outbound(stream, protocol).await
-        } else {
-            config.upgrade_inbound(stream, protocol).await
-        }
-        .map_err(|error| io_failed(&error))?;
-        drop(permit);
-        Ok((peer, StreamMuxerBox::new(ClosingInTime::new(muxer))))
+        let credential = self.gate.admit(proved, shown)?;
+        Ok(Introduced {
+            peer,
+            stream,
+            credential,
+            permit,
+        })
     }
+}
+
+/// What a machine at the other end has proved to be.
+enum Proved {
+    Member(PeerId, StreamMuxerBox),
+    Invited(Box<Claim>, Box<Secured>),
 }
 
 /// Both sides show their credential at once; the length comes first, in two bytes.

@@ -1,5 +1,6 @@
 //! What connections are made of: QUIC with Noise first, TCP where that does not get through.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
 use handshake::{KeyRing, Local};
-use identity::{EpochKey, Keypair};
-use libp2p::core::muxing::StreamMuxerBox;
+use identity::{Credential, EpochKey, Keypair};
+use libp2p::core::muxing::{StreamMuxer as _, StreamMuxerBox};
 use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
 use libp2p::core::{ConnectedPoint, Transport};
@@ -18,12 +19,15 @@ use libp2p::{Multiaddr, PeerId, relay};
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 use transport::{Connection, Quic};
 
-use crate::admission::Admission;
+use crate::address::machine_of;
+use crate::admission::{Admission, NoLink};
+use crate::config::Keys;
+use crate::enrolment::Door;
 use crate::gate::Gate;
 use crate::refusals::Refuser;
 use crate::tcp::{RawConnection, Tcp};
 use crate::ways::{Way, Ways};
-use crate::{Config, Credentials};
+use crate::{Config, RefusalReason};
 
 type Output = (PeerId, StreamMuxerBox);
 type Establishing = BoxFuture<'static, io::Result<Output>>;
@@ -42,6 +46,7 @@ impl Transports {
         self,
         admission: Arc<Admission>,
         refuser: Refuser,
+        door: Door,
         ways: Arc<Ways>,
         dial_timeout: Duration,
     ) -> Boxed<Output> {
@@ -62,6 +67,7 @@ impl Transports {
             tcp: tcp.boxed(),
             ways,
             refuser,
+            door,
         };
         let either = circuits.or_transport(direct).map(|either, _| match either {
             Either::Left(connection) | Either::Right(connection) => connection,
@@ -77,20 +83,16 @@ impl Transports {
 }
 
 /// What QUIC is told of this machine.
-pub(crate) fn quic_config(
-    credentials: &Credentials<'_>,
-    config: &Config,
-    gate: Arc<Gate>,
-) -> transport::Config {
-    let network = credentials.roll.trust().network();
+pub(crate) fn quic_config(keys: &Keys<'_>, config: &Config, gate: Arc<Gate>) -> transport::Config {
+    let network = keys.network;
     let link_keys = |key: &EpochKey| key.key.link(&network, key.epoch);
-    let mut keys = credentials.network_keys.iter().map(link_keys);
-    let current = keys.next().expect("there is a current key");
-    let keypair = Keypair::from_seed(&credentials.machine_key.seed());
+    let mut ring = keys.network_keys.iter().map(link_keys);
+    let current = ring.next().expect("there is a current key");
+    let keypair = Keypair::from_seed(&keys.machine_key.seed());
     let local = Local::new(keypair, network, gate.shown());
-    let ring = KeyRing::new(current, keys.next());
+    let ring = KeyRing::new(current, ring.next());
     let wall_clock = Arc::clone(&config.wall_clock.0);
-    let reset_key = credentials.machine_key.derive(b"fieldmesh-link-reset-v1");
+    let reset_key = keys.machine_key.derive(b"fieldmesh-link-reset-v1");
     transport::Config {
         seen: config.seen.clone(),
         path_mtu_probes: config.path_mtu_probes,
@@ -106,6 +108,7 @@ struct QuicFirst {
     tcp: Boxed<Output>,
     ways: Arc<Ways>,
     refuser: Refuser,
+    door: Door,
 }
 
 impl QuicFirst {
@@ -128,7 +131,12 @@ impl QuicFirst {
             if connected.is_ok() {
                 dial.succeed();
             }
-            admitted(connected, &endpoint, &refuser)
+            let (peer, connection) = refused_or(connected, &endpoint, &refuser)?;
+            if let Credential::Claim(_) = connection.credential() {
+                refuser.refuse(&endpoint, machine_of(&peer), RefusalReason::Claim);
+                return Err(io::Error::other(RefusalReason::Claim));
+            }
+            Ok((peer, StreamMuxerBox::new(connection)))
         }
         .boxed())
     }
@@ -205,13 +213,17 @@ impl Transport for QuicFirst {
                 | TransportEvent::ListenerClosed { .. }
                 | TransportEvent::ListenerError { .. } => (Multiaddr::empty(), Multiaddr::empty()),
             };
-            let refuser = self.refuser.clone();
+            let (refuser, door) = (self.refuser.clone(), self.door.clone());
             let event = event.map_err(to_io).map_upgrade(|upgrade| {
                 let endpoint = ConnectedPoint::Listener {
                     local_addr,
                     send_back_addr,
                 };
-                async move { admitted(upgrade.await, &endpoint, &refuser) }.boxed()
+                async move {
+                    let connected = refused_or(upgrade.await, &endpoint, &refuser)?;
+                    answered(connected, &endpoint, &door).await
+                }
+                .boxed()
             });
             return Poll::Ready(event);
         }
@@ -220,15 +232,29 @@ impl Transport for QuicFirst {
     }
 }
 
-/// A connection over QUIC as the swarm wants it; whom this machine has refused is reported.
-fn admitted(
+/// A connection over QUIC; whom this machine has refused is reported.
+fn refused_or(
     connected: Result<(PeerId, Connection), transport::Error>,
     endpoint: &ConnectedPoint,
     refuser: &Refuser,
-) -> io::Result<Output> {
+) -> io::Result<(PeerId, Connection)> {
     let connected = connected.inspect_err(|error| refuser.refuse_quic(endpoint, error));
-    let (peer, connection) = connected.map_err(to_io)?;
-    Ok((peer, StreamMuxerBox::new(connection)))
+    connected.map_err(to_io)
+}
+
+/// A member's connection goes on to the swarm; whoever has shown a claim gets an answer.
+async fn answered(
+    (peer, mut connection): (PeerId, Connection),
+    endpoint: &ConnectedPoint,
+    door: &Door,
+) -> io::Result<Output> {
+    let Credential::Claim(claim) = connection.credential().clone() else {
+        return Ok((peer, StreamMuxerBox::new(connection)));
+    };
+    let opened = poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx));
+    let stream = opened.await.map_err(io::Error::other)?;
+    door.serve(claim, endpoint, stream).await;
+    Err(io::Error::other(NoLink::Enrolled))
 }
 
 fn to_io(error: transport::Error) -> io::Error {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use handshake::ReplayGuard;
 use identity::{Keypair, Membership, NetworkKeys, Roll};
-use model::Timestamp;
+use model::{NetworkId, Timestamp};
 use overlay::Address;
 
 use crate::SocketLayer;
@@ -22,6 +22,24 @@ pub struct Credentials<'a> {
     pub roll: &'a Roll,
     /// The secrets of the network.
     pub network_keys: &'a NetworkKeys,
+}
+
+impl<'a> Credentials<'a> {
+    pub(crate) fn keys(&self) -> Keys<'a> {
+        Keys {
+            machine_key: self.machine_key,
+            network: self.roll.trust().network(),
+            network_keys: self.network_keys,
+        }
+    }
+}
+
+/// What ciphers are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys<'a> {
+    pub(crate) machine_key: &'a Keypair,
+    pub(crate) network: NetworkId,
+    pub(crate) network_keys: &'a NetworkKeys,
 }
 
 /// The wall clock, which memberships are judged by: `None` while nobody vouches for it.

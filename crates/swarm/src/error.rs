@@ -107,12 +107,27 @@ pub enum RefusalReason {
     /// What it showed does not make it a member, or not now.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// It wants to become a member.
-    #[error("showed an invitation, and this machine admits nobody")]
+    /// It answered a dial as somebody who wants to become a member.
+    #[error("showed an invitation where a member was dialled")]
     Claim,
     /// More members than this machine remembers.
     #[error("there are too many members")]
     TooManyMembers,
+}
+
+/// Why a machine got no answer to its claim.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// Not an address that can be dialled before there is a membership.
+    #[error("cannot dial {} to join; write an address like {EXAMPLE}", .0.as_str())]
+    Unsupported(Address),
+    /// Nobody answers there, or nobody of this network.
+    #[error("no answer; the machine may be down, or the network key of the token too old ({0})")]
+    NoAnswer(String),
+    /// The answer takes too long.
+    #[error("no answer in time; the machine may be down, or the network key of the token too old")]
+    TimedOut,
 }
 
 /// How addresses are written.

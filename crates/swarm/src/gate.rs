@@ -9,7 +9,7 @@ use handshake::Judge;
 use identity::{Credential, Membership, Roll};
 use model::MachineId;
 
-use crate::{Credentials, RefusalReason, WallClock};
+use crate::{RefusalReason, WallClock};
 
 /// Judges whoever is at the other end of a link.
 #[derive(Debug)]
@@ -23,10 +23,9 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(credentials: &Credentials<'_>, wall_clock: WallClock) -> Self {
-        let shown = Credential::Membership(credentials.membership.clone());
+    pub(crate) fn new(shown: &Credential, roll: Roll, wall_clock: WallClock) -> Self {
         Self {
-            roll: RwLock::new(credentials.roll.clone()),
+            roll: RwLock::new(roll),
             wall_clock,
             shown: shown.to_bytes(),
             members: Mutex::new(BTreeMap::new()),
@@ -43,7 +42,8 @@ impl Gate {
         *self.roll.write().unwrap_or_else(PoisonError::into_inner) = roll;
     }
 
-    /// Judges what the machine showed that has proved to hold the key of `proved`.
+    /// Judges what the machine showed that has proved to hold the key of `proved`. Whoever shows a
+    /// claim gets an answer ([`crate::enrolment`]) and no link.
     pub(crate) fn admit(
         &self,
         proved: MachineId,
@@ -55,7 +55,7 @@ impl Gate {
         drop(roll);
         match &credential {
             Credential::Membership(membership) => self.enter(membership.clone())?,
-            Credential::Claim(_) => return Err(RefusalReason::Claim),
+            Credential::Claim(_) => {}
         }
         Ok(credential)
     }

@@ -10,7 +10,8 @@
 //!
 //! **Invariant:** at most one link per machine is reported at a time, each up once and down once.
 //!
-//! **Invariant:** a machine without a valid membership never reaches the swarm.
+//! **Invariant:** a machine without a valid membership never reaches the swarm. With an invitation it
+//! gets an answer inside the connection upgrade, and nothing else.
 //!
 //! **Invariant:** every queue has a bound; sending never waits, and a caller that is slow to call
 //! [`Swarm::next`] stops the reading of sockets.
@@ -26,10 +27,13 @@ mod bootstrap;
 mod compose;
 mod config;
 mod dials;
+mod enrolment;
 mod error;
+mod event;
 mod frame;
 mod gate;
 mod handler;
+mod join;
 mod links;
 mod muxer;
 mod outbox;
@@ -41,9 +45,12 @@ mod tcp;
 mod ways;
 
 pub use config::{Config, Credentials, WallClock};
-pub use error::{ListenError, RefusalReason, StartError};
+pub use enrolment::{Answer, EnrolmentId};
+pub use error::{JoinError, ListenError, RefusalReason, StartError};
+pub use event::{Event, Stats};
+pub use join::Joining;
 pub use outbox::Sending;
-pub use swarm::{Event, Stats, Swarm};
+pub use swarm::Swarm;
 pub use transport::{BoxedStream, ByteStream, Passage, SocketLayer};
 pub use ways::Way;
 pub use wire::Lane;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use identity::{Keypair, Membership, Roll};
+use identity::{Credential, Keypair, Roll};
 use libp2p::core::transport::TransportError;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -26,68 +26,16 @@ use crate::admission::Admission;
 use crate::bootstrap::Bootstrap;
 use crate::compose::{Transports, quic_config};
 use crate::dials::{self, Answerer, Dials, answerer};
+use crate::enrolment::{Answer, EnrolmentId, Knocks};
+use crate::event::{Event, Stats};
 use crate::gate::Gate;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
 use crate::reach::{Circuits, Reach, ReachEvent};
 use crate::refusals::{Refusal, Refusals};
 use crate::tcp::Tcp;
-use crate::ways::{Way, Ways};
-use crate::{Config, Credentials, ListenError, RefusalReason, StartError};
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A link to an admitted machine stands.
-    LinkUp {
-        /// The machine.
-        machine: MachineId,
-        /// What it may do.
-        membership: Box<Membership>,
-        /// What the link is made of.
-        way: Way,
-    },
-    /// The link is gone, for whatever reason, [`Swarm::release`] included.
-    LinkDown(MachineId),
-    /// A dial led to no link.
-    DialFailed(MachineId),
-    /// A frame over a link.
-    Received(MachineId, Bytes),
-    /// After [`Sending::Full`]: at least half of the room is free on both lanes.
-    Drained(MachineId),
-    /// A round trip over a link was measured.
-    RoundTrip(MachineId, Duration),
-    /// A machine was found by mDNS (which proves nothing), or answered at a bootstrap address.
-    Discovered(Contact),
-    /// This machine can be reached here; replaces what was said before.
-    OwnAddresses(Vec<Address>),
-    /// A connection was refused before it reached the swarm.
-    Refused {
-        /// Who it was, if that was proved.
-        machine: Option<MachineId>,
-        /// Where it came from or was dialled.
-        address: Option<Address>,
-        /// Why.
-        reason: RefusalReason,
-    },
-}
-
-/// What the swarm has counted since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Links that were up.
-    pub links_made: u64,
-    /// Dials that led to no link.
-    pub dials_failed: u64,
-    /// Connections refused before they reached the swarm.
-    pub refusals: u64,
-    /// Dials that got through over TCP while they did not over QUIC.
-    pub tcp_fallbacks: u64,
-    /// What QUIC has dropped without a word.
-    pub quic: transport::Stats,
-    /// Frames that were dropped because there was no room for them.
-    pub frames_dropped: u64,
-}
+use crate::ways::Ways;
+use crate::{Config, Credentials, ListenError, StartError};
 
 /// Links to other machines, and the search for them.
 pub struct Swarm {
@@ -97,6 +45,7 @@ pub struct Swarm {
     ways: Arc<Ways>,
     quic: transport::Handle,
     refusals: Refusals,
+    knocks: Knocks,
     bootstrap: Bootstrap,
     dials: Dials,
     circuits: Circuits,
@@ -147,16 +96,21 @@ impl Swarm {
         let own = credentials.machine_key.machine();
         let keypair = to_libp2p(credentials.machine_key)?;
         let peer = keypair.public().to_peer_id();
-        let gate = Arc::new(Gate::new(credentials, config.wall_clock.clone()));
+        let (shown, keys) = (credentials.membership.clone(), credentials.keys());
+        let shown = Credential::Membership(shown);
+        let gate = Gate::new(&shown, credentials.roll.clone(), config.wall_clock.clone());
+        let gate = Arc::new(gate);
         let (refuser, refusals) = Refusals::new();
+        let (door, knocks) = Knocks::new();
         let admission = Admission::new(
-            credentials,
+            &keys,
             &keypair,
             Arc::clone(&gate),
             config.admission_timeout,
             refuser.clone(),
+            door.clone(),
         )?;
-        let (quic, handle) = Quic::new(quic_config(credentials, config, Arc::clone(&gate)));
+        let (quic, handle) = Quic::new(quic_config(&keys, config, Arc::clone(&gate)));
         let (circuit_transport, circuit_client) = relay::client::new(peer);
         let behaviour = Behaviour {
             links: Links::new(own, config),
@@ -172,6 +126,7 @@ impl Swarm {
         let transport = transports.compose(
             Arc::new(admission),
             refuser,
+            door,
             Arc::clone(&ways),
             config.dial_timeout,
         );
@@ -185,6 +140,7 @@ impl Swarm {
             ways,
             quic: handle,
             refusals,
+            knocks,
             bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
             dials: Dials::default(),
             circuits: Circuits::new(),
@@ -255,6 +211,11 @@ impl Swarm {
         self.gate.set_roll(roll);
     }
 
+    /// Tells a machine what came of its claim ([`Event::Claimed`]).
+    pub fn answer(&mut self, enrolment: EnrolmentId, answer: Answer) {
+        self.knocks.answer(enrolment, answer);
+    }
+
     /// Releases every link, waits until the other sides have read what was queued, and stops.
     ///
     /// Takes three seconds at most, and that long only if one of them does not read.
@@ -308,6 +269,13 @@ impl Swarm {
             tokio::select! {
                 event = self.inner.select_next_some() => self.on_swarm_event(event),
                 refusal = self.refusals.next() => self.on_refusal(refusal),
+                (enrolment, claim, address) = self.knocks.next() => {
+                    return Event::Claimed {
+                        enrolment,
+                        claim: Box::new(claim),
+                        address: to_ours(&address),
+                    };
+                }
                 () = self.bootstrap.due() => self.start_round(),
                 () = self.circuits.due() => self.update_circuits(),
             }
@@ -572,7 +540,7 @@ impl fmt::Debug for Swarm {
     }
 }
 
-fn to_libp2p(key: &Keypair) -> Result<libp2p::identity::Keypair, StartError> {
+pub(crate) fn to_libp2p(key: &Keypair) -> Result<libp2p::identity::Keypair, StartError> {
     // Wipes the copy of the seed that it is given.
     libp2p::identity::Keypair::ed25519_from_bytes(key.seed())
         .map_err(|error| StartError::Keys(error.to_string()))

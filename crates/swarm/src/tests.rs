@@ -7,6 +7,7 @@
 
 mod admission;
 mod discovery;
+mod enrolment;
 mod expulsion;
 mod faults;
 mod links;

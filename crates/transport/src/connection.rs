@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use identity::Credential;
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use quinn::{ConnectionError, RecvStream, SendStream};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
@@ -19,6 +20,7 @@ type Opening = BoxFuture<'static, Result<(SendStream, RecvStream), ConnectionErr
 /// A connection: any number of streams, and keys that are renewed.
 pub struct Connection {
     inner: quinn::Connection,
+    credential: Credential,
     inbound: Option<Opening>,
     outbound: Option<Opening>,
     closing: Option<BoxFuture<'static, ConnectionError>>,
@@ -27,12 +29,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(inner: quinn::Connection, key_update_interval: Duration) -> Self {
+    pub(crate) fn new(
+        inner: quinn::Connection,
+        credential: Credential,
+        key_update_interval: Duration,
+    ) -> Self {
         let first = now() + key_update_interval;
         let mut key_updates = interval_at(first.into(), key_update_interval);
         key_updates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             inner,
+            credential,
             inbound: None,
             outbound: None,
             closing: None,
@@ -42,6 +49,12 @@ impl Connection {
 
     pub(crate) fn update_keys(&self) {
         self.inner.force_key_update();
+    }
+
+    /// What the other side has shown.
+    #[must_use]
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     /// Counters, round trip and path of the connection.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handshake::Peer;
+use identity::Credential;
 use libp2p::PeerId;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -27,14 +28,18 @@ pub(crate) async fn establish(
         Ok(connected) => connected.map_err(|error| cause(&failure, error))?,
     };
     drop(permit);
-    known.add(connection.remote_address());
+    let remote = connection.remote_address();
     let peer = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Peer>().ok())
         .expect("a connection stands when the peer is known");
+    if let Credential::Membership(_) = &peer.credential {
+        known.add(remote);
+    }
     let id = PeerId::from_bytes(&peer.machine.to_peer_id_bytes())
         .map_err(|_| Error::NoPeer(peer.machine))?;
-    Ok((id, Connection::new(connection, timing.key_update_interval)))
+    let connection = Connection::new(connection, peer.credential, timing.key_update_interval);
+    Ok((id, connection))
 }
 
 /// What ended a handshake: this machine, if it says so, or what QUIC says.

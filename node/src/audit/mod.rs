@@ -25,7 +25,7 @@ use std::thread::{self, JoinHandle};
 use statemachine::Instant;
 
 pub use pace::Pace;
-pub use record::{Kind, Record};
+pub use record::{ADMINISTRATOR, Kind, Record};
 
 /// The log, as the loop writes it.
 #[derive(Debug)]

@@ -14,11 +14,11 @@ pub struct Record {
     pub time: String,
     /// Who caused it: a machine, or `administrator` for whoever may use this node's gRPC.
     pub source: String,
-    /// What happened; the category that it belongs to is written beside it.
+    /// What the type belongs to.
+    category: Category,
+    /// What happened.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What the record belongs to.
-    category: Category,
     /// Whom or what it happened to: a machine, or an invitation.
     pub id: String,
     /// `ok`, or why not.
@@ -51,6 +51,14 @@ pub enum Kind {
     Expelled,
     /// A machine was thrown out of the network.
     Revoked,
+    /// This machine has signed a membership.
+    MembershipSigned,
+    /// This machine has signed an invitation.
+    Invited,
+    /// A machine has redeemed an invitation here, or has tried to.
+    Enrolled,
+    /// Two machines had redeemed one invitation; this one is no member by it.
+    RedeemedTwice,
 }
 
 impl Category {
@@ -72,6 +80,10 @@ impl Kind {
             Self::Refused => "refused",
             Self::Expelled => "expelled",
             Self::Revoked => "revoked",
+            Self::MembershipSigned => "membership-signed",
+            Self::Invited => "invited",
+            Self::Enrolled => "enrolled",
+            Self::RedeemedTwice => "redeemed-twice",
         }
     }
 
@@ -79,7 +91,14 @@ impl Kind {
     #[must_use]
     pub const fn category(self) -> Category {
         match self {
-            Self::Admitted | Self::Refused | Self::Expelled | Self::Revoked => Category::Admission,
+            Self::Admitted
+            | Self::Refused
+            | Self::Expelled
+            | Self::Revoked
+            | Self::MembershipSigned
+            | Self::Invited
+            | Self::Enrolled
+            | Self::RedeemedTwice => Category::Admission,
         }
     }
 
@@ -87,8 +106,8 @@ impl Kind {
     #[must_use]
     pub const fn is_paced(self) -> bool {
         match self {
-            Self::Admitted | Self::Refused | Self::Expelled => true,
-            Self::Revoked => false,
+            Self::Admitted | Self::Refused | Self::Expelled | Self::Enrolled => true,
+            Self::Revoked | Self::MembershipSigned | Self::Invited | Self::RedeemedTwice => false,
         }
     }
 }
@@ -134,6 +153,15 @@ impl Record {
             Event::Expelled(machine, why) => {
                 Some(Self::new(time, Kind::Expelled, machine, machine).failed(why))
             }
+            Event::RedeemedTwice {
+                invitation,
+                counts,
+                too_late,
+            } => {
+                let record = Self::new(time, Kind::RedeemedTwice, too_late, too_late);
+                let record = record.failed("another machine had redeemed the invitation");
+                Some(record.with(format!("invitation {invitation}, member {counts}")))
+            }
             Event::NeighbourUp(_)
             | Event::NeighbourDown(_)
             | Event::Relays(..)
@@ -165,7 +193,8 @@ impl Record {
             | swarm::Event::Drained(_)
             | swarm::Event::RoundTrip(..)
             | swarm::Event::Discovered(_)
-            | swarm::Event::OwnAddresses(_) => None,
+            | swarm::Event::OwnAddresses(_)
+            | swarm::Event::Claimed { .. } => None,
         }
     }
 
@@ -217,5 +246,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// Whoever may use this node's gRPC.
+pub const ADMINISTRATOR: &str = "administrator";
 /// The result of what went well.
 const OK: &str = "ok";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::{Pattern, SeriesName, Timestamp, Unit};
 
-use super::network_args::{InitArgs, NetworkCommand};
+use super::network_args::{InitArgs, JoinArgs, NetworkCommand};
 
 /// Machines that share readings without a broker, and elect the one that forwards them.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ pub enum Command {
     Network(NetworkCommand),
     /// Make this machine's key and print its machine id.
     Init(InitArgs),
+    /// Become a member by the token of an invitation.
+    Join(JoinArgs),
     /// Run a node.
     Run(RunArgs),
     /// Show how a node is doing.

@@ -12,6 +12,8 @@ mod args;
 mod audit;
 mod client;
 mod failure;
+mod invite;
+mod join;
 mod local;
 mod mesh;
 mod network;
@@ -34,7 +36,10 @@ pub use args::{
     NodeArgs, Output, PublishArgs, QueryArgs, RunArgs, SeriesArgs, Time, ValueKind, WatchArgs,
 };
 use failure::{Failure, Kind};
-pub use network_args::{AdmitArgs, InitArgs, NetworkCommand, OperatorArgs, PushArgs, RevokeArgs};
+pub use network_args::{
+    AdmitArgs, InitArgs, InviteArgs, JoinArgs, NetworkCommand, OperatorArgs, PushArgs, RevokeArgs,
+    RightsArgs,
+};
 
 /// Does what the command line says.
 #[must_use]
@@ -62,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Network(command) => network(command, output, out),
         Command::Init(args) => network::init(&args, output, out),
+        Command::Join(args) => ask(join::join(args, output, out)),
         Command::Run(args) => Ok(crate::run::run(&args.config)?),
         Command::Status(args) => ask(mesh::status(args, output, out)),
         Command::Peers(args) => ask(mesh::peers(args, output, out)),
@@ -87,7 +93,8 @@ fn network(
 ) -> Result<(), Failure> {
     match command {
         NetworkCommand::Create(args) => network::create(&args, output, out),
-        NetworkCommand::Admit(args) => network::admit(args, output, out),
+        NetworkCommand::Admit(args) => ask(network::admit(args, output, out)),
+        NetworkCommand::Invite(args) => ask(invite::invite(args, output, out)),
         NetworkCommand::Revoke(args) => ask(network::revoke(args, output, out)),
         NetworkCommand::Push(args) => ask(network::push(args, output, out)),
         NetworkCommand::Members(args) => ask(network::members(args, output, out)),

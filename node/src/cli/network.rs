@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
-use identity::{Delegation, FileKind, file};
+use identity::{Delegation, FileKind, Membership, file};
 use model::{State, StateKind};
-use proto::v1::{self as pb, revoke_request::How};
+use proto::v1::{self as pb, admit_request, revoke_request::How};
 use serde_json::{Value as Json, json};
 
 use super::args::{NodeArgs, Output};
@@ -14,7 +15,7 @@ use super::client::Client;
 use super::failure::{Failure, Kind};
 use super::local::{failed, print};
 use super::mesh::print_json;
-use super::network_args::{AdmitArgs, InitArgs, OperatorArgs, PushArgs, RevokeArgs};
+use super::network_args::{AdmitArgs, InitArgs, OperatorArgs, PushArgs, RevokeArgs, RightsArgs};
 use super::render::{escape, time};
 use super::table;
 use crate::keys;
@@ -41,11 +42,31 @@ pub(crate) fn create(
 }
 
 /// `fieldmesh network admit`
-pub(crate) fn admit(args: AdmitArgs, output: Output, out: &mut impl Write) -> Result<(), Failure> {
-    let dir = &args.operator.dir;
+pub(crate) async fn admit(
+    args: AdmitArgs,
+    output: Output,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let file = format!("{}.{}", args.name, keys::MEMBERSHIP_FILE);
-    let path = args.out.unwrap_or_else(|| dir.join(file));
-    let roles: BTreeSet<Role> = args.roles.into_iter().collect();
+    let path = args.out.clone();
+    let path = path.unwrap_or_else(|| args.operator.dir.join(file));
+    let machine = args.machine;
+    let text = match args.delegated {
+        true => file::write_membership_bytes(&admit_delegated(args).await?),
+        false => file::write_membership(&admit_offline(args)?),
+    };
+    keys::replace(&path, &text).map_err(failed)?;
+    let text = format!(
+        "Wrote {}; put it onto machine {machine} as its `{}`.",
+        path.display(),
+        keys::MEMBERSHIP_FILE
+    );
+    let fields = json!({ "machine_id": machine.to_string(), "membership": path });
+    Ok(print(output, &fields, &text, out)?)
+}
+
+fn admit_offline(args: AdmitArgs) -> Result<Membership, Failure> {
+    let roles: BTreeSet<Role> = args.rights.roles.into_iter().collect();
     let delegation = roles.contains(&Role::Admit).then(|| Delegation {
         roles: args.grant_roles.into_iter().collect(),
         commands: args.grant_commands,
@@ -54,23 +75,47 @@ pub(crate) fn admit(args: AdmitArgs, output: Output, out: &mut impl Write) -> Re
     let admission = Admission {
         machine: args.machine,
         name: args.name,
-        site: args.site,
+        site: args.rights.site.unwrap_or_default(),
         roles,
-        commands: args.commands,
-        lifetime: args.valid,
+        commands: args.rights.commands,
+        lifetime: args.rights.valid,
         delegation,
     };
-    let operator = Operator::open(dir).map_err(failed)?;
-    let membership = operator.admit(admission).map_err(failed)?;
-    keys::write_membership(&path, &membership).map_err(failed)?;
-    let text = format!(
-        "Wrote {}; put it onto machine {} as its `{}`.",
-        path.display(),
-        args.machine,
-        keys::MEMBERSHIP_FILE
-    );
-    let fields = json!({ "machine_id": args.machine.to_string(), "membership": path });
-    Ok(print(output, &fields, &text, out)?)
+    let operator = Operator::open(&args.operator.dir).map_err(failed)?;
+    operator.admit(admission).map_err(failed)
+}
+
+/// The bytes of a membership that a node has signed.
+async fn admit_delegated(args: AdmitArgs) -> Result<Vec<u8>, Failure> {
+    let grpc = args.grpc.unwrap_or_default();
+    let mut client = Client::connect(NodeArgs { grpc }).await?;
+    let candidate = pb::Candidate {
+        machine_id: args.machine.to_string(),
+        name: args.name,
+        rights: Some(rights(args.rights)?),
+    };
+    let how = Some(admit_request::How::Candidate(candidate));
+    let answer = client.admin.admit(pb::AdmitRequest { how }).await;
+    let answer = answer.map_err(|status| client.failure(&status))?;
+    Ok(answer.into_inner().membership)
+}
+
+/// What a node is asked to grant.
+pub(crate) fn rights(args: RightsArgs) -> Result<pb::Rights, Failure> {
+    Ok(pb::Rights {
+        roles: args
+            .roles
+            .iter()
+            .map(|role| role.name().to_owned())
+            .collect(),
+        commands: args.commands,
+        lifetime: Some(duration(args.valid)?),
+    })
+}
+
+pub(crate) fn duration(duration: Duration) -> Result<prost_types::Duration, Failure> {
+    prost_types::Duration::try_from(duration)
+        .map_err(|_| Failure::new(Kind::Usage, "a duration is too long"))
 }
 
 /// `fieldmesh network revoke`
@@ -165,7 +210,8 @@ async fn push_state(client: &mut Client, state: &State) -> Result<bool, Failure>
         | StateKind::Series
         | StateKind::Watermark
         | StateKind::Candidacy
-        | StateKind::Progress) => Err(Failure::new(
+        | StateKind::Progress
+        | StateKind::Redemption) => Err(Failure::new(
             Kind::Failed,
             format!("a state of kind {kind:?} is not for the operator to push"),
         )),

@@ -16,6 +16,8 @@ pub enum NetworkCommand {
     Create(OperatorArgs),
     /// Sign a machine's membership.
     Admit(AdmitArgs),
+    /// Make a one-time token by which a machine becomes a member: `fieldmesh join TOKEN`.
+    Invite(InviteArgs),
     /// Throw a machine out, for good.
     Revoke(RevokeArgs),
     /// Give a node what was signed before, to pass it on to every machine.
@@ -42,9 +44,41 @@ pub struct AdmitArgs {
     /// Its display name, unique in the network.
     #[arg(long)]
     pub name: String,
-    /// Its site.
-    #[arg(long)]
-    pub site: String,
+    /// What it may do, where, and for how long from now on.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+    /// With the role admit: the roles that it may give to others.
+    #[arg(
+        long = "grant-role", value_name = "ROLE", value_delimiter = ',', value_parser = role,
+        default_values = ["publish", "relay", "command", "observe"]
+    )]
+    pub grant_roles: Vec<Role>,
+    /// With the role admit: the commands that it may allow to others, as patterns.
+    #[arg(long = "grant-command", value_name = "PATTERN")]
+    pub grant_commands: Vec<String>,
+    /// With the role admit: how long a membership of its own making may be valid.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "90d")]
+    pub grant_valid: Duration,
+    /// Let the node at --grpc sign, as an admitter of its site; no operator's key is needed then.
+    #[arg(long, requires = "grpc", conflicts_with_all = ["site", "dir"])]
+    pub delegated: bool,
+    /// HOST:PORT or unix:PATH of that node's gRPC.
+    #[arg(long, value_name = "ADDR", env = "FIELDMESH_GRPC")]
+    pub grpc: Option<String>,
+    /// Where to write the membership; NAME.membership in the operator's directory by default.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Where the operator's files are.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+}
+
+/// What a machine may do.
+#[derive(Debug, Args)]
+pub struct RightsArgs {
+    /// Its site; with --delegated the site of the node that signs.
+    #[arg(long, required_unless_present = "delegated")]
+    pub site: Option<String>,
     /// What it may do; may be repeated or separated by commas.
     #[arg(
         long = "role", value_delimiter = ',', value_parser = role,
@@ -54,27 +88,52 @@ pub struct AdmitArgs {
     /// Names of commands that it may send, as patterns; may be repeated.
     #[arg(long = "command", value_name = "PATTERN")]
     pub commands: Vec<String>,
-    /// How long the membership is valid from now on, e.g. 365d.
+    /// How long its membership is valid, e.g. 365d; an admitter cuts it to what it may grant.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "365d")]
     pub valid: Duration,
-    /// With the role admit: the roles that it may give to others.
+}
+
+/// An invitation to make.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// What its redeemer may do, where, and for how long from then on.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+    /// For how long the token can be redeemed, e.g. 1d.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "1d")]
+    pub open_for: Duration,
+    /// Address of a running machine that may admit, like /ip4/192.0.2.7/udp/4001/quic/noise; may be
+    /// repeated.
     #[arg(
-        long = "grant-role", value_name = "ROLE", value_delimiter = ',', value_parser = role,
-        default_values = ["publish", "observe"]
+        long = "address",
+        value_name = "MULTIADDR",
+        required_unless_present = "delegated",
+        conflicts_with = "delegated"
     )]
-    pub grant_roles: Vec<Role>,
-    /// With the role admit: the commands that it may allow to others, as patterns.
-    #[arg(long = "grant-command", value_name = "PATTERN")]
-    pub grant_commands: Vec<String>,
-    /// With the role admit: how long a membership of its own making may be valid.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "90d")]
-    pub grant_valid: Duration,
-    /// Where to write the membership; NAME.membership in the operator's directory by default.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
+    pub addresses: Vec<String>,
+    /// Let the node at --grpc sign, as an admitter of its site; no operator's key is needed then.
+    #[arg(long, requires = "grpc", conflicts_with_all = ["site", "dir"])]
+    pub delegated: bool,
+    /// HOST:PORT or unix:PATH of that node's gRPC.
+    #[arg(long, value_name = "ADDR", env = "FIELDMESH_GRPC")]
+    pub grpc: Option<String>,
     /// Where the operator's files are.
     #[command(flatten)]
     pub operator: OperatorArgs,
+}
+
+/// An invitation to redeem.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// What `fieldmesh network invite` has printed; `-` reads it from standard input, so that nobody
+    /// else on this computer sees it.
+    pub token: String,
+    /// Display name of this machine, unique in the network; its host name by default.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Directory of the machine's files.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
 }
 
 /// A machine to throw out.

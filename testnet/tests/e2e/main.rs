@@ -24,6 +24,7 @@ mod crash;
 mod failover;
 mod feed;
 mod gate;
+mod joining;
 mod judge;
 mod mqtt;
 mod namespaces;

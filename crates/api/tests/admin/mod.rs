@@ -1,14 +1,17 @@
 //! The service `Admin` through a real client over loopback.
 
-use engine::{AdminError, AdminRequest};
+use std::time::Duration;
+
+use engine::{AdminError, AdminRequest, Rights};
 use gossip::RelayError;
-use identity::{CredentialError, Keypair, Revocation};
+use identity::{CredentialError, Keypair, Revocation, Role};
 use model::{NetworkId, State, StateKind, Timestamp};
+use proto::v1::admit_request;
 use proto::v1::revoke_request::How;
 use proto::v1::{self as pb};
 use tonic::Code;
 
-use crate::support::{Running, machine};
+use crate::support::{Running, machine, membership};
 
 /// What `fieldmesh network revoke` signs.
 fn revocation() -> State {
@@ -137,4 +140,66 @@ async fn as_many_audit_records_come_as_were_asked_for_and_a_number_without_end_i
     assert_eq!(ask(7).await.expect("answered"), 7);
     let refused = ask(10_001).await.expect_err("too many");
     assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+fn rights(role: &str, seconds: i64) -> Option<pb::Rights> {
+    Some(pb::Rights {
+        roles: vec![role.to_owned()],
+        commands: vec!["light/**".to_owned()],
+        lifetime: Some(prost_types::Duration { seconds, nanos: 0 }),
+    })
+}
+
+#[tokio::test]
+async fn a_machine_is_admitted_as_asked_and_its_membership_comes_back_as_carried() {
+    let node = Running::start().await;
+    let candidate = pb::Candidate {
+        machine_id: machine().to_string(),
+        name: "press-7".to_owned(),
+        rights: rights("publish", 3_600),
+    };
+    let how = Some(admit_request::How::Candidate(candidate));
+
+    let answer = node.admin().admit(pb::AdmitRequest { how }).await;
+
+    let answer = answer.expect("admitted").into_inner();
+    assert_eq!(answer.membership, membership().as_bytes().to_vec());
+    let asked = AdminRequest::Admit {
+        machine: machine(),
+        name: "press-7".to_owned(),
+        rights: Rights {
+            roles: [Role::Publish].into(),
+            commands: vec!["light/**".to_owned()],
+            lifetime: Duration::from_secs(3_600),
+        },
+    };
+    assert_eq!(node.memory.asked(), [asked]);
+}
+
+#[tokio::test]
+async fn rights_that_make_no_sense_never_reach_the_node() {
+    let node = Running::start().await;
+    let hour = Some(prost_types::Duration {
+        seconds: 3_600,
+        nanos: 0,
+    });
+
+    for (rights, open_for) in [
+        (None, hour),
+        (rights("emperor", 60), hour),
+        (rights("publish", 0), hour),
+        (rights("publish", -60), hour),
+        (rights("publish", 60), None),
+    ] {
+        let request = pb::CreateInvitationRequest { rights, open_for };
+        let refused = node.admin().create_invitation(request).await;
+        assert_eq!(refused.expect_err("refused").code(), Code::InvalidArgument);
+    }
+    let request = pb::CreateInvitationRequest {
+        rights: rights("publish", 60),
+        open_for: hour,
+    };
+    let invited = node.admin().create_invitation(request).await;
+    let token = invited.expect("the control").into_inner().token;
+    assert_eq!(token, "1 roles for 3600 s");
 }

@@ -10,9 +10,10 @@ use api::{
     Backend, Batch, Feed, HeldReading, Listeners, Origin, Query, ReadingStream, Refusal,
     SeriesEntry,
 };
-use engine::{AdminReply, AdminRequest, Published};
+use engine::{AdminReply, AdminRequest, Published, Rights};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use identity::{Grant, Keypair, Membership, Role};
 use model::{
     Epoch, MachineId, Pattern, Quality, SeriesDefinition, Timestamp, Unit, Value, ValueType,
 };
@@ -72,6 +73,21 @@ pub(crate) fn request(readings: Vec<pb::NewReading>) -> pb::PublishRequest {
         readings,
         ..Default::default()
     }
+}
+
+/// What an admitter may have signed.
+pub(crate) fn membership() -> Membership {
+    let grant = Grant {
+        machine: machine(),
+        name: "machine-1".to_owned(),
+        site: "hall-3".to_owned(),
+        roles: [Role::Publish].into(),
+        commands: Vec::new(),
+        not_before: NOW,
+        not_after: NOW.saturating_add(Duration::from_secs(60)),
+        delegation: None,
+    };
+    Membership::issue(&Keypair::from_seed(&[1; 32]), grant).expect("a good grant")
 }
 
 /// A node in memory.
@@ -200,9 +216,26 @@ impl Backend for Face {
 
     fn admin(&self, asked: AdminRequest) -> BoxFuture<'static, Result<AdminReply, Refusal>> {
         let refusal = self.0.refusal.lock().expect("unpoisoned").clone();
-        let done = refusal.map_or(Ok(AdminReply::Relayed { news: true }), Err);
+        let done = match (&refusal, &asked) {
+            (Some(refusal), _) => Err(refusal.clone()),
+            (None, AdminRequest::Admit { .. }) => Ok(AdminReply::Admitted(membership())),
+            (None, _) => Ok(AdminReply::Relayed { news: true }),
+        };
         self.0.asked.lock().expect("unpoisoned").push(asked);
         futures::future::ready(done).boxed()
+    }
+
+    fn invite(
+        &self,
+        rights: Rights,
+        open_for: Duration,
+    ) -> BoxFuture<'static, Result<pb::CreateInvitationResponse, Refusal>> {
+        let token = format!("{} roles for {} s", rights.roles.len(), open_for.as_secs());
+        let invitation = pb::CreateInvitationResponse {
+            token,
+            ..Default::default()
+        };
+        futures::future::ready(Ok(invitation)).boxed()
     }
 
     fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {

@@ -271,6 +271,7 @@ impl Node {
             }
             StateKind::Series => self.feed.refresh(now, key.origin, &self.catalogue),
             StateKind::Revocation => self.on_revocation(now, &state),
+            StateKind::Redemption => self.on_redemption(now, &state),
             StateKind::Membership
             | StateKind::Presence
             | StateKind::Candidacy

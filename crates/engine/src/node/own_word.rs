@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aggregate::Progress;
 use election::{Candidacy, UplinkId};
-use identity::{Revocation, Role};
+use identity::{Redemption, Revocation, Role};
 use model::{Epoch, LogId, MachineId, State, StateKind};
 use statemachine::{Instant, Rng, StateMachine as _};
 
@@ -19,7 +19,8 @@ impl Node {
     pub(super) fn recover(&mut self, frontier: &[gossip::FrontierEntry], states: &[State]) {
         let memberships_first = |state: &&State| {
             let kind = state.key().kind;
-            (kind != StateKind::Membership, kind != StateKind::Revocation)
+            let ends_some = matches!(kind, StateKind::Revocation | StateKind::Redemption);
+            (kind != StateKind::Membership, !ends_some)
         };
         let mut states: Vec<&State> = states.iter().collect();
         states.sort_by_key(memberships_first);
@@ -27,6 +28,9 @@ impl Node {
             self.catalogue.apply(state);
             if let Ok(revocation) = Revocation::from_state(state) {
                 self.bar(Instant::ZERO, &revocation);
+            }
+            if let Ok(redemption) = Redemption::from_state(self.identity.trust, state) {
+                self.bar_late(Instant::ZERO, &redemption);
             }
             if let Some((uplink, origin, progress)) = progress_of(state)
                 && self.may_relay(&state.key().origin)

@@ -62,7 +62,12 @@ impl Node {
     pub(super) fn bar(&mut self, now: Instant, revocation: &Revocation) {
         let mut out: Vec<MachineId> = self.catalogue.admitted_by(revocation.machine).collect();
         out.push(revocation.machine);
-        for machine in out {
+        self.bar_those_out(now, out);
+    }
+
+    /// Has those of the machines forgotten that do not count as members any more.
+    pub(super) fn bar_those_out(&mut self, now: Instant, machines: Vec<MachineId>) {
+        for machine in machines {
             let known = self.catalogue.member(&machine);
             let issuer = known.map_or(self.identity.trust.operator(), |member| {
                 member.membership.issuer()

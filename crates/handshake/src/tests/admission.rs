@@ -126,33 +126,32 @@ fn whoever_has_an_invitation_proves_its_key_and_shows_its_claim() {
         not_after: NOW.saturating_add(Duration::from_secs(1)),
     };
     let operator = key(OPERATOR);
-    let invited = |terms| {
-        let id = InvitationId(*secret.machine().as_bytes());
-        let invitation = Issuer::operator(&operator).invite(id, terms);
-        let invitation = invitation.expect("good terms");
-        let claim = Claim::sign(trust(), invitation, &secret, machine(ALICE), "press-9");
+    let id = InvitationId::of(&secret);
+    let invitation = Issuer::operator(&operator).invite(id, terms);
+    let invitation = invitation.expect("good terms");
+    let claim_of = |seed| {
+        let claim = Claim::sign(
+            trust(),
+            invitation.clone(),
+            &secret,
+            machine(seed),
+            "press-9",
+        );
         Credential::Claim(claim.expect("a good name"))
-    };
-    let (credential, expired) = {
-        let not_after = NOW;
-        (
-            invited(terms.clone()),
-            invited(Terms { not_after, ..terms }),
-        )
     };
     let dials_with = |credential: &Credential| {
         let local = showing_bytes(ALICE, credential.to_bytes());
         dials(local, Some(machine(BOB)))
     };
 
-    let (mut client, mut server) = (End::new(dials_with(&credential)), End::new(bob()));
+    let (mut client, mut server) = (End::new(dials_with(&claim_of(ALICE))), End::new(bob()));
     run(&mut client, &mut server).expect("an invitation that holds");
-    let (side, refused) = refusal(dials_with(&expired), bob());
+    let (side, refused) = refusal(dials_with(&claim_of(BOB)), bob());
 
     let peer = server.session.peer().map(|peer| peer.credential.clone());
-    assert_eq!(peer, Some(credential));
+    assert_eq!(peer, Some(claim_of(ALICE)));
     assert_eq!(side, Side::Responder);
-    assert_refused(&refused, &CredentialError::InvitationExpired);
+    assert_refused(&refused, &CredentialError::OtherMachine(machine(BOB)));
 }
 
 #[test]

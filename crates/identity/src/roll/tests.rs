@@ -155,30 +155,23 @@ fn claim(is_operators: bool) -> Claim {
 
 #[test]
 fn a_claim_counts_until_its_invitation_ends_and_only_with_a_clock() {
-    let admit = |now| {
-        let shown = Credential::Claim(claim(true)).to_bytes();
-        roll().admit(machine().machine(), shown, now).map(|_| ())
-    };
+    let judge = |now| roll().judge_claim(&claim(true), now);
 
-    assert_eq!(admit(at(1_999)), Ok(()));
-    assert_eq!(admit(at(2_000)), Err(CredentialError::InvitationExpired));
-    assert_eq!(admit(None), Err(CredentialError::NoClock));
+    assert_eq!(judge(at(1_999)), Ok(()));
+    assert_eq!(judge(at(2_000)), Err(CredentialError::InvitationExpired));
+    assert_eq!(judge(None), Err(CredentialError::NoClock));
 }
 
 #[test]
 fn adversarial_32_no_invitation_brings_a_thrown_out_machine_back() {
-    let shown = |is_operators| Credential::Claim(claim(is_operators)).to_bytes();
-    let admit = |roll: &Roll, is_operators| {
-        roll.admit(machine().machine(), shown(is_operators), at(1_500))
-            .map(|_| ())
-    };
+    let judge = |roll: &Roll, is_operators| roll.judge_claim(&claim(is_operators), at(1_500));
 
-    assert_eq!(admit(&roll(), false), Ok(()), "the control");
+    assert_eq!(judge(&roll(), false), Ok(()), "the control");
     let out = revoked(&machine(), &operator());
-    assert_eq!(admit(&out, true), Err(CredentialError::Revoked));
+    assert_eq!(judge(&out, true), Err(CredentialError::Revoked));
     let admitter_out = revoked(&admitter(), &operator());
-    assert_eq!(admit(&admitter_out, false), Err(CredentialError::Revoked));
-    assert_eq!(admit(&admitter_out, true), Ok(()));
+    assert_eq!(judge(&admitter_out, false), Err(CredentialError::Revoked));
+    assert_eq!(judge(&admitter_out, true), Ok(()));
 }
 
 #[test]
@@ -193,6 +186,17 @@ fn adversarial_18_a_credential_of_another_machine_is_refused() {
         others,
         Err(CredentialError::OtherMachine(machine().machine()))
     );
+}
+
+#[test]
+fn adversarial_18_a_claim_is_refused_in_the_handshake_of_another_machine() {
+    let shown = Credential::Claim(claim(true)).to_bytes();
+
+    let own = roll().admit(machine().machine(), shown.clone(), None);
+    let others = roll().admit(admitter().machine(), shown, None);
+
+    assert_eq!(own, Ok(Credential::Claim(claim(true))));
+    assert!(matches!(others, Err(CredentialError::OtherMachine(_))));
 }
 
 const GRACE: Duration = Duration::from_nanos(500);
