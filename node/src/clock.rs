@@ -1,5 +1,7 @@
 //! The only clocks of the process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use model::{ClockState, Timestamp};
@@ -57,23 +59,47 @@ pub fn wall_time() -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// The wall clock, unless it shows a time that cannot be.
-#[must_use]
-pub fn trusted_time() -> Option<Timestamp> {
-    let now = wall_time();
-    (clock_state(now) != ClockState::Unsynchronised).then_some(now)
+/// The wall clock, and a time that is known to be past: no clock that shows an earlier one is right.
+/// Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct WallClock {
+    /// Unit: nanoseconds since the Unix epoch.
+    floor: Arc<AtomicI64>,
 }
 
-/// How far the wall clock can be trusted: not at all before this program was written; as far as
-/// the kernel says otherwise.
-#[must_use]
-pub fn clock_state(now: Timestamp) -> ClockState {
-    if now < FLOOR {
-        ClockState::Unsynchronised
-    } else if std::path::Path::new(TIMESYNCD_MARKER).exists() {
-        ClockState::Synchronised
-    } else {
-        ClockState::Coarse
+impl WallClock {
+    /// A clock that knows at least when this program was written.
+    #[must_use]
+    pub fn new(floor: Timestamp) -> Self {
+        let floor = floor.max(FLOOR).as_nanos();
+        Self {
+            floor: Arc::new(AtomicI64::new(floor)),
+        }
+    }
+
+    /// This time is past too. The floor never goes back.
+    pub fn raise(&self, floor: Timestamp) {
+        self.floor.fetch_max(floor.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// How far a time that the clock shows can be trusted: not at all before the floor; as far as
+    /// the kernel says otherwise.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> ClockState {
+        if now.as_nanos() < self.floor.load(Ordering::Relaxed) {
+            ClockState::Unsynchronised
+        } else if std::path::Path::new(TIMESYNCD_MARKER).exists() {
+            ClockState::Synchronised
+        } else {
+            ClockState::Coarse
+        }
+    }
+
+    /// The time, unless it is one that cannot be.
+    #[must_use]
+    pub fn trusted(&self) -> Option<Timestamp> {
+        let now = wall_time();
+        (self.state(now) != ClockState::Unsynchronised).then_some(now)
     }
 }
 
@@ -81,3 +107,24 @@ pub fn clock_state(now: Timestamp) -> ClockState {
 const FLOOR: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
 /// Written by systemd-timesyncd and chrony's wait-sync unit once the clock has been set.
 const TIMESYNCD_MARKER: &str = "/run/systemd/timesync/synchronized";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adversarial_45_no_time_before_the_floor_is_trusted_and_the_floor_never_goes_back() {
+        let clock = WallClock::new(Timestamp::MIN);
+        let later = FLOOR.saturating_add(Duration::from_secs(86_400));
+
+        let before = clock.state(FLOOR.saturating_sub(Duration::from_nanos(1)));
+        let at_floor = clock.state(FLOOR);
+        clock.raise(later);
+        clock.raise(FLOOR);
+
+        assert_eq!(before, ClockState::Unsynchronised);
+        assert_ne!(at_floor, ClockState::Unsynchronised);
+        assert_eq!(clock.state(FLOOR), ClockState::Unsynchronised);
+        assert_ne!(clock.state(later), ClockState::Unsynchronised);
+    }
+}

@@ -316,7 +316,7 @@ mod tests {
             network_key_file: dir.join(NETWORK_KEY_FILE),
             operator_file: dir.join(OPERATOR_FILE),
             membership_file: dir.join(MEMBERSHIP_FILE),
-            bootstrap: Vec::new(),
+            ..NetworkSettings::default()
         }
     }
 

@@ -12,6 +12,7 @@ pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod floor;
 pub mod join;
 pub mod keys;
 mod load;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use engine::Node;
-use identity::{Grant, Role};
+use identity::{CredentialError, Grant, Role, Standing};
 use model::{ClockState, MachineId, Timestamp};
 use proto::v1 as pb;
 use swarm::Way;
@@ -33,6 +33,8 @@ pub struct Sources<'a> {
     pub uptime: Duration,
     /// How far the wall clock can be trusted.
     pub clock: ClockState,
+    /// The time, unless nobody vouches for it.
+    pub time: Option<Timestamp>,
     /// Whether the node takes and answers everything.
     pub ready: bool,
     /// The network's name.
@@ -67,6 +69,7 @@ impl Sources<'_> {
             membership: Some(pb::MembershipStatus {
                 roles: role_names(self.grant),
                 not_after: Some(timestamp(self.grant.not_after)),
+                standing: standing(self.node.own_standing(self.time)).to_owned(),
             }),
         }
     }
@@ -319,6 +322,18 @@ fn role_names(grant: &Grant) -> Vec<String> {
         .iter()
         .map(|role| name(role).to_owned())
         .collect()
+}
+
+/// How far this machine's own membership is in order, in a word.
+fn standing(judged: Result<Standing, CredentialError>) -> &'static str {
+    match judged {
+        Ok(Standing::Valid) => "valid",
+        Ok(Standing::Unjudged) => "unjudged",
+        Ok(Standing::Grace) => "grace",
+        Err(CredentialError::Expired) => "expired",
+        Err(CredentialError::NotYetValid) => "not-yet-valid",
+        Err(_) => "revoked",
+    }
 }
 
 fn timestamp(time: Timestamp) -> prost_types::Timestamp {

@@ -23,6 +23,7 @@ use crate::audit::Audit;
 use crate::backend::NodeBackend;
 use crate::clock::{self, Monotonic};
 use crate::config::{self, Configuration};
+use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
 use crate::runtime::{Inbox, Runtime};
@@ -101,8 +102,10 @@ pub async fn run_configured(
     let trust = keys.identity.trust;
     let network = trust.network();
     let grant = keys.identity.membership.grant().clone();
-    let roll = Roll::new(keys.identity.trust, configuration.engine.grace);
-    if let Err(error) = roll.judge(&keys.identity.membership, clock::trusted_time()) {
+    let floor = FloorFile::open(&configuration.data_dir);
+    let wall_clock = clock::WallClock::new(floor.floor());
+    let roll = Roll::new(trust, configuration.engine.grace);
+    if let Err(error) = roll.judge(&keys.identity.membership, wall_clock.trusted()) {
         // The local mesh is no worse off with it; others refuse it if they must.
         tracing::warn!(%error, "this machine's own membership does not count");
     }
@@ -111,7 +114,16 @@ pub async fn run_configured(
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
     uplinks::check_secrets(&configuration.uplinks)?;
     let (seen, seen_flights) = SeenFile::open(&configuration.data_dir);
-    let swarm = start_swarm(&keys, &roll, &configuration, seen_flights, hooks, &rng)?;
+    let clock = wall_clock.clone();
+    let swarm = start_swarm(
+        &keys,
+        &roll,
+        &configuration,
+        clock,
+        seen_flights,
+        hooks,
+        &rng,
+    )?;
     let listeners =
         api::Listeners::bind(&[configuration.grpc], configuration.socket.as_deref()).await?;
     let metrics_listener = bind_metrics(&configuration).await?;
@@ -179,6 +191,8 @@ pub async fn run_configured(
         heard: BTreeMap::new(),
         ways: BTreeMap::new(),
         seen,
+        wall_clock,
+        floor,
         audit,
         replies: BTreeMap::new(),
         administrators: BTreeMap::new(),
@@ -202,6 +216,7 @@ pub async fn run_configured(
         store,
         uplinks,
         seen,
+        floor,
         audit,
         ..
     } = runtime;
@@ -209,6 +224,7 @@ pub async fn run_configured(
     swarm.close().await; // What is queued still goes out: neighbours hear that this machine leaves.
     uplinks.stop().await;
     seen.close(seen_flights).await;
+    floor.close().await;
     let clean = clean.map(|clean| store::CleanStop {
         epoch: clean.epoch,
         last_sequence: clean.last_sequence,
@@ -227,6 +243,7 @@ fn start_swarm(
     keys: &LoadedKeys,
     roll: &Roll,
     configuration: &Configuration,
+    wall_clock: clock::WallClock,
     seen: ReplayGuard,
     hooks: Hooks,
     rng: &Rng,
@@ -237,7 +254,8 @@ fn start_swarm(
         roll,
         network_keys: &keys.network_keys,
     };
-    let mut config = swarm::Config::new(WallClock(Arc::new(clock::trusted_time)));
+    let trusted = move || wall_clock.trusted();
+    let mut config = swarm::Config::new(WallClock(Arc::new(trusted)));
     config.bootstrap.clone_from(&configuration.bootstrap);
     config.mdns = configuration.mdns;
     config.dial_timeout = configuration.dial_timeout;

@@ -15,7 +15,7 @@ use engine::{
     RequestId,
 };
 use identity::{Grant, NetworkKeys, Revocation};
-use model::{ClockState, MachineId, Timestamp};
+use model::{MachineId, Timestamp};
 use overlay::Address;
 use statemachine::StateMachine as _;
 use store::{Completion, Store};
@@ -26,7 +26,8 @@ use wire::Frame;
 
 use crate::audit::{Audit, Record};
 use crate::backend::Request;
-use crate::clock::{self, Monotonic};
+use crate::clock::{self, Monotonic, WallClock};
+use crate::floor::FloorFile;
 use crate::reader::{Choice, Read, Reader};
 use crate::report;
 use crate::seen::SeenFile;
@@ -100,6 +101,10 @@ pub struct Runtime {
     pub ways: BTreeMap<MachineId, Way>,
     /// Handshakes that were seen.
     pub seen: SeenFile,
+    /// The one wall clock.
+    pub wall_clock: WallClock,
+    /// What the wall clock showed while it was known to be right.
+    pub floor: FloorFile,
     /// Who was let in, refused or thrown out.
     pub audit: Audit,
     /// When each machine was last heard of, through whichever neighbours.
@@ -182,7 +187,10 @@ impl Runtime {
         if let Some(load) = crate::load::percent() {
             self.node.handle(self.clock.now(), Input::Load(load));
         }
-        self.handle(Input::WallClock(time, clock::clock_state(time)));
+        self.wall_clock.raise(self.node.catalogue().proved_past());
+        let state = self.wall_clock.state(time);
+        self.handle(Input::WallClock(time, state));
+        self.floor.save_if_due(time, state);
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });
@@ -204,14 +212,11 @@ impl Runtime {
             uplinks: &self.uplinks,
             heard: &self.heard,
             uptime: self.clock.uptime(),
-            clock: self.clock_state(),
+            clock: self.wall_clock.state(clock::wall_time()),
+            time: self.wall_clock.trusted(),
             ready: self.node.is_publishing(),
             network: self.network.clone(),
         }
-    }
-
-    fn clock_state(&self) -> ClockState {
-        clock::clock_state(clock::wall_time())
     }
 
     /// Does one thing that the node asks for; never waits.

@@ -129,6 +129,7 @@ impl Layout<'_> {
                 operator_file: self.operator.join(keys::OPERATOR_FILE),
                 membership_file: home.join(keys::MEMBERSHIP_FILE),
                 bootstrap: bootstrap.collect(),
+                ..NetworkSettings::default()
             },
             listen: ListenSettings {
                 quic: vec![link.clone()],

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use identity::{Membership, Redemption, Revocation, Roll};
 use model::{Epoch, LogId, MachineId, SeriesDefinition, SeriesNumber, State, StateKind, Timestamp};
@@ -24,6 +25,7 @@ pub struct Member {
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     roll: Roll,
+    proved_past: Timestamp,
     members: BTreeMap<MachineId, Member>,
     series: BTreeMap<LogId, BTreeMap<SeriesNumber, Arc<SeriesDefinition>>>,
 }
@@ -34,6 +36,7 @@ impl Catalogue {
     pub const fn new(roll: Roll) -> Self {
         Self {
             roll,
+            proved_past: Timestamp::MIN,
             members: BTreeMap::new(),
             series: BTreeMap::new(),
         }
@@ -52,6 +55,7 @@ impl Catalogue {
                 if membership.grant().machine != origin {
                     return;
                 }
+                self.note_signed(membership.issuer(), membership.grant().not_before);
                 let presence = self
                     .members
                     .remove(&origin)
@@ -76,6 +80,8 @@ impl Catalogue {
             }
             StateKind::Revocation => {
                 if let Ok(revocation) = Revocation::from_state(state) {
+                    let time = revocation.time.saturating_sub(OPERATOR_CLOCK_AHEAD_MAX);
+                    self.note_signed(revocation.signer, time);
                     self.revoke(&revocation);
                 }
             }
@@ -126,6 +132,20 @@ impl Catalogue {
             {
                 member.presence = None;
             }
+        }
+    }
+
+    /// A time that is past: the operator has signed something after it. A clock that shows an earlier
+    /// one is not right.
+    #[must_use]
+    pub const fn proved_past(&self) -> Timestamp {
+        self.proved_past
+    }
+
+    /// Only the operator's word on time counts.
+    fn note_signed(&mut self, signer: MachineId, time: Timestamp) {
+        if signer == self.roll.trust().operator() {
+            self.proved_past = self.proved_past.max(time);
         }
     }
 
@@ -211,3 +231,7 @@ fn series_subject(subject: &str) -> Option<(Epoch, SeriesNumber)> {
     let (epoch, number) = subject.split_once('/')?;
     Some((epoch.parse().ok()?, SeriesNumber(number.parse().ok()?)))
 }
+
+/// How far the operator's clock may be ahead of the machines'. Source: guess, as long as memberships
+/// begin before they are signed.
+const OPERATOR_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(3_600);

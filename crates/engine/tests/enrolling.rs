@@ -14,7 +14,7 @@ use engine::{
 use gossip::Write;
 use identity::{
     Claim, CredentialError, Delegation, Grant, Invitation, InvitationId, Issuer, Keypair,
-    Membership, Role, Terms, Trust,
+    Membership, Revocation, Role, Terms, Trust,
 };
 use model::{ClockState, MachineId, State, StateKind, Timestamp};
 use overlay::Contact;
@@ -406,4 +406,21 @@ fn an_admitter_signs_memberships_and_invitations_within_its_delegation() {
     let claim = Claim::sign(trust(), invitation, &key(SECRET), machine(BOB), "drill-5");
     let (redeemed, _) = redeem(&mut gate, claim.expect("a good name"));
     assert_eq!(redeemed.expect("admitted").machine(), machine(BOB));
+}
+
+#[test]
+fn adversarial_45_what_the_operator_has_signed_proves_a_time_to_be_past_and_others_words_do_not() {
+    let proved = |states| {
+        let node = node(admitters_membership(GATE), states);
+        node.machine().catalogue().proved_past()
+    };
+    let network = trust().network();
+    let revoked = |seed| {
+        let signed = Revocation::sign(&key(seed), &network, machine(BOB), NOON, "lost");
+        signed.expect("a good reason")
+    };
+    let hour_before = NOON.saturating_sub(HOUR);
+
+    assert_eq!(proved(vec![revoked(OPERATOR)]), hour_before);
+    assert_eq!(proved(vec![revoked(GATE)]), Timestamp::MIN);
 }

@@ -83,6 +83,7 @@ impl<'a> StatusJson<'a> {
             membership: json!({
                 "roles": membership.map(|m| m.roles.as_slice()).unwrap_or_default(),
                 "not_after": time(membership.and_then(|m| m.not_after.as_ref())),
+                "standing": membership.map(|m| m.standing.as_str()).unwrap_or_default(),
             }),
         }
     }
@@ -121,6 +122,7 @@ fn status_rows(status: &pb::GetStatusResponse) -> Vec<[String; 2]> {
         ("uplink", format!("{uplink}, {backlog} records waiting")),
         ("roles", escape(&membership.roles.join(", "))),
         ("member until", time(membership.not_after.as_ref())),
+        ("standing", escape(&membership.standing)),
     ];
     rows.map(|(what, value)| [what.to_owned(), value]).into()
 }

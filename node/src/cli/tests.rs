@@ -306,6 +306,7 @@ fn status_prints_with_exactly_the_fields_of_the_contract() {
         membership: Some(pb::MembershipStatus {
             roles: vec!["publish".to_owned()],
             not_after: Some(prost_types::Timestamp::default()),
+            standing: "grace".to_owned(),
         }),
     };
 
@@ -318,7 +319,10 @@ fn status_prints_with_exactly_the_fields_of_the_contract() {
         "relays": ["12D3KooWA"], "time_state": "synchronised",
         "store": { "bytes": 10, "readings": 20, "blocks": 2 },
         "uplink": { "state": "down", "backlog": 9 },
-        "membership": { "roles": ["publish"], "not_after": "1970-01-01T00:00:00.000000000Z" },
+        "membership": {
+            "roles": ["publish"], "not_after": "1970-01-01T00:00:00.000000000Z",
+            "standing": "grace",
+        },
     });
     assert_eq!(found, expected);
 }

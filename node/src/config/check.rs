@@ -151,6 +151,7 @@ impl Settings {
             uplinks,
             ..engine::Config::default()
         };
+        engine.grace = duration("network.grace", &self.network.grace)?;
         engine.watermark_delay =
             duration("readings.watermark_delay", &self.readings.watermark_delay)?;
         engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;

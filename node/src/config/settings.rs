@@ -53,6 +53,8 @@ pub struct NetworkSettings {
     pub membership_file: PathBuf,
     /// Multiaddresses to dial at the start.
     pub bootstrap: Vec<String>,
+    /// How much longer an expired membership counts, as a duration.
+    pub grace: String,
 }
 
 /// `[listen]`: where other machines connect.
@@ -275,6 +277,7 @@ impl Default for NetworkSettings {
             operator_file: "operator.pub".into(),
             membership_file: "membership".into(),
             bootstrap: Vec::new(),
+            grace: "30days".to_owned(),
         }
     }
 }

@@ -109,6 +109,7 @@ fn values_out_of_range_name_their_key() {
             "[network]\nbootstrap = [\"192.0.2.1:4001\"]",
             "network.bootstrap",
         ),
+        ("[network]\ngrace = \"forever\"", "network.grace"),
         (
             "[readings]\nwatermark_delay = \"soon\"",
             "readings.watermark_delay",

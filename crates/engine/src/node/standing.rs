@@ -1,6 +1,6 @@
 //! Who counts as a member, and what follows when somebody does not any more.
 
-use identity::{CredentialError, Membership, Revocation, Roll};
+use identity::{CredentialError, Membership, Revocation, Roll, Standing};
 use model::{ClockState, MachineId, State, Timestamp};
 use statemachine::{Instant, StateMachine as _};
 
@@ -12,6 +12,15 @@ impl Node {
     #[must_use]
     pub const fn roll(&self) -> &Roll {
         self.gossip.roll()
+    }
+
+    /// How far this machine's own membership is in order at a time; `None` without a trusted clock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Roll::judge`].
+    pub fn own_standing(&self, time: Option<Timestamp>) -> Result<Standing, CredentialError> {
+        self.roll().judge(&self.identity.membership, time)
     }
 
     /// The wall clock, unless nobody vouches for it.
