@@ -345,6 +345,56 @@ fn without_a_clock_or_too_late_or_by_whoever_may_not_nobody_is_admitted() {
 }
 
 #[test]
+fn adversarial_32_nobody_comes_back_through_the_admitter_that_has_thrown_it_out() {
+    let mut gate = gate();
+    let (admitted, _) = redeem(&mut gate, claim(ALICE));
+    let revoke = AdminRequest::Revoke {
+        machine: machine(ALICE),
+        reason: "lost".to_owned(),
+    };
+    ask(&mut gate, revoke);
+    let revoked = answer(&mut gate);
+
+    let (again, _) = redeem(&mut gate, claim(ALICE));
+    let rights = Rights {
+        roles: [Role::Publish].into(),
+        commands: Vec::new(),
+        lifetime: DAY,
+    };
+    let asked = AdminRequest::Admit {
+        machine: machine(ALICE),
+        name: "drill-4".to_owned(),
+        rights,
+    };
+    ask(&mut gate, asked);
+
+    assert!(admitted.is_ok() && revoked.is_ok());
+    let out = Err(AdminError::Credential(CredentialError::Revoked));
+    assert_eq!([again, self::admitted(&mut gate)], [out.clone(), out]);
+}
+
+#[test]
+fn an_admitter_whose_own_membership_has_ended_admits_nobody_though_it_is_in_grace() {
+    let mut gate = gate();
+    let end = NOON.saturating_add(DAY * 30);
+    gate.input(Input::WallClock(end, ClockState::Synchronised));
+    gate.take();
+    let asked = AdminRequest::Invite {
+        id: InvitationId::of(&key(SECRET)),
+        rights: Rights {
+            roles: [Role::Publish].into(),
+            commands: Vec::new(),
+            lifetime: DAY,
+        },
+        open_for: HOUR,
+    };
+
+    ask(&mut gate, asked);
+
+    assert_eq!(answer(&mut gate), Err(CredentialError::Expired.into()));
+}
+
+#[test]
 fn an_operators_invitation_is_redeemed_within_what_the_admitter_may_grant() {
     let roles = [Role::Publish, Role::Relay];
     let (invitation, secret) = (invitation(&roles), key(SECRET));

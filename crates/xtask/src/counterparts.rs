@@ -14,6 +14,7 @@ use crate::command::{execute, find, succeeds};
 /// If one is missing and cannot be installed.
 pub(crate) fn servers() -> Result<()> {
     for (program, package) in [
+        ("faketime", "faketime"),
         ("mosquitto", "mosquitto"),
         ("mosquitto_sub", "mosquitto-clients"),
         ("ip", "iproute2"),

@@ -95,3 +95,19 @@ fn the_log_is_capped_and_keeps_the_newest() {
     assert_eq!(kept.last().map(|record| record.id.as_str()), Some("199"));
     assert!(kept.len() > 20, "{}", kept.len());
 }
+
+#[test]
+fn strangers_leave_no_record_and_whoever_has_proved_its_key_does() {
+    let refused = |machine| swarm::Event::Refused {
+        machine,
+        address: None,
+        reason: swarm::RefusalReason::TimedOut,
+    };
+    let machine = MachineId::from_bytes([1; 32]);
+
+    let stranger = Record::of_swarm(Timestamp::MIN, &refused(None));
+    let named = Record::of_swarm(Timestamp::MIN, &refused(Some(machine)));
+
+    assert_eq!(stranger, None);
+    assert_eq!(named.map(|record| record.id), Some(machine.to_string()));
+}

@@ -36,6 +36,18 @@ async fn member(testnet: &Testnet, node: usize, name: &str) -> Json {
     found.remove(0)
 }
 
+/// How many audit records of a type a node has about a machine.
+async fn audited(testnet: &Testnet, node: usize, kind: &str, machine: &str) -> usize {
+    let grpc = &testnet.node(node).grpc;
+    let records = program::ask(&["audit", "--grpc", grpc, "--output", "json"]).await;
+    let records = records.done();
+    let records = records
+        .lines()
+        .map(|line| serde_json::from_str::<Json>(line).expect("JSON"));
+    let fits = |record: &Json| record["type"] == kind && record["id"] == machine;
+    records.filter(fits).count()
+}
+
 #[tokio::test]
 async fn adversarial_32_a_revoked_machine_loses_all_sessions_within_a_second_and_stays_out() {
     let _turn = gate::alone();
@@ -87,6 +99,7 @@ async fn adversarial_32_a_revoked_machine_loses_all_sessions_within_a_second_and
             false
         );
         assert_eq!(client.status().await.expect("it answers").machines, 4);
+        assert_eq!(audited(&testnet, number, "revoked", &outcast).await, 1);
     }
 
     // Nothing that starts again forgets it, neither the others nor the outcast itself.

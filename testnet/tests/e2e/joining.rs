@@ -65,8 +65,8 @@ async fn join(dir: &Path, name: &str, token: &str) -> Ended {
     program::run(&program::fieldmesh(), &arguments, token).await
 }
 
-/// Runs a machine that has joined, at an address of its own.
-fn run(dir: &Path, ip: &str) -> (Running, Client) {
+/// Gives a machine that has joined addresses of its own.
+fn settle(dir: &Path, ip: &str) {
     let config = dir.join("fieldmesh.toml");
     let mut text = fs::read_to_string(&config).expect("what join has written");
     text.push_str(&format!(
@@ -74,10 +74,39 @@ fn run(dir: &Path, ip: &str) -> (Running, Client) {
          [api]\ngrpc = \"{ip}:50051\"\nmetrics = \"\"\n"
     ));
     fs::write(&config, text).expect("written");
-    let mut command = Command::new(program::fieldmesh());
+}
+
+/// Runs a machine that has joined and settled.
+fn run(dir: &Path, mut command: Command) -> Running {
+    let config = dir.join("fieldmesh.toml");
     command.arg("run").arg("--config").arg(&config);
-    let node = Running::start(&mut command, &dir.join("log"));
-    (node, Client::new(&format!("{ip}:50051")))
+    Running::start(&mut command, &dir.join("log"))
+}
+
+/// The program with a clock that was never set: as `faketime` does it, but without a process of its
+/// own between the test and the program.
+async fn in_1970() -> Command {
+    let library = ["-f", "+0", "printenv", "LD_PRELOAD"];
+    let library = program::run(Path::new("faketime"), &library, "")
+        .await
+        .done();
+    let mut command = Command::new(program::fieldmesh());
+    command.env("LD_PRELOAD", library.trim());
+    command.env("FAKETIME", "@1970-01-02 00:00:00");
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
+/// Waits until the admitter has a neighbour.
+async fn is_neighbour(admitter: &Solo, machine: &str) {
+    until("it is a neighbour", Duration::from_secs(20), async || {
+        let neighbours = admitter.client().neighbours().await;
+        match neighbours.map_err(|status| status.to_string())? {
+            neighbours if neighbours.contains(machine) => Ok(()),
+            neighbours => Err(format!("{neighbours:?}")),
+        }
+    })
+    .await;
 }
 
 /// What the admitter has written down of a type.
@@ -116,16 +145,11 @@ async fn a_machine_joins_by_a_token_runs_and_becomes_a_neighbour_and_the_token_i
     for file in ["machine.key", "network.key", "membership", "operator.pub"] {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
-    let (_node, client) = run(&dir, "127.0.42.2");
+    settle(&dir, "127.0.42.2");
+    let _node = run(&dir, Command::new(program::fieldmesh()));
+    let client = Client::new("127.0.42.2:50051");
     let machine = joined["machine_id"].as_str().expect("its id").to_owned();
-    until("it is a neighbour", Duration::from_secs(20), async || {
-        let neighbours = admitter.client().neighbours().await;
-        match neighbours.map_err(|status| status.to_string())? {
-            neighbours if neighbours.contains(&machine) => Ok(()),
-            neighbours => Err(format!("{neighbours:?}")),
-        }
-    })
-    .await;
+    is_neighbour(&admitter, &machine).await;
     assert_eq!(client.status().await.expect("it answers").machines, 2);
     let enrolled = audited(&admitter, "enrolled").await;
     assert_eq!(
@@ -234,4 +258,60 @@ async fn nobody_at_the_tokens_address_is_said_with_its_own_exit_code() {
 
     assert!(silent.contains("127.0.42.13"), "{silent}");
     assert!(damaged.contains("copy it again"), "{damaged}");
+}
+
+#[tokio::test]
+async fn adversarial_45_a_machine_that_wakes_in_1970_is_let_in_and_says_that_it_cannot_judge() {
+    let _turn = gate::beside_others();
+    let admitter = admitter("127.0.42.17").await;
+    let address = "/ip4/127.0.42.17/udp/4001/quic/noise";
+    let token = offline_token(&admitter, address, "1h").await;
+    let dir = fresh(&admitter, "drill");
+    let joined = json(join(&dir, "drill-7", &token).await);
+    let machine = joined["machine_id"].as_str().expect("its id");
+    settle(&dir, "127.0.42.18");
+    let client = Client::new("127.0.42.18:50051");
+    let standing = async || {
+        let status = client.status().await.map_err(|status| status.to_string())?;
+        let membership = status.membership.expect("it has one");
+        Ok::<_, String>((status.time_state, membership.standing))
+    };
+
+    let lost = run(&dir, in_1970().await);
+    is_neighbour(&admitter, machine).await;
+    let unjudged = ("unsynchronised".to_owned(), "unjudged".to_owned());
+    assert_eq!(standing().await, Ok(unjudged));
+    drop(lost);
+
+    let _found = run(&dir, Command::new(program::fieldmesh()));
+    until(
+        "the control is in order",
+        Duration::from_secs(20),
+        async || match standing().await? {
+            (_, standing) if standing == "valid" => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn adversarial_45_an_admitter_without_a_clock_redeems_nothing_and_says_why() {
+    let _turn = gate::beside_others();
+    let mut admitter = admitter("127.0.42.21").await;
+    let token = offline_token(&admitter, "/ip4/127.0.42.21/tcp/4001", "1h").await;
+    admitter.end(rustix::process::Signal::TERM);
+    let mut lost = in_1970().await;
+    lost.args(["run", "--config", &admitter.path("fieldmesh.toml")]);
+    admitter.start_with(lost).await;
+
+    let refused = join(&fresh(&admitter, "drill"), "drill-7", &token)
+        .await
+        .failed(4);
+    admitter.end(rustix::process::Signal::TERM);
+    admitter.start().await;
+    let joined = join(&fresh(&admitter, "drill"), "drill-7", &token).await;
+
+    assert!(refused.contains("clock"), "{refused}");
+    joined.done();
 }

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use identity::{
-    Claim, CredentialError, Grant, Invitation, InvitationId, Membership, Redemption, Terms,
+    Claim, CredentialError, Grant, Invitation, InvitationId, Membership, Redemption, Standing,
+    Terms,
 };
 use model::{MachineId, State, StateKey, Timestamp};
 use statemachine::Instant;
@@ -33,8 +34,8 @@ impl Node {
         rights: Rights,
     ) -> Result<AdminReply, AdminError> {
         let issuer = self.issuer()?;
-        let time = self.time_to_judge_by(now)?;
-        self.check_name(machine, &name)?;
+        let time = self.time_to_sign_at(now)?;
+        self.check_newcomer(machine, &name)?;
         let (not_before, not_after) = issuer.window(time, rights.lifetime);
         let membership = issuer.admit(Grant {
             machine,
@@ -61,7 +62,7 @@ impl Node {
         let issuer = self.issuer()?;
         let own = self.identity.membership.grant();
         let longest = own.delegation.as_ref().map(|may| may.lifetime);
-        let not_after = self.time_to_judge_by(now)?.saturating_add(open_for);
+        let not_after = self.time_to_sign_at(now)?.saturating_add(open_for);
         let invitation: Invitation = issuer.invite(
             id,
             Terms {
@@ -97,12 +98,12 @@ impl Node {
         claim: &Claim,
     ) -> Result<(StateKey, Membership), AdminError> {
         let issuer = self.issuer()?;
-        let time = self.time_to_judge_by(now)?;
+        let time = self.time_to_sign_at(now)?;
         self.roll().judge_claim(claim, Some(time))?;
         if let Some(known) = self.redemption_of(claim)? {
             return Ok(known);
         }
-        self.check_name(claim.machine(), claim.name())?;
+        self.check_newcomer(claim.machine(), claim.name())?;
         let membership = issuer.redeem(claim, time)?;
         let (key, network) = (&self.identity.keypair, self.identity.trust.network());
         let state = Redemption::sign(key, &network, claim, &membership, time)?;
@@ -179,12 +180,21 @@ impl Node {
         !redeemer.too_late.is_empty()
     }
 
-    fn time_to_judge_by(&self, now: Instant) -> Result<Timestamp, CredentialError> {
-        self.trusted_time(now).ok_or(CredentialError::NoClock)
+    /// The time, if it is known and this machine's own membership counts by it: what it signs ends no
+    /// later.
+    fn time_to_sign_at(&self, now: Instant) -> Result<Timestamp, CredentialError> {
+        let time = self.trusted_time(now).ok_or(CredentialError::NoClock)?;
+        match self.own_standing(Some(time))? {
+            Standing::Valid => Ok(time),
+            Standing::Grace | Standing::Unjudged => Err(CredentialError::Expired),
+        }
     }
 
-    /// Refuses a name that another member has.
-    fn check_name(&self, machine: MachineId, name: &str) -> Result<(), AdminError> {
+    /// Refuses a machine for which this one's word counts no more, and a name that another member has.
+    fn check_newcomer(&self, machine: MachineId, name: &str) -> Result<(), AdminError> {
+        if self.roll().is_out(machine, self.machine) {
+            return Err(CredentialError::Revoked.into());
+        }
         let mut members = self.catalogue.members();
         let taken =
             members.find(|(id, member)| **id != machine && member.membership.grant().name == name);
