@@ -65,11 +65,15 @@ pub(crate) struct Knock {
 
 impl Door {
     /// Has a claim decided, and tells the machine. Ends in bounded time, whatever the other side
-    /// does.
+    /// does, and at once if too many wait.
     pub(crate) async fn serve<S>(&self, claim: Claim, endpoint: &ConnectedPoint, mut stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let Ok(_place) = self.places.try_acquire() else {
+            tracing::debug!("too many machines want to join at a time");
+            return;
+        };
         let answer = self.decide(claim, endpoint).await;
         let told = async {
             write(&mut stream, &answer).await?;
@@ -84,9 +88,6 @@ impl Door {
     }
 
     async fn decide(&self, claim: Claim, endpoint: &ConnectedPoint) -> Answer {
-        let Ok(_place) = self.places.try_acquire() else {
-            return Answer::Refused(BUSY.to_owned());
-        };
         let (answer, answered) = oneshot::channel();
         let knock = Knock {
             claim,

@@ -123,7 +123,9 @@ pub enum JoinError {
     #[error("cannot dial {} to join; write an address like {EXAMPLE}", .0.as_str())]
     Unsupported(Address),
     /// Nobody answers there, or nobody of this network.
-    #[error("no answer; the machine may be down, or the network key of the token too old ({0})")]
+    #[error(
+        "no answer; the machine may be down or busy, or the network key of the token too old ({0})"
+    )]
     NoAnswer(String),
     /// The answer takes too long.
     #[error("no answer in time; the machine may be down, or the network key of the token too old")]

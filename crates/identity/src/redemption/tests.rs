@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{Delegation, Grant, Issuer, Role, Roll, Terms, verify_state};
 
@@ -200,6 +202,33 @@ fn who_came_too_late_is_no_outcast_when_somebody_else_admits_it() {
     );
 }
 
+proptest! {
+    #[test]
+    fn which_redemptions_count_does_not_depend_on_the_order_in_which_they_are_heard_of(
+        order in Just((0..ALL.len()).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let redemptions: Vec<State> = ALL
+            .iter()
+            .map(|(admitter, secret, machine, at)| {
+                redeemed(*admitter, &claim(*secret, *machine), second(*at))
+            })
+            .collect();
+        let in_order: Vec<&State> = redemptions.iter().collect();
+        let shuffled: Vec<&State> = order.iter().map(|at| &redemptions[*at]).collect();
+
+        prop_assert_eq!(roll_with(&in_order), roll_with(&shuffled));
+    }
+}
+
+/// Admitter, secret, machine, second: two at the same time, and a machine that asked twice.
+const ALL: [(u8, u8, u8, i64); 6] = [
+    (GATE, SECRET, ALICE, 3),
+    (OTHER_GATE, SECRET, BOB, 2),
+    (GATE, SECRET, CAROL, 2),
+    (OTHER_GATE, SECRET, ALICE, 1),
+    (GATE, OTHER_SECRET, BOB, 5),
+    (OTHER_GATE, OTHER_SECRET, CAROL, 4),
+];
 const OPERATOR: u8 = 1;
 const GATE: u8 = 2;
 const OTHER_GATE: u8 = 3;
