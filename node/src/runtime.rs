@@ -10,10 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Batch;
-use engine::{
-    AdminError, AdminReply, CleanStop, Event, Input, Node, Output, PublishError, Published,
-    RequestId,
-};
+use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
 use identity::{Grant, NetworkKeys, Revocation};
 use model::{MachineId, Timestamp};
 use overlay::Address;
@@ -33,7 +30,7 @@ use crate::report;
 use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
-use enrol::Waiting;
+use enrol::{Administrator, Waiting};
 
 /// What the loop hears from its threads and services.
 #[derive(Debug)]
@@ -112,7 +109,7 @@ pub struct Runtime {
     /// Publishers that wait.
     pub replies: BTreeMap<RequestId, oneshot::Sender<Result<Published, PublishError>>>,
     /// Administrators that wait.
-    pub administrators: BTreeMap<RequestId, oneshot::Sender<Result<AdminReply, AdminError>>>,
+    pub administrators: BTreeMap<RequestId, Administrator>,
     /// Machines that wait for the answer to their claims.
     pub newcomers: BTreeMap<RequestId, Waiting>,
     /// The network's secrets, which whoever is admitted gets.
@@ -417,7 +414,8 @@ impl Runtime {
             }
             Request::Admin(asked, reply) => {
                 self.request.0 += 1;
-                self.administrators.insert(self.request, reply);
+                let administrator = Administrator::new(&asked, reply);
+                self.administrators.insert(self.request, administrator);
                 self.handle(Input::Admin(self.request, Box::new(asked)));
             }
             Request::Door(reply) => _ = reply.send(self.door()),

@@ -1,10 +1,14 @@
 //! Machines that redeem an invitation here, and what administrators sign: asked of the node, answered,
 //! and written down.
 
+use std::fmt::Display;
+
 use engine::{AdminError, AdminReply, AdminRequest, Input, RequestId};
 use identity::Claim;
+use model::StateKind;
 use overlay::Address;
 use swarm::{Answer, EnrolmentId};
+use tokio::sync::oneshot;
 
 use super::Runtime;
 use crate::audit::{ADMINISTRATOR, Kind, Record};
@@ -45,9 +49,9 @@ impl Runtime {
     ) {
         if let Some(waiting) = self.newcomers.remove(&request) {
             self.answer(&waiting, result);
-        } else if let Some(reply) = self.administrators.remove(&request) {
-            self.record(signed(&result));
-            let _ = reply.send(result); // Whoever asked may be gone.
+        } else if let Some(administrator) = self.administrators.remove(&request) {
+            let record = administrator.answer(result);
+            self.record(record);
         }
     }
 
@@ -84,20 +88,56 @@ impl Runtime {
     }
 }
 
-/// What this machine has signed because an administrator asked for it; revocations are recorded when
-/// they take effect.
-fn signed(result: &Result<AdminReply, AdminError>) -> Option<Record> {
-    let time = clock::wall_time();
-    match result {
-        Ok(AdminReply::Admitted(membership)) => {
-            let machine = membership.machine();
-            let record = Record::new(time, Kind::MembershipSigned, ADMINISTRATOR, machine);
-            Some(record.with(&membership.grant().name))
+/// An administrator that waits for the node to do what it has asked for.
+#[derive(Debug)]
+pub struct Administrator {
+    /// What is written down if it is done, and if not.
+    done: Option<Record>,
+    refused: Option<Record>,
+    reply: oneshot::Sender<Result<AdminReply, AdminError>>,
+}
+
+impl Administrator {
+    /// What is signed here is written down, whatever comes of it; what takes effect everywhere is
+    /// when it does ([`Record::of_event`]).
+    pub(super) fn new(
+        asked: &AdminRequest,
+        reply: oneshot::Sender<Result<AdminReply, AdminError>>,
+    ) -> Self {
+        let record =
+            |kind, id: &dyn Display| Some(Record::new(clock::wall_time(), kind, ADMINISTRATOR, id));
+        let (done, refused) = match asked {
+            AdminRequest::Admit { machine, name, .. } => {
+                let record = record(Kind::MembershipSigned, machine);
+                let record = record.map(|record| record.with(name));
+                (record.clone(), record)
+            }
+            AdminRequest::Invite { id, .. } => {
+                let record = record(Kind::Invited, id);
+                (record.clone(), record)
+            }
+            AdminRequest::Revoke { machine, .. } => (None, record(Kind::Revoked, machine)),
+            AdminRequest::Relay(state) => {
+                let refused = record(Kind::Revoked, &state.key().subject);
+                let is_revocation = state.key().kind == StateKind::Revocation;
+                (None, refused.filter(|_| is_revocation))
+            }
+            AdminRequest::Redeem(_) => (None, None),
+        };
+        Self {
+            done,
+            refused,
+            reply,
         }
-        Ok(AdminReply::Invited(invitation)) => {
-            let id = invitation.id();
-            Some(Record::new(time, Kind::Invited, ADMINISTRATOR, id))
-        }
-        Ok(AdminReply::Relayed { .. }) | Err(_) => None,
+    }
+
+    /// Tells it; gives what is to be written down.
+    fn answer(self, result: Result<AdminReply, AdminError>) -> Option<Record> {
+        let record = match &result {
+            Ok(_) => self.done,
+            Err(error) => self.refused.map(|record| record.failed(error)),
+        };
+        let _ = self.reply.send(result); // Whoever asked may be gone.
+        record
     }
 }
