@@ -61,10 +61,10 @@ impl Node {
         let Ok(revocation) = Revocation::from_state(state) else {
             return;
         };
+        self.event(Event::Revoked(revocation.clone()));
         self.bar(now, &revocation);
         self.roll_changed = true;
         self.judge_links(now);
-        self.event(Event::Revoked(revocation));
     }
 
     /// With an admitter everyone is out that it has admitted.
