@@ -8,7 +8,7 @@
 //!
 //! # Not here
 //!
-//! What becomes a record ([`record`]). Strangers leave none: a machine has proved its key before
+//! What becomes a record ([`Record`]). Strangers leave none: a machine has proved its key before
 //! it is recorded, and that takes the network key.
 
 mod pace;
