@@ -5,15 +5,19 @@
 //! invitation's secret can sign, so that no admitter makes up what another one's invitation was
 //! redeemed for; and the membership, so that a machine that missed the answer gets the same again.
 //!
+//! Of several states with one key everyone keeps the earliest: an admitter that has lost its disk may
+//! redeem a claim again, and what counts by time must not depend on which of the two was heard.
+//!
 //! # Not here
 //!
 //! What counts of several redemptions of one invitation ([`crate::Roll`]).
 
 use bytes::Bytes;
-use model::{MachineId, NetworkId, State, StateDraft, StateKey, StateKind, Timestamp};
+use model::{
+    MachineId, NetworkId, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
+};
 use prost::Message as _;
 
-use crate::revocation::version_at;
 use crate::{Claim, CredentialError, InvitationId, Keypair, Membership, Trust};
 
 /// A machine has become a member by an invitation.
@@ -85,6 +89,7 @@ impl Redemption {
         let admitter = state.key().origin;
         let key = Self::key(admitter, claim.invitation().id(), claim.machine());
         if *state.key() != key
+            || state.version() != version_at(Timestamp::from_nanos(message.time))
             || membership.machine() != claim.machine()
             || membership.issuer() != admitter
         {
@@ -127,6 +132,14 @@ impl Redemption {
     #[must_use]
     pub const fn time(&self) -> Timestamp {
         self.time
+    }
+}
+
+/// The earlier, the greater.
+fn version_at(time: Timestamp) -> StateVersion {
+    StateVersion {
+        epoch: 0,
+        counter: u64::MAX - u64::try_from(time.as_nanos()).unwrap_or(0),
     }
 }
 

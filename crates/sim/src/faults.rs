@@ -56,6 +56,7 @@ impl World {
                 self.after(pause, Event::SinkUp);
             }
             Fault::Revoke => self.revoke(machine),
+            Fault::Redeem => self.redeem(machine),
             Fault::RollBack => {
                 self.crash(machine, true);
                 self.machines[machine].disk.forget_revocations();

@@ -168,11 +168,7 @@ impl World {
                 let stored = self.checker.on_reply(request, &result);
                 self.machines[machine].publisher.stored(stored.as_ref());
             }
-            Output::AdminReply(_, result) => {
-                if let Err(error) = *result {
-                    self.checker.fail(format!("machine {machine}: {error}"));
-                }
-            }
+            Output::AdminReply(request, result) => self.on_admin_reply(machine, request, *result),
             Output::EpochStarted(epoch) => self.write(machine, Op::Epoch(epoch.counter)),
             Output::Upload { id, record, .. } => self.upload(machine, id, record),
             Output::Withdraw(_, origin) => {

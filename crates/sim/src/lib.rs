@@ -15,6 +15,7 @@ mod faults;
 mod io;
 mod machine;
 mod network;
+mod newcomers;
 mod oracle;
 mod outcast;
 mod report;

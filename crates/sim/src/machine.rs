@@ -6,7 +6,10 @@ use std::time::Duration;
 use aggregate::Config as WindowsConfig;
 use election::UplinkId;
 use engine::{Config, Input, Node, NodeIdentity, UplinkConfig};
-use identity::{Grant, Keypair, Membership, Revocation, Role, Trust};
+use identity::{
+    Claim, Delegation, Grant, InvitationId, Issuer, Keypair, Membership, Revocation, Role, Terms,
+    Trust,
+};
 use model::{BlockId, MachineId, State, Timestamp};
 use overlay::{Address, Contact};
 use statemachine::{Instant, Rng};
@@ -83,6 +86,29 @@ impl Site {
         let (network, time) = (self.trust().network(), Timestamp::from_nanos(EPOCH_NANOS));
         let revocation = Revocation::sign(&self.operator, &network, self.id(machine), time, "");
         revocation.expect("no reason is given")
+    }
+
+    /// The claim of a machine that is no member yet on an invitation of the operator's.
+    ///
+    /// # Panics
+    ///
+    /// Never: the terms and the name are good.
+    #[must_use]
+    pub(crate) fn claim(&self, invitation: usize, newcomer: usize) -> Claim {
+        let secret = keypair(SECRETS_FROM + invitation);
+        let terms = Terms {
+            site: SITE.to_owned(),
+            roles: [Role::Publish].into(),
+            commands: Vec::new(),
+            lifetime: LIFETIME,
+            not_after: Timestamp::MAX,
+        };
+        let issuer = Issuer::operator(&self.operator);
+        let invited = issuer.invite(InvitationId::of(&secret), terms);
+        let (invited, trust) = (invited.expect("good terms"), self.trust());
+        let machine = keypair(NEWCOMERS_FROM + newcomer).machine();
+        let name = format!("newcomer-{newcomer}");
+        Claim::sign(trust, invited, &secret, machine, &name).expect("a good name")
     }
 
     /// The machine with an id, if it belongs to the site.
@@ -247,12 +273,16 @@ fn membership(operator: &Keypair, number: usize, machine: MachineId) -> Membersh
     let grant = Grant {
         machine,
         name: format!("machine-{number}"),
-        site: "plant".to_owned(),
-        roles: [Role::Publish, Role::Relay].into(),
+        site: SITE.to_owned(),
+        roles: [Role::Publish, Role::Relay, Role::Admit].into(),
         commands: Vec::new(),
         not_before: Timestamp::MIN,
         not_after: Timestamp::MAX,
-        delegation: None,
+        delegation: Some(Delegation {
+            roles: [Role::Publish].into(),
+            commands: Vec::new(),
+            lifetime: LIFETIME,
+        }),
     };
     Membership::issue(operator, grant).expect("the names are good")
 }
@@ -263,6 +293,13 @@ fn keypair(machine: usize) -> Keypair {
     Keypair::from_seed(&seed)
 }
 
+/// The name of the site.
+const SITE: &str = "plant";
+/// How long a membership is valid.
+const LIFETIME: Duration = Duration::from_secs(86_400);
+/// Numbers of keys: secrets of invitations, and machines that are no members yet.
+const SECRETS_FROM: usize = 1_000_000;
+const NEWCOMERS_FROM: usize = 2_000_000;
 /// The one window length of the site.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 /// Longer than any reading is late.

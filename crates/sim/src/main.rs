@@ -9,7 +9,7 @@ use sim::Scenario;
 /// Runs real nodes over a simulated network, each seed twice.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// steady, churn, partition, relay-death, revocation or roll-back.
+    /// steady, churn, partition, relay-death, revocation, enrolment or roll-back.
     #[arg(long, default_value = "churn")]
     scenario: Scenario,
     /// How many machines.

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     UplinkCut,
     /// The operator throws out one machine, for good, through some other machine.
     Revoke,
+    /// A machine that is no member yet redeems an invitation at some machine.
+    Redeem,
     /// A process is killed, and comes back with a list of thrown-out machines from before.
     RollBack,
 }
@@ -78,18 +80,21 @@ pub enum Scenario {
     RelayDeath,
     /// A machine is thrown out, and nothing else happens.
     Revocation,
+    /// Few invitations are redeemed by more machines, while the network falls apart.
+    Enrolment,
     /// A machine is thrown out while the network falls apart and lists are rolled back.
     RollBack,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
         Self::RelayDeath,
         Self::Revocation,
+        Self::Enrolment,
         Self::RollBack,
     ];
 
@@ -102,6 +107,7 @@ impl Scenario {
             Self::Partition => "partition",
             Self::RelayDeath => "relay-death",
             Self::Revocation => "revocation",
+            Self::Enrolment => "enrolment",
             Self::RollBack => "roll-back",
         }
     }
@@ -146,6 +152,19 @@ impl Scenario {
             Self::Revocation => Plan {
                 fault_every: Some(Duration::from_secs(5)),
                 faults: &[Fault::Revoke],
+                ..steady
+            },
+            Self::Enrolment => Plan {
+                weather: Weather::ROUGH,
+                fault_every: Some(Duration::from_millis(700)),
+                faults: &[
+                    Fault::Redeem,
+                    Fault::Redeem,
+                    Fault::Redeem,
+                    Fault::Partition,
+                    Fault::Kill,
+                    Fault::PowerCut,
+                ],
                 ..steady
             },
             Self::RollBack => Plan {

@@ -10,6 +10,7 @@ use statemachine::{Instant, Rng};
 use crate::checker::Checker;
 use crate::machine::{Machine, Site, WINDOW};
 use crate::network::{LinkNumber, Network, Parcel};
+use crate::newcomers::Newcomers;
 use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
 use crate::report::Meter;
@@ -63,6 +64,7 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) publishing: bool,
     pub(crate) outcast: Option<Outcast>,
+    pub(crate) newcomers: Newcomers,
     pub(crate) requests: u64,
     pub(crate) events: BTreeMap<(Instant, u64), Event>,
     pub(crate) scheduled: u64,
@@ -98,6 +100,7 @@ impl World {
             plant,
             publishing: true,
             outcast: None,
+            newcomers: Newcomers::default(),
             requests: 0,
             events: BTreeMap::new(),
             scheduled: 0,
@@ -272,8 +275,11 @@ impl World {
                 return Some(format!("machine {number} has a batch that is not answered"));
             }
         }
-        if let Some(lacking) = self.lacking_of_outcast() {
-            return Some(lacking);
+        let lacking = self
+            .lacking_of_outcast()
+            .or_else(|| self.lacking_of_newcomers());
+        if lacking.is_some() {
+            return lacking;
         }
         let all = self.all_blocks();
         for (log, blocks) in &all {

@@ -98,6 +98,15 @@ fn a_redemption_reads_back_as_it_was_signed() {
 }
 
 #[test]
+fn the_earlier_of_two_redemptions_under_one_key_replaces_the_later() {
+    let early = redeemed(GATE, &claim(SECRET, ALICE), second(7));
+    let late = redeemed(GATE, &claim(SECRET, ALICE), second(8));
+
+    assert_eq!(early.key(), late.key());
+    assert!(early.version() > late.version());
+}
+
+#[test]
 fn what_a_redeemer_gets_ends_when_the_admitter_may_grant_no_longer() {
     let state = redeemed(GATE, &claim(SECRET, ALICE), second(0));
 
@@ -189,17 +198,18 @@ fn a_machine_that_asks_two_admitters_keeps_what_both_have_given_it() {
 }
 
 #[test]
-fn who_came_too_late_is_no_outcast_when_somebody_else_admits_it() {
+fn who_came_too_late_is_no_outcast_when_it_is_admitted_by_another_invitation_or_admitter() {
     let early = redeemed(GATE, &claim(SECRET, BOB), second(1));
     let late = redeemed(OTHER_GATE, &claim(SECRET, ALICE), second(2));
-    let anew = redeemed(GATE, &claim(OTHER_SECRET, ALICE), second(3));
+    let elsewhere = redeemed(GATE, &claim(OTHER_SECRET, ALICE), second(3));
+    let anew = redeemed(OTHER_GATE, &claim(OTHER_SECRET, ALICE), second(4));
+    let judge = |roll: &Roll, state| roll.judge(read(state).membership(), Some(second(10)));
 
+    let roll = roll_with(&[&early, &late, &elsewhere]);
+    assert!(judge(&roll, &elsewhere).is_ok());
+    assert!(judge(&roll, &late).is_err(), "the control");
     let roll = roll_with(&[&early, &late, &anew]);
-
-    assert!(
-        roll.judge(read(&anew).membership(), Some(second(10)))
-            .is_ok()
-    );
+    assert!(judge(&roll, &anew).is_ok());
 }
 
 proptest! {

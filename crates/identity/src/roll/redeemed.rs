@@ -2,8 +2,9 @@
 //!
 //! Admitters that do not hear each other may redeem one invitation for two machines. Then the
 //! earliest redemption counts, by the admitters' clocks; of two at the same time the one of the
-//! smaller machine id. It is a function of what was redeemed, in whatever order it became known, so
-//! every node comes to the same.
+//! smaller machine id. A machine whose redemptions at an admitter were all too late is out with that
+//! admitter. Both are functions of what was redeemed, in whatever order it became known, so every
+//! node comes to the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,15 +28,15 @@ pub struct Redeemer {
 pub(crate) struct Redeemed {
     /// Time, machine, admitter.
     of_invitation: BTreeMap<InvitationId, BTreeSet<(Timestamp, MachineId, MachineId)>>,
-    /// Machine, admitter, invitation: those that came too late.
-    too_late: BTreeSet<(MachineId, MachineId, InvitationId)>,
+    /// By machine and admitter: which invitations, and whether in time.
+    of_machine: BTreeMap<(MachineId, MachineId), BTreeMap<InvitationId, bool>>,
 }
 
 impl Redeemed {
     pub(crate) const fn new() -> Self {
         Self {
             of_invitation: BTreeMap::new(),
-            too_late: BTreeSet::new(),
+            of_machine: BTreeMap::new(),
         }
     }
 
@@ -47,12 +48,8 @@ impl Redeemed {
         let is_news = all.insert((redemption.time(), machine, admitter));
         let first = all.first().map(|(_, machine, _)| *machine);
         for (_, machine, admitter) in all.iter() {
-            let place = (*machine, *admitter, invitation);
-            if Some(*machine) == first {
-                self.too_late.remove(&place);
-            } else {
-                self.too_late.insert(place);
-            }
+            let redeemed = self.of_machine.entry((*machine, *admitter)).or_default();
+            redeemed.insert(invitation, Some(*machine) == first);
         }
         is_news
     }
@@ -69,11 +66,9 @@ impl Redeemed {
         })
     }
 
-    /// Whether what this admitter has signed for the machine came from an invitation that was
-    /// another machine's.
+    /// Whether whatever the machine has redeemed at this admitter was another machine's before.
     pub(crate) fn is_late(&self, machine: MachineId, admitter: MachineId) -> bool {
-        let from = (machine, admitter, InvitationId([0; 32]));
-        let next = self.too_late.range(from..).next();
-        next.is_some_and(|(late, by, _)| (*late, *by) == (machine, admitter))
+        let redeemed = self.of_machine.get(&(machine, admitter));
+        redeemed.is_some_and(|redeemed| !redeemed.values().any(|is_in_time| *is_in_time))
     }
 }
