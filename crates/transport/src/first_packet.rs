@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_first_packet() {
+    fn adversarial_12_crypto_with_gaps_or_overlaps_is_no_first_packet() {
         for frames in [
             &[][..],
             &[0, 0],

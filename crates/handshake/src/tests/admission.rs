@@ -38,7 +38,7 @@ fn assert_admitted(of: impl Fn(u8) -> Arc<Local>) {
 }
 
 #[test]
-fn an_expired_membership_is_refused_and_one_in_its_last_moment_is_not() {
+fn adversarial_18_an_expired_membership_is_refused_and_one_in_its_last_moment_is_not() {
     let until = |not_after| {
         move |seed| {
             let grant = Grant {
@@ -56,7 +56,8 @@ fn an_expired_membership_is_refused_and_one_in_its_last_moment_is_not() {
 }
 
 #[test]
-fn a_membership_that_is_not_valid_yet_is_refused_and_one_in_its_first_moment_is_not() {
+fn adversarial_18_a_membership_that_is_not_valid_yet_is_refused_and_one_in_its_first_moment_is_not()
+{
     let from = |not_before| {
         move |seed| {
             let grant = Grant {
@@ -74,7 +75,7 @@ fn a_membership_that_is_not_valid_yet_is_refused_and_one_in_its_first_moment_is_
 }
 
 #[test]
-fn a_membership_by_another_operator_is_refused() {
+fn adversarial_18_a_membership_by_another_operator_is_refused() {
     for error in refused_at_both_ends(|seed| showing(seed, &issued(MALLORY, grant(seed)))) {
         assert_refused(&error, &CredentialError::OtherOperator);
     }
@@ -82,7 +83,7 @@ fn a_membership_by_another_operator_is_refused() {
 }
 
 #[test]
-fn the_membership_of_another_machine_is_refused() {
+fn adversarial_18_the_membership_of_another_machine_is_refused() {
     for error in refused_at_both_ends(|seed| showing(seed, &membership(MALLORY))) {
         assert_refused(&error, &CredentialError::OtherMachine(machine(MALLORY)));
     }
@@ -192,7 +193,7 @@ impl Judge for Strict {
 }
 
 #[test]
-fn a_wrong_role_and_a_revocation_are_the_judges_word_at_either_end() {
+fn adversarial_18_a_wrong_role_and_a_revocation_are_the_judges_word_at_either_end() {
     const NOBODY: u8 = 0;
     let run_with = |judges: [&'static dyn Judge; 2]| {
         let mut client = End::judged_by(alice(), judges[0]);

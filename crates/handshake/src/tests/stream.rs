@@ -8,7 +8,7 @@ use super::common::{
 use crate::{HandshakeError, MESSAGE_BYTES_MAX, PARAMETERS_BYTES_MAX, Session, Side};
 
 #[test]
-fn crypto_split_byte_by_byte_is_read_as_if_whole() {
+fn adversarial_12_crypto_split_byte_by_byte_is_read_as_if_whole() {
     let mut whole = [End::new(alice()), End::new(bob())];
     let mut split = [End::new(alice()), End::new(bob())];
     let [client, server] = &mut whole;
@@ -44,7 +44,7 @@ fn a_message_over_4_kib_is_refused_at_its_length_and_one_of_4_kib_is_read() {
 }
 
 #[test]
-fn sixteen_kib_of_crypto_are_never_kept() {
+fn adversarial_12_sixteen_kib_of_crypto_are_never_kept() {
     for length in [0, 1, 31, 32, 47, 48, MESSAGE_BYTES_MAX] {
         let mut server = End::new(bob());
         let length = u16::try_from(length).expect("short").to_be_bytes();
@@ -57,7 +57,7 @@ fn sixteen_kib_of_crypto_are_never_kept() {
 }
 
 #[test]
-fn crypto_after_completion_ends_the_session() {
+fn adversarial_14_crypto_after_completion_ends_the_session() {
     for side in [Side::Initiator, Side::Responder] {
         let (mut client, mut server) = (End::new(alice()), End::new(bob()));
         run(&mut client, &mut server).expect("an honest handshake");
@@ -123,7 +123,7 @@ fn every_byte_of_every_message_counts() {
 }
 
 #[test]
-fn messages_out_of_order_or_repeated_are_refused() {
+fn adversarial_12_messages_out_of_order_or_repeated_are_refused() {
     let (mut client, mut server) = (End::new(alice()), End::new(bob()));
     let said = run(&mut client, &mut server).expect("an honest handshake");
     for wrong in Part::ALL {
@@ -206,7 +206,7 @@ proptest! {
     }
 
     #[test]
-    fn the_right_bytes_are_read_however_they_are_cut(cuts in proptest::collection::vec(1_usize..200, 1..40)) {
+    fn adversarial_12_the_right_bytes_are_read_however_they_are_cut(cuts in proptest::collection::vec(1_usize..200, 1..40)) {
         for (mut end, bytes) in waiting() {
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {

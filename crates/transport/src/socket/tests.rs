@@ -115,7 +115,7 @@ fn initial(version: u32, mark: u8, length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn of_what_the_kernel_merged_the_bad_is_taken_out_wherever_it_stands() {
+async fn adversarial_11_of_what_the_kernel_merged_the_bad_is_taken_out_wherever_it_stands() {
     let (good, bad) = (VERSION, 1);
     for pattern in 0..32_u8 {
         let is_good = |n: u8| pattern & (1 << n) != 0;

@@ -16,7 +16,7 @@ async fn two_members_connect_and_both_open_streams() {
 }
 
 #[tokio::test]
-async fn another_network_key_gets_no_byte_and_times_out_while_a_member_gets_through() {
+async fn adversarial_06_another_network_key_gets_no_byte_while_a_member_gets_through() {
     let mut to = Node::new(2);
     let at = to.listen().await;
     let (mut member, mut stranger) = (Node::new(1), Node::with(stranger_config(3)));
