@@ -202,6 +202,7 @@ impl Sources<'_> {
             text.labelled("links", "gauge", &label, count);
         }
         text.counter("links_made_total", self.swarm.links_made);
+        text.counter("links_moved_total", self.swarm.links_moved);
         text.counter("links_tcp_fallbacks_total", self.swarm.tcp_fallbacks);
         text.counter("links_refused_total", self.swarm.refusals);
         let quic = self.swarm.quic;

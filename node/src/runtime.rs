@@ -360,6 +360,14 @@ impl Runtime {
                 self.ways.insert(machine, way);
                 Input::LinkUp(membership)
             }
+            swarm::Event::LinkMoved {
+                machine,
+                membership,
+                way,
+            } => {
+                self.ways.insert(machine, way);
+                Input::LinkMoved(membership)
+            }
             swarm::Event::LinkDown(machine) => {
                 self.ways.remove(&machine);
                 Input::LinkDown(machine)

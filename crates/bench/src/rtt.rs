@@ -149,6 +149,7 @@ async fn ask_link(contact: oneshot::Receiver<Contact>, count: u32) -> anyhow::Re
             Event::LinkUp { .. } => break,
             Event::DialFailed(_) | Event::Refused { .. } => anyhow::bail!("no link came up"),
             Event::LinkDown(_)
+            | Event::LinkMoved { .. }
             | Event::Received(..)
             | Event::Drained(_)
             | Event::RoundTrip(..)

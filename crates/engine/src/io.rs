@@ -47,6 +47,8 @@ pub enum Input {
     Discovered(Contact),
     /// An authenticated link stands, to a machine that showed this membership.
     LinkUp(Box<Membership>),
+    /// A link has moved to a fresh connection, for which the machine showed this membership.
+    LinkMoved(Box<Membership>),
     /// The last link to a machine is gone.
     LinkDown(MachineId),
     /// A dial led nowhere.

@@ -363,6 +363,7 @@ impl StateMachine for Node {
                     .handle(now, overlay::Input::Discovered(contact));
             }
             Input::LinkUp(membership) => self.on_link_up(now, *membership),
+            Input::LinkMoved(membership) => _ = self.receive(now, *membership),
             Input::LinkDown(machine) => self.on_link_down(now, machine),
             Input::DialFailed(machine) => {
                 self.links.on_dial_failed(now, machine);

@@ -53,6 +53,13 @@ pub(crate) fn to_socket(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
+/// Where whoever listens there for TCP listens for QUIC unless it is told otherwise: the same port.
+pub(crate) fn quic_beside(address: &Multiaddr) -> Option<Multiaddr> {
+    let socket = to_socket(address)?;
+    let udp = Multiaddr::from(socket.ip()).with(Protocol::Udp(socket.port()));
+    Some(udp.with(Protocol::Quic).with(Protocol::Noise))
+}
+
 /// The inverse of [`to_socket`].
 pub(crate) fn from_socket(socket: SocketAddr) -> Multiaddr {
     Multiaddr::from(socket.ip()).with(Protocol::Tcp(socket.port()))

@@ -72,6 +72,10 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// How long QUIC may hear nothing before it counts a link as dead.
     pub idle_timeout: Duration,
+    /// How old a connection becomes before its link moves to a fresh one.
+    pub link_age_max: Duration,
+    /// How often a link over TCP looks whether QUIC gets through.
+    pub quic_probe_interval: Duration,
     /// Most links at a time; more are refused.
     pub links_max: usize,
     /// Most frames that wait for one machine on one lane.
@@ -99,6 +103,8 @@ impl Config {
             ping_interval: PING_INTERVAL_DEFAULT,
             ping_timeout: PING_TIMEOUT_DEFAULT,
             idle_timeout: IDLE_TIMEOUT_DEFAULT,
+            link_age_max: LINK_AGE_MAX_DEFAULT,
+            quic_probe_interval: QUIC_PROBE_INTERVAL_DEFAULT,
             links_max: LINKS_MAX_DEFAULT,
             queue_frames_max: QUEUE_FRAMES_MAX_DEFAULT,
             queue_bytes_max: QUEUE_BYTES_MAX_DEFAULT,
@@ -128,6 +134,10 @@ const PING_INTERVAL_DEFAULT: Duration = Duration::from_secs(15);
 const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Source: guess, some retransmissions and a short stop of the process.
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(8);
+/// Source: `link.md`.
+const LINK_AGE_MAX_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
+/// Source: guess; a handful of datagrams each time where UDP stays blocked.
+const QUIC_PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(600);
 /// Source: guess, four times the largest active view.
 const LINKS_MAX_DEFAULT: usize = 256;
 /// Source: guess.

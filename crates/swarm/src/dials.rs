@@ -12,13 +12,21 @@ use model::MachineId;
 use overlay::Contact;
 
 use crate::address::{parse, peer_of};
+use crate::ways::Way;
 
 /// Dials under way, and those that wait for their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Dials {
-    /// With the connection that is being made; `None` once it stands and may still become a link.
-    active: BTreeMap<MachineId, Option<ConnectionId>>,
+    active: BTreeMap<MachineId, Active>,
     waiting: VecDeque<Contact>,
+}
+
+#[derive(Debug)]
+struct Active {
+    /// The connection that is being made; `None` once it stands and may still become a link.
+    connection: Option<ConnectionId>,
+    /// Where the machine is said to listen for QUIC.
+    quic: Vec<Multiaddr>,
 }
 
 impl Dials {
@@ -48,33 +56,41 @@ impl Dials {
         self.waiting.pop_front()
     }
 
-    pub(crate) fn on_started(&mut self, machine: MachineId, connection: ConnectionId) {
-        self.active.insert(machine, Some(connection));
+    pub(crate) fn on_started(&mut self, contact: &Contact, connection: ConnectionId) {
+        let addresses = addresses(contact).into_iter();
+        let active = Active {
+            connection: Some(connection),
+            quic: addresses.filter(|its| Way::of(its) == Way::Quic).collect(),
+        };
+        self.active.insert(contact.machine, active);
     }
 
     /// The connection that was being made stands, or there is none but others may become the link.
     pub(crate) fn on_undecided(&mut self, machine: MachineId, connection: ConnectionId) {
         if let Some(dial) = self.active.get_mut(&machine)
-            && *dial == Some(connection)
+            && dial.connection == Some(connection)
         {
-            *dial = None;
+            dial.connection = None;
         }
     }
 
     /// Whether a machine is being dialled by this connection.
     pub(crate) fn is_by(&self, machine: MachineId, connection: ConnectionId) -> bool {
-        self.active.get(&machine) == Some(&Some(connection))
+        let dial = self.active.get(&machine);
+        dial.is_some_and(|dial| dial.connection == Some(connection))
     }
 
     /// Whether nothing but connections that stand can still make the dial succeed.
     pub(crate) fn is_undecided(&self, machine: MachineId) -> bool {
-        self.active.get(&machine) == Some(&None)
+        let dial = self.active.get(&machine);
+        dial.is_some_and(|dial| dial.connection.is_none())
     }
 
-    /// The dial has succeeded or failed.
-    pub(crate) fn end(&mut self, machine: MachineId) {
-        self.active.remove(&machine);
+    /// The dial has succeeded or failed. Gives where the machine is said to listen for QUIC, if it
+    /// was being dialled.
+    pub(crate) fn end(&mut self, machine: MachineId) -> Option<Vec<Multiaddr>> {
         self.waiting.retain(|waiting| waiting.machine != machine);
+        Some(self.active.remove(&machine)?.quic)
     }
 }
 
@@ -124,20 +140,24 @@ fn handshake_error(mut error: &io::Error) -> Option<&HandshakeError> {
 
 /// All addresses are tried at once; `None` if none can be.
 pub(crate) fn options(contact: &Contact) -> Option<DialOpts> {
-    let peer = peer_of(contact.machine)?;
+    let options = DialOpts::peer_id(peer_of(contact.machine)?)
+        .condition(PeerCondition::Always)
+        .addresses(addresses(contact));
+    Some(options.build())
+}
+
+/// Those that name nobody else.
+fn addresses(contact: &Contact) -> Vec<Multiaddr> {
+    let peer = peer_of(contact.machine);
     let parsed = contact
         .addresses
         .iter()
         .take(Contact::ADDRESSES_MAX)
         .filter_map(parse);
-    let addresses: Vec<Multiaddr> = parsed
-        .filter(|(_, named)| named.is_none_or(|named| named == peer))
+    parsed
+        .filter(|(_, named)| named.is_none() || *named == peer)
         .map(|(address, _)| address)
-        .collect();
-    let options = DialOpts::peer_id(peer)
-        .condition(PeerCondition::Always)
-        .addresses(addresses);
-    Some(options.build())
+        .collect()
 }
 
 /// Most dials at a time. Source: guess.
@@ -166,7 +186,7 @@ mod tests {
 
         let mut started = Vec::new();
         while let Some(next) = dials.next() {
-            dials.on_started(next.machine, ConnectionId::new_unchecked(started.len()));
+            dials.on_started(&next, ConnectionId::new_unchecked(started.len()));
             started.push(next.machine);
         }
 

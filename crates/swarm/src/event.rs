@@ -23,6 +23,15 @@ pub enum Event {
         /// What the link is made of.
         way: Way,
     },
+    /// The link goes on over another connection; no frame was lost or reordered.
+    LinkMoved {
+        /// The machine.
+        machine: MachineId,
+        /// What it may do, judged anew.
+        membership: Box<Membership>,
+        /// What the link is made of now.
+        way: Way,
+    },
     /// The link is gone, for whatever reason, [`crate::Swarm::release`] included.
     LinkDown(MachineId),
     /// A dial led to no link.
@@ -62,6 +71,8 @@ pub enum Event {
 pub struct Stats {
     /// Links that were up.
     pub links_made: u64,
+    /// Links that have moved to a fresh connection.
+    pub links_moved: u64,
     /// Dials that led to no link.
     pub dials_failed: u64,
     /// Connections refused before they reached the swarm.

@@ -20,6 +20,10 @@ pub(crate) enum Kind {
     Accept = 3,
     /// Nothing more comes on this stream; no bytes follow.
     End = 4,
+    /// This connection takes the place of the link, which ends; no bytes follow.
+    Succeed = 5,
+    /// What follows comes over the connection that takes this one's place; no bytes follow.
+    Moved = 6,
 }
 
 /// Why a stream is of no use any more.
@@ -97,6 +101,8 @@ fn parse_header(header: [u8; HEADER_BYTES]) -> Result<(Kind, BytesMut, usize), S
         2 => (Kind::Pong, PING_BYTES),
         3 => (Kind::Accept, 0),
         4 => (Kind::End, 0),
+        5 => (Kind::Succeed, 0),
+        6 => (Kind::Moved, 0),
         unknown => return Err(StreamError::Kind(unknown)),
     };
     if length > limit {

@@ -7,6 +7,10 @@
 //! connection when it has read this. Whoever closed first would lose what it had sent last: a
 //! socket that is closed answers with a reset, which takes unread bytes with it.
 //!
+//! A link that moves to another connection ends on the old one in the same way, but what still comes
+//! over it is handed on, and the new one is not read before the old one has ended. So every frame
+//! arrives, and in its order.
+//!
 //! # Not here
 //!
 //! Which of several connections is the link (`links`).
@@ -36,8 +40,14 @@ use crate::pulse::{Beat, Pulse};
 pub(crate) enum Order {
     /// This connection is the link: tell the other side.
     Accept,
+    /// This connection takes the place of the link: tell the other side, and read nothing yet.
+    Succeed,
+    /// The connection whose place this one takes has ended: read.
+    Proceed,
     /// Find out soon whether the other side is still there.
     Probe,
+    /// Another connection takes this one's place: send what is queued, and hand on what still comes.
+    Yield,
     /// Send what is queued, and let the other side close.
     Finish,
 }
@@ -49,13 +59,18 @@ pub(crate) enum Report {
     Open,
     /// The other side says that this connection is the link.
     Accepted,
+    /// The other side says that this connection takes the place of the link.
+    Succeeds,
+    /// After [`Order::Yield`]: the other side has said everything.
+    Yielded,
     /// A frame of the application.
     Received(Bytes),
     /// There is room again after a frame was dropped.
     Drained,
     /// A ping was answered.
     RoundTrip(Duration),
-    /// The other side had time enough to close after [`Order::Finish`], or has finished as well.
+    /// The other side had time enough to close after [`Order::Finish`] or [`Order::Yield`], or has
+    /// finished as well.
     Finished,
     /// The connection is of no use any more.
     Failed(Failure),
@@ -94,10 +109,12 @@ pub(crate) struct Handler {
     bulk: Option<Channel>,
     to_open: Vec<Lane>,
     reports: VecDeque<Report>,
-    /// Ends [`Phase::Opening`], [`Phase::Open`] and [`Phase::Finishing`].
+    /// Ends [`Phase::Opening`], [`Phase::Open`], [`Phase::Yielding`] and [`Phase::Finishing`].
     deadline: Pin<Box<Sleep>>,
     /// Beats in [`Phase::Linked`].
     pulse: Pulse,
+    /// The connection whose place this one takes has not ended yet, so nothing is read.
+    is_held: bool,
     /// The last ping that is not answered yet.
     pong: Option<Bytes>,
     /// Live frames that were read since the bulk stream had its turn.
@@ -111,6 +128,8 @@ enum Phase {
     /// It is being decided whether this connection is the link.
     Open,
     Linked,
+    /// Another connection has taken this one's place; both sides say what they still have to say.
+    Yielding,
     /// What is queued is sent and nothing more is taken; the other side closes.
     Finishing,
     /// The connection ends.
@@ -143,6 +162,7 @@ impl Handler {
             reports: VecDeque::new(),
             deadline: Box::pin(sleep(DECISION_TIME_MAX)),
             pulse: Pulse::new(timing.ping_interval, timing.ping_timeout),
+            is_held: false,
             pong: None,
             live_run: 0,
         }
@@ -195,7 +215,7 @@ impl Handler {
                 Poll::Ready(Beat::Silent) => self.fail(Failure::Silent),
                 Poll::Pending => {}
             },
-            Phase::Finishing => {
+            Phase::Yielding | Phase::Finishing => {
                 if self.deadline.as_mut().poll(cx).is_ready() {
                     self.finish();
                 }
@@ -205,19 +225,21 @@ impl Handler {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
-        if self.phase != Phase::Linked && self.phase != Phase::Finishing {
-            return Ok(());
-        }
+        let last = match self.phase {
+            Phase::Linked => None,
+            Phase::Yielding => Some(Kind::Moved),
+            Phase::Finishing => Some(Kind::End),
+            Phase::Opening | Phase::Open | Phase::Done => return Ok(()),
+        };
         self.outbox.wake_on_push(cx);
-        let is_last = self.phase == Phase::Finishing;
         if let Some(live) = &mut self.live {
             if let Some(pong) = self.pong.take() {
                 live.writer.stage(Kind::Pong, &pong);
             }
-            live.write_all(cx, &self.outbox, Lane::Live, is_last)?;
+            live.write_all(cx, &self.outbox, Lane::Live, last)?;
         }
         if let Some(bulk) = &mut self.bulk {
-            bulk.write_all(cx, &self.outbox, Lane::Bulk, is_last)?;
+            bulk.write_all(cx, &self.outbox, Lane::Bulk, last)?;
         }
         if self.outbox.take_drained() {
             self.reports.push_back(Report::Drained);
@@ -244,7 +266,7 @@ impl Handler {
 
     /// Whether there was a frame.
     fn poll_read_live(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
-        let is_read = matches!(self.phase, Phase::Open | Phase::Linked | Phase::Finishing);
+        let is_read = self.phase == Phase::Open || self.reads_data();
         let live = self.live.as_mut().filter(|live| is_read && !live.is_read);
         let Some(live) = live else {
             return Ok(false);
@@ -259,7 +281,14 @@ impl Handler {
                 self.phase = Phase::Linked;
                 self.reports.push_back(Report::Accepted);
             }
-            (Kind::Data, Phase::Linked) => self.reports.push_back(Report::Received(bytes)),
+            (Kind::Succeed, Phase::Open) => {
+                self.phase = Phase::Linked;
+                self.is_held = true;
+                self.reports.push_back(Report::Succeeds);
+            }
+            (Kind::Data, Phase::Linked | Phase::Yielding) => {
+                self.reports.push_back(Report::Received(bytes));
+            }
             (Kind::Ping, Phase::Linked) => {
                 self.pong = Some(bytes);
                 cx.waker().wake_by_ref(); // Writing comes before reading.
@@ -269,11 +298,12 @@ impl Handler {
                     self.reports.push_back(Report::RoundTrip(round_trip));
                 }
             }
-            (Kind::End, Phase::Linked | Phase::Finishing) => {
+            (Kind::End | Kind::Moved, Phase::Linked | Phase::Yielding | Phase::Finishing) => {
                 live.is_read = true;
-                self.on_end();
+                self.on_end(kind);
             }
-            (Kind::Data | Kind::Ping | Kind::Pong, Phase::Finishing) => {}
+            (Kind::Ping | Kind::Pong, Phase::Yielding)
+            | (Kind::Data | Kind::Ping | Kind::Pong, Phase::Finishing) => {}
             _ => self.fail(Failure::Protocol("a frame out of turn")),
         }
         Ok(true)
@@ -281,7 +311,7 @@ impl Handler {
 
     /// Whether there was a frame. Nothing is read before this connection is the link.
     fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
-        let is_read = matches!(self.phase, Phase::Linked | Phase::Finishing);
+        let is_read = self.reads_data();
         let bulk = self.bulk.as_mut().filter(|bulk| is_read && !bulk.is_read);
         let Some(bulk) = bulk else {
             return Ok(false);
@@ -294,28 +324,45 @@ impl Handler {
         match kind {
             Kind::Data if self.phase == Phase::Finishing => {}
             Kind::Data => self.reports.push_back(Report::Received(bytes)),
-            Kind::End => {
+            Kind::End | Kind::Moved => {
                 bulk.is_read = true;
-                self.on_end();
+                self.on_end(kind);
             }
-            Kind::Ping | Kind::Pong | Kind::Accept => {
+            Kind::Ping | Kind::Pong | Kind::Accept | Kind::Succeed => {
                 self.fail(Failure::Protocol("a frame on the wrong lane"));
             }
         }
         Ok(true)
     }
 
-    /// The other side has said on one stream that it ends.
-    fn on_end(&mut self) {
-        let is_read = |channel: &Option<Channel>| channel.as_ref().is_some_and(|c| c.is_read);
-        if !is_read(&self.live) || !is_read(&self.bulk) {
+    /// Whether the application's frames are read.
+    fn reads_data(&self) -> bool {
+        match self.phase {
+            Phase::Linked => !self.is_held,
+            Phase::Yielding | Phase::Finishing => true,
+            Phase::Opening | Phase::Open | Phase::Done => false,
+        }
+    }
+
+    /// The other side has said on one stream that it ends, and how.
+    fn on_end(&mut self, kind: Kind) {
+        if !self.is_all_read() {
             return;
         }
-        if self.phase == Phase::Finishing {
-            self.finish();
-        } else {
-            self.fail(Failure::Released);
+        match (self.phase, kind) {
+            (Phase::Finishing, _) => self.finish(),
+            (_, Kind::Moved) => {
+                self.reports.push_back(Report::Yielded);
+                // What this side has said may still be on its way.
+                self.deadline = Box::pin(sleep(FINISHING_TIME_MAX));
+            }
+            _ => self.fail(Failure::Released),
         }
+    }
+
+    fn is_all_read(&self) -> bool {
+        let is_read = |channel: &Option<Channel>| channel.as_ref().is_some_and(|c| c.is_read);
+        is_read(&self.live) && is_read(&self.bulk)
     }
 
     fn finish(&mut self) {
@@ -325,13 +372,13 @@ impl Handler {
 }
 
 impl Channel {
-    /// Writes what is staged and queued, as far as it goes, and the end if nothing follows.
+    /// Writes what is staged and queued, as far as it goes, and then the last frame, if there is one.
     fn write_all(
         &mut self,
         cx: &mut Context<'_>,
         outbox: &Outbox,
         lane: Lane,
-        is_last: bool,
+        last: Option<Kind>,
     ) -> Result<(), StreamError> {
         loop {
             while self.writer.has_room()
@@ -339,8 +386,11 @@ impl Channel {
             {
                 self.writer.stage(Kind::Data, &frame);
             }
-            if is_last && !self.is_written && self.writer.has_room() {
-                self.writer.stage(Kind::End, &[]);
+            if let Some(last) = last
+                && !self.is_written
+                && self.writer.has_room()
+            {
+                self.writer.stage(last, &[]);
                 self.is_written = true;
             }
             if self.writer.is_idle() {
@@ -401,6 +451,23 @@ impl ConnectionHandler for Handler {
                 if let Some(live) = &mut self.live {
                     live.writer.stage(Kind::Accept, &[]);
                 }
+            }
+            (Order::Succeed, Phase::Open) => {
+                self.phase = Phase::Linked;
+                self.is_held = true;
+                if let Some(live) = &mut self.live {
+                    live.writer.stage(Kind::Succeed, &[]);
+                }
+            }
+            (Order::Proceed, _) => self.is_held = false,
+            (Order::Yield, Phase::Linked) => {
+                self.phase = Phase::Yielding;
+                let time = if self.is_all_read() {
+                    FINISHING_TIME_MAX
+                } else {
+                    YIELDING_TIME_MAX
+                };
+                self.deadline = Box::pin(sleep(time));
             }
             (Order::Probe, Phase::Linked) => {
                 self.pulse
@@ -488,6 +555,9 @@ const DECISION_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long an old link has to prove that it is alive when a new connection is there.
 /// Source: guess, above two retransmissions in a local network.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long both sides may take to say the rest on a connection that another one takes the place of.
+/// Source: guess, above what is on the way at a quiet moment, below the silence that ends a link.
+const YIELDING_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the other side may take to read what is left and to close. Source: guess.
 const FINISHING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Live frames that may be read in a row. Source: guess.

@@ -8,7 +8,8 @@
 //! TCP → socket layer → pnet (network key) → Noise (machine keys) → credentials → Yamux → live, bulk
 //! ```
 //!
-//! **Invariant:** at most one link per machine is reported at a time, each up once and down once.
+//! **Invariant:** at most one link per machine is reported at a time, each up once and down once. A
+//! link outlives its connections: it moves to a fresh one before it is a day old, and loses nothing.
 //!
 //! **Invariant:** a machine without a valid membership never reaches the swarm. With an invitation it
 //! gets an answer inside the connection upgrade, and nothing else.
@@ -40,6 +41,7 @@ mod outbox;
 mod pulse;
 mod reach;
 mod refusals;
+mod renewal;
 mod swarm;
 mod tcp;
 mod ways;

@@ -78,6 +78,12 @@ impl Outbox {
         Some(frame)
     }
 
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.live.frames.is_empty() && state.bulk.frames.is_empty()
+    }
+
     /// Has `cx` woken when a frame is queued.
     pub(crate) fn wake_on_push(&self, cx: &Context<'_>) {
         self.lock().waker = Some(cx.waker().clone());

@@ -295,7 +295,7 @@ impl Swarm {
             };
             let connection = options.connection_id();
             match self.inner.dial(options) {
-                Ok(()) => self.dials.on_started(machine, connection),
+                Ok(()) => self.dials.on_started(&contact, connection),
                 Err(error) => {
                     tracing::debug!(machine = %machine.short(), %error, "cannot dial");
                     self.fail_dial(machine);
@@ -305,7 +305,7 @@ impl Swarm {
     }
 
     fn fail_dial(&mut self, machine: MachineId) {
-        self.dials.end(machine);
+        let _ = self.dials.end(machine); // Nobody needs to know where it was dialled.
         self.stats.dials_failed += 1;
         self.events.push_back(Event::DialFailed(machine));
     }
@@ -437,13 +437,22 @@ impl Swarm {
         let event = match event {
             LinkEvent::Up(machine, way) => {
                 self.stats.links_made += 1;
-                self.dials.end(machine);
-                let membership = self.gate.member(machine);
+                if let Some(quic) = self.dials.end(machine) {
+                    self.inner.behaviour_mut().links.on_addresses(machine, quic);
+                }
+                let membership = self.membership(machine);
                 Event::LinkUp {
                     machine,
-                    membership: Box::new(
-                        membership.expect("whoever has a link has shown a membership"),
-                    ),
+                    membership,
+                    way,
+                }
+            }
+            LinkEvent::Moved(machine, way) => {
+                self.stats.links_moved += 1;
+                let membership = self.membership(machine);
+                Event::LinkMoved {
+                    machine,
+                    membership,
                     way,
                 }
             }
@@ -459,6 +468,11 @@ impl Swarm {
                 .on_links(self.inner.behaviour().links.count());
             self.start_dials();
         }
+    }
+
+    fn membership(&self, machine: MachineId) -> Box<identity::Membership> {
+        let membership = self.gate.member(machine);
+        Box::new(membership.expect("whoever has a link has shown a membership"))
     }
 
     fn on_mdns(&mut self, found: Vec<(PeerId, Multiaddr)>) {

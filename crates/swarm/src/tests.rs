@@ -11,6 +11,7 @@ mod enrolment;
 mod expulsion;
 mod faults;
 mod links;
+mod renewal;
 mod ways;
 
 use std::sync::Arc;

@@ -178,7 +178,8 @@ impl Record {
     #[must_use]
     pub fn of_swarm(time: Timestamp, event: &swarm::Event) -> Option<Self> {
         match event {
-            swarm::Event::LinkUp { machine, way, .. } => {
+            swarm::Event::LinkUp { machine, way, .. }
+            | swarm::Event::LinkMoved { machine, way, .. } => {
                 Some(Self::new(time, Kind::Admitted, machine, machine).with(way.name()))
             }
             swarm::Event::Refused {
