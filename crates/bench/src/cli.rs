@@ -8,7 +8,7 @@ use testnet::args::{MachineArgs, UpArgs};
 use testnet::{machine, up};
 
 use crate::measure::Report;
-use crate::{codec, failover, fanout, footprint, ingest, query, rtt};
+use crate::{codec, failover, fanout, footprint, handshake, ingest, query, rtt};
 
 /// Benchmarks of Fieldmesh.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     Codec(codec::Args),
     /// Durable readings per second of one node, bytes written and memory.
     Ingest(ingest::Args),
+    /// From nothing to the first answer: time, CPU and bytes of the link and of others.
+    Handshake(handshake::Args),
     /// A 64-byte frame there and back between two machines, and raw TCP beside it.
     Rtt(rtt::Args),
     /// From a publisher to every other machine: latency, copies, bytes, CPU.
@@ -60,6 +62,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::List => return list(),
         Command::Codec(args) => codec::run(&args, &mut report)?,
         Command::Ingest(args) => ingest::run(&args, &mut report)?,
+        Command::Handshake(args) => block_on(handshake::run(&args, &mut report))?,
         Command::Rtt(args) => rtt::run(&args, &mut report)?,
         Command::Fanout(args) => block_on(fanout::run(&args, &mut report))?,
         Command::Failover(args) => block_on(failover::run(&args, &mut report))?,

@@ -19,6 +19,10 @@ impl Sample {
         self.0.extend(values);
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().copied()
+    }
+
     /// The value in the middle.
     pub(crate) fn median(&self) -> f64 {
         percentile(&self.sorted(), 50)

@@ -1,8 +1,11 @@
-//! A 64-byte frame there and back between two machines, and raw TCP beside it as the limit.
+//! A 64-byte frame there and back between two machines, and what it is compared with.
 //!
 //! Both ends run in this process, over loopback: on one thread, where waking the other side costs
-//! nothing, and on two threads, as between two machines. Rounds of all four cases alternate.
+//! nothing, and on two threads, as between two machines. The node's own way goes through its swarm;
+//! beside it stand the link without a swarm, raw quinn with TLS under the same cipher, libp2p's
+//! transports and raw TCP. Rounds of all cases alternate.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::keys;
+use crate::links::{Connection, End, FRAME, Kind};
 use crate::measure::{Measure, Report, Sample, micros};
 
 /// What to measure.
@@ -36,42 +40,140 @@ pub(crate) struct Args {
 }
 
 /// Where the two ends run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Threads {
     One,
     Two,
 }
 
+/// What is asked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Case {
+    /// The node's own way.
+    Swarm(Threads),
+    /// One stream that stays open, on one thread.
+    Kept(usize),
+    /// A stream for each request, on one thread.
+    New(usize),
+    RawTcp(Threads),
+}
+
+/// The samples of each round.
+type Rounds = BTreeMap<Case, Vec<Sample>>;
+
 pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
-    let mut samples: [Sample; 4] = Default::default();
-    let count = args.count;
+    let mut rounds = Rounds::new();
     for _ in 0..args.rounds {
-        for (threads, pair) in [Threads::One, Threads::Two].into_iter().zip([0, 2]) {
-            let link = meet(threads, answer_link, |at| ask_link(at, count))?;
-            let tcp = meet(threads, answer_tcp, |at| ask_tcp(at, count))?;
-            samples[pair].extend(link);
-            samples[pair + 1].extend(tcp);
+        for case in cases() {
+            let times = measure(case, args.count)?;
+            rounds
+                .entry(case)
+                .or_default()
+                .push(times.into_iter().collect());
         }
     }
-    let [link_one, tcp_one, link_two, tcp_two] = &samples;
-    for (threads, link, tcp) in [
-        ("one thread", link_one, tcp_one),
-        ("two threads", link_two, tcp_two),
-    ] {
-        let times = link.median() / tcp.median();
-        report.add(
-            TIME,
-            format!("link, {threads}"),
-            link,
-            format!(
-                "{times:.1} times raw TCP; limited by the hops between the tasks of swarm and \
-                 connection, then by Noise under pnet"
-            ),
-        )?;
-        let note = "echo without frames or encryption; limited by the kernel and by waking";
-        report.add(TIME, format!("raw TCP, {threads}"), tcp, note)?;
+    for case in cases() {
+        let own = &rounds[&case];
+        let all: Sample = own.iter().flat_map(Sample::values).collect();
+        report.add(TIME, name(case), &all, note(case, own, &rounds))?;
     }
     Ok(())
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![Case::Swarm(Threads::One)];
+    cases.extend((0..KINDS.len()).flat_map(|kind| [Case::Kept(kind), Case::New(kind)]));
+    cases.push(Case::RawTcp(Threads::One));
+    cases.extend([Case::Swarm(Threads::Two), Case::RawTcp(Threads::Two)]);
+    cases
+}
+
+fn name(case: Case) -> String {
+    let threads = |threads| match threads {
+        Threads::One => "one thread",
+        Threads::Two => "two threads",
+    };
+    match case {
+        Case::Swarm(on) => format!("link through the swarm, {}", threads(on)),
+        Case::Kept(kind) => format!("{}, kept stream", KINDS[kind].name()),
+        Case::New(kind) => format!("{}, new stream", KINDS[kind].name()),
+        Case::RawTcp(on) => format!("raw TCP, {}", threads(on)),
+    }
+}
+
+fn note(case: Case, own: &[Sample], rounds: &Rounds) -> String {
+    let (what, compared) = match case {
+        Case::Swarm(Threads::One) => ("frames on the live lane", Case::Kept(QUINN)),
+        Case::Swarm(Threads::Two) => ("frames on the live lane", Case::RawTcp(Threads::Two)),
+        Case::Kept(_) => ("one thread, kept stream", Case::Kept(QUINN)),
+        Case::New(_) => ("one thread, a stream per request", Case::New(QUINN)),
+        Case::RawTcp(on) => ("echo without frames or encryption", Case::RawTcp(on)),
+    };
+    let limits = match case {
+        Case::RawTcp(_) => "the kernel and waking",
+        Case::Swarm(_) => "the hops between the tasks of swarm, handler, connection and socket",
+        Case::Kept(_) | Case::New(_) => "two system calls a datagram and the hops between tasks",
+    };
+    let ratios = own.iter().zip(&rounds[&compared]);
+    let ratios: Sample = ratios
+        .map(|(own, its)| own.median() / its.median())
+        .collect();
+    let times = ratios.median();
+    let compared = name(compared);
+    format!("{what}; {times:.2} times {compared} (median of the rounds); limited by {limits}")
+}
+
+/// The times of one case in one round.
+fn measure(case: Case, count: u32) -> anyhow::Result<Vec<f64>> {
+    match case {
+        Case::Swarm(threads) => meet(threads, answer_link, |at| ask_link(at, count)),
+        Case::RawTcp(threads) => meet(threads, answer_tcp, |at| ask_tcp(at, count)),
+        Case::Kept(kind) => ask_peer(KINDS[kind], count, true),
+        Case::New(kind) => ask_peer(KINDS[kind], count, false),
+    }
+}
+
+fn ask_peer(kind: Kind, count: u32, is_kept: bool) -> anyhow::Result<Vec<f64>> {
+    let answer = move |ready: oneshot::Sender<SocketAddr>| async move {
+        let (server, address) = End::start(kind, 1).await?;
+        let _ = ready.send(address); // The asker may be gone.
+        server.answer().await
+    };
+    meet(Threads::One, answer, |address| async move {
+        let (mut client, _) = End::start(kind, 2).await?;
+        let mut connection = client.dial(address.await.context(ENDED)?).await?;
+        let times = if is_kept {
+            ask_kept(&mut connection, count).await?
+        } else {
+            ask_new(&mut connection, count).await?
+        };
+        connection.close().await?;
+        Ok(times)
+    })
+}
+
+async fn ask_kept(connection: &mut Connection, count: u32) -> anyhow::Result<Vec<f64>> {
+    let mut stream = connection.open().await?;
+    let clock = Monotonic::start();
+    let (mut frame, mut times) = (FRAME, Vec::new());
+    for _ in 0..count + WARM_UP {
+        let began = clock.uptime();
+        connection.ask(&mut stream, &mut frame, false).await?;
+        times.push(micros(clock.uptime() - began));
+    }
+    Ok(times.split_off(usize::try_from(WARM_UP)?))
+}
+
+async fn ask_new(connection: &mut Connection, count: u32) -> anyhow::Result<Vec<f64>> {
+    let clock = Monotonic::start();
+    let (mut frame, mut times) = (FRAME, Vec::new());
+    for _ in 0..count + WARM_UP {
+        let began = clock.uptime();
+        let mut stream = connection.open().await?;
+        connection.ask(&mut stream, &mut frame, true).await?;
+        times.push(micros(clock.uptime() - began));
+    }
+    Ok(times.split_off(usize::try_from(WARM_UP)?))
 }
 
 /// Lets one side ask and the other answer until the asker has finished. What the answering side
@@ -123,7 +225,8 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn answer_link(ready: oneshot::Sender<Contact>) -> anyhow::Result<()> {
     let (machine, mut swarm) = start_swarm(2)?;
-    let anywhere = Address::new("/ip4/127.0.0.1/tcp/0".to_owned()).context("a short address")?;
+    let anywhere =
+        Address::new("/ip4/127.0.0.1/udp/0/quic/noise".to_owned()).context("a short address")?;
     swarm.listen(&anywhere)?;
     let mut ready = Some(ready);
     loop {
@@ -222,8 +325,16 @@ async fn ask_tcp(address: oneshot::Receiver<SocketAddr>, count: u32) -> anyhow::
 }
 
 const TIME: Measure = Measure::lower("rtt", "µs");
-/// What travels. Source: design, section 14 h.
-const FRAME: [u8; 64] = [7; 64];
+/// What is compared, by its place.
+const KINDS: [Kind; 4] = [
+    Kind::Link {
+        path_mtu_probes: true,
+    },
+    Kind::Quinn,
+    Kind::QuicV1,
+    Kind::Tcp,
+];
+const QUINN: usize = 1;
 /// Requests before the measured ones.
 const WARM_UP: u32 = 200;
 const ENDED: &str = "the answering side ended";
