@@ -337,9 +337,8 @@ impl Judge for Members {
         &self,
         machine: model::MachineId,
         shown: bytes::Bytes,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.0.admit(machine, shown, Some(clock::wall_time()))?;
-        Ok(())
+    ) -> Result<Credential, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.admit(machine, shown, Some(clock::wall_time()))?)
     }
 }
 
