@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fieldmesh::clock;
-use futures::future::poll_fn;
+use futures::future::{BoxFuture, poll_fn};
 use futures::stream::FuturesUnordered;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, StreamExt as _};
 use handshake::{Judge, KeyRing, Local};
@@ -90,6 +90,7 @@ impl End {
         loop {
             if let TransportEvent::NewAddress { listen_addr, .. } = next(&mut transport).await {
                 let address = socket(&listen_addr).context("an address of a socket")?;
+                tokio::time::sleep(AFTER_START).await;
                 return Ok((Self::Libp2p(kind, transport), address));
             }
         }
@@ -126,21 +127,28 @@ impl End {
         let mut answering = FuturesUnordered::new();
         loop {
             tokio::select! {
-                connection = self.accept() => answering.push(answer_all(connection?)),
-                Some(()) = answering.next() => {}
+                connecting = self.accept() => {
+                    let connecting = connecting?;
+                    answering.push(async {
+                        answer_all(connecting.await?).await;
+                        anyhow::Ok(())
+                    });
+                }
+                Some(answered) = answering.next() => answered?,
             }
         }
     }
 
-    async fn accept(&mut self) -> anyhow::Result<Connection> {
+    /// Waits for somebody to come in; losing the future loses nobody.
+    async fn accept(&mut self) -> anyhow::Result<BoxFuture<'static, anyhow::Result<Connection>>> {
         match self {
             Self::Quinn(endpoint) => {
                 let incoming = endpoint.accept().await.context("the endpoint is open")?;
-                Ok(Connection::Quinn(incoming.await?))
+                Ok(async { Ok(Connection::Quinn(incoming.await?)) }.boxed())
             }
             Self::Libp2p(_, transport) => loop {
                 if let TransportEvent::Incoming { upgrade, .. } = next(transport).await {
-                    return Ok(Connection::Libp2p(upgrade.await?.1));
+                    return Ok(async { Ok(Connection::Libp2p(upgrade.await?.1)) }.boxed());
                 }
             },
         }
@@ -449,4 +457,7 @@ fn socket(address: &Multiaddr) -> Option<SocketAddr> {
 /// What travels. Source: design, section 14 h.
 pub(crate) const FRAME: [u8; 64] = [7; 64];
 const SERVER_NAME: &str = "localhost";
+/// A first flight that is not younger than whom it is for is not answered, and its time is in
+/// milliseconds; two machines hardly ever start within one.
+pub(crate) const AFTER_START: Duration = Duration::from_millis(5);
 const CLOSING_TIME_MAX: Duration = Duration::from_millis(100);

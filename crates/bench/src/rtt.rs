@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use crate::keys;
-use crate::links::{Connection, End, FRAME, Kind};
+use crate::links::{AFTER_START, Connection, End, FRAME, Kind};
 use crate::measure::{Measure, Report, Sample, micros};
 
 /// What to measure.
@@ -237,6 +237,7 @@ async fn answer_link(ready: oneshot::Sender<Contact>) -> anyhow::Result<()> {
         } else if let Event::OwnAddresses(addresses) = event
             && let Some(ready) = ready.take()
         {
+            tokio::time::sleep(AFTER_START).await;
             let _ = ready.send(Contact { machine, addresses }); // The asker may be gone.
         }
     }
