@@ -115,7 +115,7 @@ pub struct ReadingsSettings {
 pub struct RelaysSettings {
     /// Relays of one uplink. Range: 1..=16.
     pub count: usize,
-    /// How soon a silent relay is replaced.
+    /// What lies between the machines: how soon a silent relay is replaced, how links behave.
     pub profile: Profile,
 }
 
