@@ -461,7 +461,8 @@ fn a_successor_serves_within_the_budget_of_a_closed_link() {
 }
 
 #[test]
-fn a_successor_serves_within_the_budget_of_silence_and_the_stopped_relay_steps_back() {
+fn adversarial_41_a_successor_serves_within_the_budget_of_silence_and_the_stopped_relay_steps_back()
+{
     for seed in 0..50 {
         let mut network = Network::of(
             2 + usize::try_from(seed % 4).expect("small"),
@@ -492,7 +493,7 @@ fn a_successor_serves_within_the_budget_of_silence_and_the_stopped_relay_steps_b
 }
 
 #[test]
-fn each_side_of_a_partition_has_its_own_relay_and_one_remains_after_healing() {
+fn adversarial_42_each_side_of_a_partition_has_its_own_relay_and_one_remains_after_healing() {
     for seed in 0..50 {
         let mut network = Network::of(6, seed, Config::default());
 
@@ -593,7 +594,7 @@ fn an_hour_of_one_percent_loss_kills_nobody() {
 }
 
 #[test]
-fn a_candidate_in_a_restart_loop_moves_nothing() {
+fn adversarial_48_a_candidate_in_a_restart_loop_moves_nothing() {
     let mut network = Network::of(3, 7, Config::default());
     let flapping = (network.relay() + 1) % 3;
     let before = network.takeovers;
@@ -610,7 +611,7 @@ fn a_candidate_in_a_restart_loop_moves_nothing() {
 }
 
 #[test]
-fn a_relay_that_flaps_is_replaced_once() {
+fn adversarial_48_a_relay_that_flaps_is_replaced_once() {
     let mut network = Network::of(3, 8, Config::default());
     let flapping = network.relay();
     let before = network.takeovers;
