@@ -31,6 +31,8 @@ pub(crate) struct Http {
     sender: SendRequest<Full<Bytes>>,
     /// Reads and writes; ends with the connection.
     driver: JoinSet<()>,
+    /// Connections that were made again, or tried, and that nobody has asked for yet.
+    reconnects: u64,
 }
 
 /// What a server says.
@@ -57,7 +59,13 @@ impl Http {
             tls,
             sender,
             driver,
+            reconnects: 0,
         })
+    }
+
+    /// How often it has connected again since this was asked last.
+    pub(crate) fn take_reconnects(&mut self) -> u64 {
+        std::mem::take(&mut self.reconnects)
     }
 
     /// Sends a request and waits for the answer. A connection that the server has closed while it
@@ -107,6 +115,7 @@ impl Http {
     }
 
     async fn reconnect(&mut self) -> Result<(), SinkError> {
+        self.reconnects += 1;
         (self.sender, self.driver) = connect(&self.host, self.tls.as_ref()).await?;
         Ok(())
     }

@@ -132,8 +132,8 @@ impl InfluxSink {
 }
 
 impl Sink for InfluxSink {
-    /// A server may close an idle connection, which is then made again.
-    const IDLE_COST: u64 = of_connection(true);
+    /// TCP asks every minute whether the other side is still there.
+    const IDLE_COST: u64 = on_the_wire(0);
 
     fn connect_cost(&self) -> u64 {
         of_connection(self.url.tls) + on_the_wire(HEAD_BYTES) + on_the_wire(ANSWER_BYTES)
@@ -147,7 +147,9 @@ impl Sink for InfluxSink {
     }
 
     fn take_traffic(&mut self) -> u64 {
-        self.traffic.take()
+        let http = self.session.as_mut().map(|session| &mut session.http);
+        let reconnects = http.map_or(0, Http::take_reconnects);
+        self.traffic.take() + reconnects * of_connection(self.url.tls)
     }
 
     /// A request without points shows whether path, login and database are right.

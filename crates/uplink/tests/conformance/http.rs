@@ -7,7 +7,7 @@ use super::store::Store;
 use super::suite::{Counterpart, ORIGIN, Running, last_of, outgoing};
 
 #[tokio::test]
-async fn a_point_that_the_store_refuses_blocks_nothing_and_is_kept() {
+async fn adversarial_52_a_point_that_the_store_refuses_blocks_nothing_and_is_kept() {
     let mut store = Store::start_influx().await;
     // From then on this field has no text.
     store

@@ -87,7 +87,7 @@ async fn a_full_stream_has_not_taken_a_record() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_too_large_for_the_stream_blocks_nothing_and_is_kept() {
+async fn adversarial_52_a_record_that_is_too_large_for_the_stream_blocks_nothing_and_is_kept() {
     let mut stream = Stream::start_with(&json!({ "max_msg_size": 1_500 })).await;
     let mut uplink = Running::start(&stream);
     let mut large = outgoing(1, ORIGIN);

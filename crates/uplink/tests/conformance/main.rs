@@ -71,7 +71,7 @@ conformance! {
 }
 
 #[tokio::test]
-async fn a_record_that_the_broker_can_never_take_blocks_nothing_and_is_kept() {
+async fn adversarial_52_a_record_that_the_broker_can_never_take_blocks_nothing_and_is_kept() {
     let mut broker = Broker::start("max_packet_size 1500\n").await;
     let mut uplink = suite::Running::start(&broker);
     let mut large = suite::outgoing(1, suite::ORIGIN);
