@@ -147,3 +147,22 @@ fn relative_paths_start_at_the_file() {
         Path::new("/etc/fieldmesh/machine.key")
     );
 }
+
+#[test]
+fn the_configurations_in_the_manual_hold() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("manual");
+    let mut uplinks = 0;
+    for entry in std::fs::read_dir(manual).expect("a manual") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a page");
+        for block in text.split("```toml\n").skip(1) {
+            let (toml, _) = block.split_once("```").expect("a block ends");
+            let checked = check(toml).unwrap_or_else(|error| {
+                panic!("{}: {error} in\n{toml}", path.display());
+            });
+            uplinks += checked.uplinks.len();
+        }
+    }
+
+    assert!(uplinks >= 9, "{uplinks} uplinks are shown");
+}
