@@ -233,7 +233,7 @@ fn io_failed(error: &io::Error) -> RefusalReason {
 }
 
 /// Two streams are needed for links, the rest for what `reach` runs beside them: most are circuits.
-fn yamux_config() -> yamux::Config {
+pub(crate) fn yamux_config() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(STREAMS_MAX);
     config
@@ -242,4 +242,4 @@ fn yamux_config() -> yamux::Config {
 /// Hashed into the Noise handshake, before network and epoch of its key.
 const PROLOGUE: &[u8] = b"fieldmesh-tcp-v1";
 /// Streams of one connection.
-const STREAMS_MAX: usize = 64;
+pub(crate) const STREAMS_MAX: usize = 64;

@@ -13,6 +13,7 @@ mod faults;
 mod links;
 mod renewal;
 mod ways;
+mod yamux;
 
 use std::sync::Arc;
 use std::time::Duration;

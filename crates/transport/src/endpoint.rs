@@ -202,7 +202,7 @@ const INCOMING_BYTES_MAX: u64 = 8 * 1024;
 const INCOMING_BYTES_TOTAL_MAX: u64 = 256 * 1024;
 /// Streams that the other side may have open. Source: guess; a link has two, finding ways through
 /// routers takes some, and what asks and is answered on streams of its own has room for more.
-const STREAMS_MAX: u32 = 64;
+pub(crate) const STREAMS_MAX: u32 = 64;
 /// Signs of life within the time after which a connection counts as dead; all but one may be lost.
 /// Source: guess.
 const KEEP_ALIVES: u32 = 3;
@@ -210,7 +210,7 @@ const KEEP_ALIVES: u32 = 3;
 /// 10 MB/s at a round trip of 100 ms.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What may be on the way on all streams. Unit: bytes. Source: guess, two lanes.
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Handshake bytes out of order. Unit: bytes. Source: three of the longest messages of `handshake`.
 const CRYPTO_BYTES_MAX: usize = 16 * 1024;
 /// Round trip before one is measured. Source: guess: four transmissions within the time that a

@@ -1,6 +1,7 @@
 //! Real sockets on loopback; whatever is awaited has a deadline.
 
 mod first_flights;
+mod insiders;
 mod links;
 mod lossy;
 mod node;
