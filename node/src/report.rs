@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use aggregate::Record;
 use engine::Node;
 use identity::{CredentialError, Grant, Role, Standing};
 use model::{ClockState, MachineId, Timestamp};
@@ -222,7 +223,7 @@ impl Sources<'_> {
         text.counter("quic_retries_total", quic.retries);
         text.counter("dials_failed_total", self.swarm.dials_failed);
         text.counter("frames_dropped_total", self.swarm.frames_dropped);
-        for (uplink, status) in self.uplinks.status() {
+        for (uplink, status, _) in self.uplinks_now() {
             let label = format!("{{uplink=\"{uplink}\"}}");
             let counters = status.counters;
             text.labelled(
@@ -264,7 +265,7 @@ impl Sources<'_> {
 
     fn uplink_status(&self) -> Vec<pb::UplinkStatus> {
         let own = self.node.machine();
-        let status = |(id, status): (&election::UplinkId, uplink::Status)| {
+        let status = |(id, status, has_more): (&election::UplinkId, uplink::Status, bool)| {
             let is_relay = self.node.relays(id).contains(&own);
             let state = match (status.state, is_relay) {
                 (uplink::State::Reachable, true) => pb::uplink_status::State::Up,
@@ -279,12 +280,52 @@ impl Sources<'_> {
                 state: state.into(),
                 backlog: status.backlog_items,
                 backlog_bytes: status.backlog_bytes,
+                backlog_oldest: status.backlog_oldest.map(timestamp),
+                backlog_has_more: has_more,
                 delivered: counters.delivered,
                 lost: counters.set_aside + counters.dropped_age + counters.dropped_bytes,
+                set_aside: counters.set_aside,
                 last_error: status.last_error.unwrap_or_default(),
+                next_try: status.next_try.map(timestamp),
+                spent_today: status.spent_today,
             }
         };
-        self.uplinks.status().map(status).collect()
+        self.uplinks_now().map(status).collect()
+    }
+
+    /// How every uplink stands, and whether more waits than is counted. Who cannot reach the sink has
+    /// stood back and waits with nothing of its own; then it is told what the site waits with.
+    fn uplinks_now(&self) -> impl Iterator<Item = (&election::UplinkId, uplink::Status, bool)> {
+        self.uplinks.status().map(|(id, mut status)| {
+            if status.state == uplink::State::Reachable {
+                return (id, status, false);
+            }
+            let (mut items, mut bytes, mut oldest, mut has_more) = (0, 0, None, false);
+            for backlog in self.node.backlog(id) {
+                let records = backlog.records as u64;
+                let since = waits_since(backlog.oldest);
+                items += records;
+                bytes += records * self.uplinks.bytes_of(backlog.oldest);
+                oldest = Some(oldest.map_or(since, |oldest: Timestamp| oldest.min(since)));
+                has_more |= backlog.is_full;
+            }
+            if items > status.backlog_items {
+                (status.backlog_items, status.backlog_bytes) = (items, bytes);
+                status.backlog_oldest = oldest;
+            }
+            (id, status, has_more)
+        })
+    }
+}
+
+/// When a record came to be: at the end of its window, or when the reading was received.
+fn waits_since(record: &Record) -> Timestamp {
+    match record {
+        Record::Raw(raw) => raw.received,
+        Record::Window(window) => {
+            let key = &window.key;
+            key.window_start.saturating_add(key.window_length)
+        }
     }
 }
 

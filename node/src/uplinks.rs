@@ -152,6 +152,16 @@ impl Uplinks {
         })
     }
 
+    /// What a record takes while it waits. Unit: bytes.
+    pub fn bytes_of(&self, record: &Record) -> u64 {
+        let item = Item {
+            record: record.clone(),
+            machine_name: String::new(),
+            relay: self.machine,
+        };
+        item.bytes()
+    }
+
     /// Ends every uplink; what is not delivered stays in the outboxes.
     pub async fn stop(self) {
         for (_, held) in self.uplinks {

@@ -14,7 +14,7 @@ use statemachine::{Deadline, Instant, Ticket, Timers};
 
 use crate::canonical::{LogInfo, Logs, Next, Rewind};
 use crate::config::UplinkConfig;
-use crate::follower::{FeedStats, Follower};
+use crate::follower::{Backlog, FeedStats, Follower};
 use crate::lookback::Search;
 use crate::presence::Idle;
 use crate::{Catalogue, UploadId};
@@ -232,6 +232,14 @@ impl Feed {
             windows_lost: sum.windows_lost + one.windows_lost,
             readings_misdated: sum.readings_misdated + one.readings_misdated,
         })
+    }
+
+    /// What no relay of an uplink has had acknowledged, by origin.
+    pub(crate) fn backlog(&self, uplink: &UplinkId) -> impl Iterator<Item = Backlog<'_>> {
+        let index = self.uplinks.iter().position(|config| config.id == *uplink);
+        let followers = self.followers.iter();
+        let followers = followers.filter(move |((of, _), _)| Some(*of) == index);
+        followers.filter_map(|(_, follower)| follower.backlog())
     }
 
     /// An origin says that it has nothing more to say.

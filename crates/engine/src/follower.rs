@@ -32,6 +32,17 @@ pub struct FeedStats {
     pub readings_misdated: u64,
 }
 
+/// Records of one origin that no relay has had acknowledged, as far as this machine knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Backlog<'a> {
+    /// How many they are. Unit: records.
+    pub records: usize,
+    /// There may be more in the log, which is not read on before these have gone.
+    pub is_full: bool,
+    /// The first of them.
+    pub oldest: &'a Record,
+}
+
 #[derive(Debug)]
 struct Item {
     record: Record,
@@ -378,6 +389,16 @@ impl Follower {
     /// What was counted.
     pub(crate) fn stats(&self) -> FeedStats {
         self.stats
+    }
+
+    /// The records that nobody has had acknowledged; `None` if there are none.
+    pub(crate) fn backlog(&self) -> Option<Backlog<'_>> {
+        let oldest = &self.items.front()?.record;
+        Some(Backlog {
+            records: self.items.len(),
+            is_full: self.items.len() >= ITEMS_MAX,
+            oldest,
+        })
     }
 
     /// The origin has given a sign of life.

@@ -32,7 +32,7 @@ mod publisher;
 pub use admin::{AdminError, AdminReply, AdminRequest, Rights};
 pub use catalogue::{Catalogue, Member};
 pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
-pub use follower::FeedStats;
+pub use follower::{Backlog, FeedStats};
 pub use io::{
     AckLevel, CleanStop, Event, Input, Output, PublishError, Published, Recovered, RequestId,
     UploadId,

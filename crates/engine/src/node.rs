@@ -27,8 +27,8 @@ use crate::links::{Action, Links};
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
 use crate::{
-    AckLevel, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output, PublishError,
-    Recovered,
+    AckLevel, Backlog, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output,
+    PublishError, Recovered,
 };
 
 /// Whose ticket it is that the caller was given.
@@ -218,6 +218,11 @@ impl Node {
     #[must_use]
     pub fn feed_stats(&self) -> FeedStats {
         self.feed.stats()
+    }
+
+    /// What no relay of an uplink has had acknowledged, as far as this machine knows, by origin.
+    pub fn backlog(&self, uplink: &UplinkId) -> impl Iterator<Item = Backlog<'_>> {
+        self.feed.backlog(uplink)
     }
 
     fn now_wall(&self, now: Instant) -> Wall {

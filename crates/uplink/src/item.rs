@@ -4,7 +4,7 @@ use aggregate::Record;
 use bytes::Bytes;
 use model::MachineId;
 
-use crate::json;
+use crate::{json, packed};
 
 /// A record as sinks take it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,12 @@ impl Item {
     #[must_use]
     pub fn key(&self) -> String {
         self.record.name()
+    }
+
+    /// What it takes while it waits. Unit: bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        packed::pack(self).len() as u64
     }
 
     /// The record as one line of JSON, as the contract names its fields.

@@ -350,44 +350,55 @@ pub(crate) fn print_uplinks(
     output: Output,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    match output {
-        Output::Json => uplinks.iter().try_for_each(|uplink| {
+    if output == Output::Json {
+        return uplinks.iter().try_for_each(|uplink| {
+            let optional =
+                |at: &Option<prost_types::Timestamp>| at.as_ref().map(|at| time(Some(at)));
             let uplink = json!({
                 "id": uplink.id,
                 "state": state(uplink.state()),
                 "backlog": count(uplink.backlog),
+                "backlog_has_more": uplink.backlog_has_more,
                 "backlog_bytes": count(uplink.backlog_bytes),
+                "backlog_oldest": optional(&uplink.backlog_oldest),
                 "delivered": count(uplink.delivered),
                 "lost": count(uplink.lost),
+                "set_aside": count(uplink.set_aside),
+                "spent_today": count(uplink.spent_today),
                 "last_error": uplink.last_error,
+                "next_try": optional(&uplink.next_try),
             });
             print_json(out, &uplink)
-        }),
-        Output::Table => {
-            let rows = uplinks.iter().map(|uplink| {
-                [
-                    escape(&uplink.id),
-                    state(uplink.state()).to_owned(),
-                    format!("{} ({})", uplink.backlog, bytes(uplink.backlog_bytes)),
-                    uplink.delivered.to_string(),
-                    uplink.lost.to_string(),
-                    or_dash(escape(&uplink.last_error)),
-                ]
-            });
-            table::print(
-                out,
-                [
-                    "UPLINK",
-                    "STATE",
-                    "WAITING",
-                    "DELIVERED",
-                    "LOST",
-                    "LAST ERROR",
-                ],
-                rows,
-            )
-        }
+        });
     }
+    let rows = uplinks.iter().map(|uplink| {
+        let more = if uplink.backlog_has_more { "+" } else { "" };
+        let waiting = format!("{}{more} ({})", uplink.backlog, bytes(uplink.backlog_bytes));
+        let moment = |at: &Option<prost_types::Timestamp>| {
+            at.as_ref().map_or("-".to_owned(), |at| time(Some(at)))
+        };
+        [
+            escape(&uplink.id),
+            state(uplink.state()).to_owned(),
+            waiting,
+            moment(&uplink.backlog_oldest),
+            uplink.delivered.to_string(),
+            uplink.lost.to_string(),
+            or_dash(escape(&uplink.last_error)),
+            moment(&uplink.next_try),
+        ]
+    });
+    let heads = [
+        "UPLINK",
+        "STATE",
+        "WAITING",
+        "SINCE",
+        "DELIVERED",
+        "LOST",
+        "LAST ERROR",
+        "NEXT TRY",
+    ];
+    table::print(out, heads, rows)
 }
 
 /// Prints a JSON object on a line of its own.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use proto::v1::UplinkStatus;
 use proto::v1::uplink_status::State;
 use rustix::process::Signal;
 
@@ -38,19 +39,26 @@ async fn every_window_reaches_the_subscribers_of_a_broker_that_was_away_in_betwe
 
     broker.stop();
     let stopped = Instant::now();
-    until("every machine says so", ARRIVE_TIMEOUT, async || {
-        for client in testnet.clients() {
-            let status = client.status().await.map_err(|status| status.to_string())?;
-            if !status
-                .uplinks
-                .iter()
-                .all(|uplink| uplink.state() == State::Down)
-            {
-                return Err(format!("{:?}", status.uplinks));
+    until(
+        "every machine says so, and what waits",
+        ARRIVE_TIMEOUT,
+        async || {
+            for client in testnet.clients() {
+                let status = client.status().await.map_err(|status| status.to_string())?;
+                let waits = |uplink: &UplinkStatus| {
+                    let backlog = (uplink.backlog, uplink.backlog_bytes, uplink.backlog_oldest);
+                    uplink.state() == State::Down
+                        && matches!(backlog, (1.., 1.., Some(_)))
+                        && !uplink.last_error.is_empty()
+                        && uplink.next_try.is_some()
+                };
+                if !status.uplinks.iter().all(waits) {
+                    return Err(format!("{:?}", status.uplinks));
+                }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
     .await;
     tokio::time::sleep(OUTAGE.saturating_sub(stopped.elapsed())).await;
     broker.start_again().await;
