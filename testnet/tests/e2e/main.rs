@@ -21,6 +21,7 @@ mod behind;
 mod capture;
 mod client;
 mod crash;
+mod discovery;
 mod failover;
 mod feed;
 mod gate;
