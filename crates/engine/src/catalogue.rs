@@ -106,7 +106,11 @@ impl Catalogue {
                     .or_default()
                     .insert(number, Arc::new(definition));
             }
-            StateKind::Watermark | StateKind::Candidacy | StateKind::Progress => {}
+            StateKind::Watermark
+            | StateKind::Candidacy
+            | StateKind::Progress
+            | StateKind::Renewal
+            | StateKind::NetworkKey => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aggregate::Record;
 use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
-use identity::{CredentialError, InvitationId, Membership, Revocation};
+use identity::{CredentialError, EpochKey, InvitationId, Membership, Revocation};
 use model::{
     Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
     Sequence, SeriesName, State, Timestamp,
@@ -113,6 +113,11 @@ pub enum Output {
     Expel(MachineId),
     /// [`crate::Node::roll`] has changed: new connections are to be judged by what it says now.
     RollChanged,
+    /// This machine has a newer membership: show it from now on, and keep it over a restart.
+    Renewed(Box<Membership>),
+    /// The operator has given this machine a network key: if it is newer than the current one, dial
+    /// with it from now on, and keep it over a restart.
+    NetworkKey(EpochKey),
     /// Keep a contact over a restart.
     Learned(Contact),
     /// Write, then say [`Input::Persisted`] or [`Input::PersistFailed`].
@@ -197,6 +202,12 @@ pub enum Event {
     },
     /// The link to a machine was closed because of what its membership is, or is not any more.
     Expelled(MachineId, CredentialError),
+    /// This machine has a newer membership, which ends then.
+    Renewed(Timestamp),
+    /// This machine's membership ends soon, and nobody has renewed it yet. Once a day.
+    MembershipEnds(Timestamp),
+    /// The operator's newer network key cannot be opened: why.
+    NetworkKeyRefused(String),
     /// A peer broke a protocol: which one, and how.
     Misbehaved(MachineId, String),
     /// A block or state could not be written.

@@ -1,11 +1,13 @@
 //! The node: routes what happened to the protocols; `outputs` translates what they say, `own_word`
-//! is what the node says of itself, `standing` who counts as a member, `administer` does what an
-//! administrator asks, `enrol` makes machines members.
+//! is what the node says of itself, `standing` who counts as a member, `renewing` what it is given
+//! and gives while it runs, `administer` does what an administrator asks, `enrol` makes machines
+//! members.
 
 mod administer;
 mod enrol;
 mod outputs;
 mod own_word;
+mod renewing;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +48,8 @@ enum Timer {
     Watermark,
     /// A fenced election waits for the states of a neighbour.
     Reread,
+    /// Look for memberships that end soon.
+    Renew,
 }
 
 /// A whole node, but for its effects.
@@ -440,6 +444,7 @@ impl StateMachine for Node {
                 Timer::Presence => self.say_presence(now),
                 Timer::Watermark => self.say_watermark(now),
                 Timer::Reread => self.end_reread(now),
+                Timer::Renew => self.renew(now),
             }
         }
         self.drain(now);
@@ -458,6 +463,7 @@ impl StateMachine for Node {
             Timer::Presence => "node: presence",
             Timer::Watermark => "node: watermark",
             Timer::Reread => "node: reread",
+            Timer::Renew => "node: renew",
         });
         [
             self.overlay.next_deadline(),

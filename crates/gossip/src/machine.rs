@@ -86,6 +86,8 @@ pub enum Fault {
     Revocation,
     /// A redemption whose parts are not signed, or do not belong together.
     Redemption,
+    /// A network key for no machine.
+    NetworkKey,
     /// A block whose columns do not decode.
     Columns,
     /// A frontier entry or span whose ends contradict each other.

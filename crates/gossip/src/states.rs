@@ -5,13 +5,14 @@
 //! its latest version: a slow neighbour costs no more than its list of keys.
 //!
 //! Who may say what: every machine its membership; members everything else, until they are thrown
-//! out; the operator and admitters, who is thrown out; admitters, which invitations are used up. Of a machine that was thrown out only what
-//! its blocks need to be read is kept.
+//! out; the operator and admitters, who is thrown out and who gets a newer membership; admitters,
+//! which invitations are used up; the operator, who gets a newer network key. Of a machine that was
+//! thrown out only what its blocks need to be read is kept.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use identity::{Redemption, Revocation, Role, Roll};
+use identity::{Redemption, Renewal, Revocation, Role, Roll};
 use model::{MachineId, State, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
 
@@ -110,8 +111,9 @@ impl States {
         let admitted = self.admitted.get(&key.origin);
         match key.kind {
             StateKind::Membership => true,
-            StateKind::Revocation if is_operator => true,
-            StateKind::Revocation | StateKind::Redemption => {
+            StateKind::NetworkKey => is_operator,
+            StateKind::Revocation | StateKind::Renewal if is_operator => true,
+            StateKind::Revocation | StateKind::Renewal | StateKind::Redemption => {
                 admitted.is_some_and(|admitted| admitted.may_admit) && !self.is_out(&key.origin)
             }
             StateKind::Series => admitted.is_some(),
@@ -141,6 +143,12 @@ impl States {
             StateKind::Redemption => Redemption::from_state(self.roll.trust(), state)
                 .map(|redemption| Content::Redemption(Box::new(redemption)))
                 .map_err(|_| Fault::Redemption),
+            StateKind::Renewal => Renewal::from_state(&self.roll.trust(), state)
+                .map(|_| Content::Other)
+                .map_err(|_| Fault::Membership),
+            StateKind::NetworkKey => (state.key().subject.parse::<MachineId>())
+                .map(|_| Content::Other)
+                .map_err(|_| Fault::NetworkKey),
             StateKind::Presence
             | StateKind::Series
             | StateKind::Watermark

@@ -15,6 +15,8 @@
 //! | S1b | Handshake | confirmation | |
 //! | C2 | Handshake, after S1b was read | `s, se` + proof | 1-RTT |
 //!
+//! Beside it, a newer network key is sealed to every machine that is to have it ([`deliver_key`]).
+//!
 //! A proof is a machine id, its signature over this very transcript, and its credential.
 //!
 //! # Where we differ from TLS in QUIC (RFC 9001) and from libp2p's Noise
@@ -33,6 +35,7 @@
 
 mod codec;
 mod connection_id;
+mod delivery;
 mod error;
 mod first_flight;
 mod frame;
@@ -45,6 +48,7 @@ mod ring;
 mod session;
 
 pub use connection_id::{ConnectionIdKind, check_connection_id, connection_id};
+pub use delivery::{deliver_key, receive_key};
 pub use error::{ExportError, HandshakeError, ReplayError};
 pub use first_flight::{FirstFlight, FlightId};
 pub use keys::{

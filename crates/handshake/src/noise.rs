@@ -136,6 +136,59 @@ impl fmt::Debug for Noise {
     }
 }
 
+/// A message of the one-way pattern X: sealed by `own` to the holder of `to`.
+pub(crate) fn seal(
+    own: &[u8; 32],
+    to: &[u8; 32],
+    prologue: &[u8],
+    content: &[u8],
+    entropy: [u8; 32],
+) -> Result<Vec<u8>, HandshakeError> {
+    let resolver = Resolver {
+        own: Cell::new(None),
+        ephemeral: Zeroizing::new(entropy),
+    };
+    let mut state = one_way(resolver, own, prologue)
+        .and_then(|builder| builder.remote_public_key(to))
+        .and_then(Builder::build_initiator)
+        .expect("every key that the pattern asks for is set once");
+    let mut message = vec![0; SEALED_EXTRA + content.len()];
+    let length = state.write_message(content, &mut message).map_err(failed)?;
+    message.truncate(length);
+    Ok(message)
+}
+
+/// Opens what was sealed to `own`; gives the content and the sealer's public key.
+pub(crate) fn open(
+    own: &[u8; 32],
+    prologue: &[u8],
+    message: &[u8],
+) -> Result<(Zeroizing<Vec<u8>>, [u8; 32]), HandshakeError> {
+    let resolver = Resolver {
+        own: Cell::new(None),
+        ephemeral: Zeroizing::new(UNSET),
+    };
+    let mut state = one_way(resolver, own, prologue)
+        .and_then(Builder::build_responder)
+        .expect("every key that the pattern asks for is set once");
+    let mut content = Zeroizing::new(vec![0; message.len()]);
+    let length = state.read_message(message, &mut content).map_err(failed)?;
+    content.truncate(length);
+    let sealer = state.get_remote_static().and_then(|key| key.try_into().ok());
+    let sealer = sealer.ok_or(HandshakeError::Malformed("no sealer"))?;
+    Ok((content, sealer))
+}
+
+fn one_way<'a>(
+    resolver: Resolver,
+    own: &'a [u8; 32],
+    prologue: &'a [u8],
+) -> Result<Builder<'a>, snow::Error> {
+    let params: NoiseParams = SEAL_PROTOCOL.parse().expect("snow knows the protocol");
+    let builder = Builder::with_resolver(params, Box::new(resolver));
+    builder.prologue(prologue)?.local_private_key(own)
+}
+
 /// What `snow` says about a message. Its other errors are about the order of calls, which is ours.
 fn failed(error: snow::Error) -> HandshakeError {
     if error == snow::Error::Dh {
@@ -250,3 +303,7 @@ const UNSET: [u8; 32] = [0; 32];
 
 /// One suite; another one would be another version of the link.
 const PROTOCOL: &str = "Noise_XXpsk0_25519_ChaChaPoly_SHA256";
+/// What is sealed without a connection: one message, from a known sender.
+const SEAL_PROTOCOL: &str = "Noise_X_25519_ChaChaPoly_SHA256";
+/// What sealing adds: an ephemeral key, a static key with its tag, a tag. Unit: bytes.
+pub(crate) const SEALED_EXTRA: usize = 32 + 48 + 16;

@@ -36,6 +36,16 @@ impl Keypair {
         key
     }
 
+    /// The X25519 key that opens what is sealed to this key: the same secret in Montgomery form
+    /// (RFC 7748, section 4.1), so that nothing but a machine's id is needed to seal to it.
+    ///
+    /// That one key does both is sound for a key encapsulation such as sealing: Thormarker, "On using
+    /// the same key pair for Ed25519 and an X25519 based KEM" (2021).
+    #[must_use]
+    pub fn sealing_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_scalar_bytes())
+    }
+
     /// The machine that holds this key.
     #[must_use]
     pub fn machine(&self) -> MachineId {
@@ -54,6 +64,13 @@ impl fmt::Debug for Keypair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Keypair").field(&self.machine()).finish()
     }
+}
+
+/// The public half of a machine's [`Keypair::sealing_key`]; `None` if its id is no point of the curve.
+#[must_use]
+pub fn sealing_key_of(machine: MachineId) -> Option<[u8; 32]> {
+    let key = VerifyingKey::from_bytes(machine.as_bytes()).ok()?;
+    Some(key.to_montgomery().to_bytes())
 }
 
 /// Checks a signature strictly: no small-order keys, no malleable encodings.

@@ -28,11 +28,17 @@ pub enum StateKind {
     /// The origin, an admitter, has made a machine a member by an invitation; the subject is
     /// `INVITATION/MACHINE`.
     Redemption,
+    /// The origin, the operator or an admitter, gives the machine that the subject names a newer
+    /// membership.
+    Renewal,
+    /// The origin, the operator, gives the machine that the subject names a newer network key, sealed
+    /// to it.
+    NetworkKey,
 }
 
 impl StateKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Membership,
         Self::Presence,
         Self::Series,
@@ -41,6 +47,8 @@ impl StateKind {
         Self::Progress,
         Self::Revocation,
         Self::Redemption,
+        Self::Renewal,
+        Self::NetworkKey,
     ];
 
     /// Its number on the wire.
@@ -55,6 +63,8 @@ impl StateKind {
             Self::Progress => 6,
             Self::Revocation => 7,
             Self::Redemption => 10,
+            Self::Renewal => 8,
+            Self::NetworkKey => 9,
         }
     }
 
@@ -70,7 +80,12 @@ impl StateKind {
     pub const fn outlives_its_origin(self) -> bool {
         match self {
             Self::Membership | Self::Series | Self::Revocation | Self::Redemption => true,
-            Self::Presence | Self::Watermark | Self::Candidacy | Self::Progress => false,
+            Self::Presence
+            | Self::Watermark
+            | Self::Candidacy
+            | Self::Progress
+            | Self::Renewal
+            | Self::NetworkKey => false,
         }
     }
 
@@ -82,7 +97,9 @@ impl StateKind {
             | Self::Series
             | Self::Progress
             | Self::Revocation
-            | Self::Redemption => true,
+            | Self::Redemption
+            | Self::Renewal
+            | Self::NetworkKey => true,
             Self::Presence | Self::Watermark | Self::Candidacy => false,
         }
     }

@@ -251,7 +251,9 @@ impl Writer {
             StateKind::Membership
             | StateKind::Series
             | StateKind::Revocation
-            | StateKind::Redemption => {
+            | StateKind::Redemption
+            | StateKind::Renewal
+            | StateKind::NetworkKey => {
                 batch.states.insert(key.clone(), state.version());
                 let body = state.as_bytes().clone();
                 batch.push(What::State(state), body);

@@ -272,6 +272,8 @@ impl Node {
             StateKind::Series => self.feed.refresh(now, key.origin, &self.catalogue),
             StateKind::Revocation => self.on_revocation(now, &state),
             StateKind::Redemption => self.on_redemption(now, &state),
+            StateKind::Renewal => self.on_renewal(now, &state),
+            StateKind::NetworkKey => self.on_network_key(&state),
             StateKind::Membership
             | StateKind::Presence
             | StateKind::Candidacy

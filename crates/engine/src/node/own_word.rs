@@ -32,6 +32,12 @@ impl Node {
             if let Ok(redemption) = Redemption::from_state(self.identity.trust, state) {
                 self.bar_late(Instant::ZERO, &redemption);
             }
+            if state.key().kind == StateKind::Renewal {
+                self.take_renewal(state); // Everyone is told at the start.
+            }
+            if state.key().kind == StateKind::NetworkKey {
+                self.on_network_key(state);
+            }
             if let Some((uplink, origin, progress)) = progress_of(state)
                 && self.may_relay(&state.key().origin)
             {
@@ -62,6 +68,7 @@ impl Node {
         self.say_presence(now);
         self.timers
             .set(Timer::Watermark, now + self.config.watermark_interval);
+        self.renew(now);
         for machine in self.origins.clone() {
             self.election.handle(now, election::Input::Origin(machine));
             self.feed.refresh(now, machine, &self.catalogue);

@@ -49,8 +49,10 @@ impl Node {
     /// thrown out.
     pub(super) fn judge_links(&mut self, now: Instant) {
         let time = self.trusted_time(now);
-        let judged = (self.shown.iter())
-            .filter_map(|(machine, shown)| Some((*machine, self.roll().judge(shown, time).err()?)));
+        let judged = (self.shown.iter()).filter_map(|(machine, shown)| {
+            let membership = self.newest(shown);
+            Some((*machine, self.roll().judge(membership, time).err()?))
+        });
         for (machine, error) in judged.collect::<Vec<_>>() {
             self.expel(now, machine, error);
         }

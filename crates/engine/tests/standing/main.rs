@@ -5,9 +5,12 @@
     reason = "a test looks for one kind of output"
 )]
 
+mod renewing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::{
     AdminError, AdminReply, AdminRequest, Config, Event, Input, Node, NodeIdentity, Output,
     Recovered, RequestId,
@@ -15,7 +18,9 @@ use engine::{
 use identity::{
     CredentialError, Delegation, Grant, Issuer, Keypair, Membership, Revocation, Role, Trust,
 };
-use model::{ClockState, MachineId, State, Timestamp};
+use model::{
+    ClockState, MachineId, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
+};
 use overlay::Contact;
 use statemachine::Rng;
 use testkit::Probe;
@@ -263,12 +268,11 @@ fn adversarial_45_links_are_judged_again_as_time_passes_and_when_it_becomes_know
 fn an_admitter_throws_out_those_that_it_has_admitted_and_no_others() {
     let own = admitters_membership(OWN);
     let mut node = node(own, Recovered::default());
-    for membership in [admitted_here(3), membership(4)] {
-        let machine = membership.machine();
-        let state = said_by(machine, &membership);
+    for (seed, membership) in [(3, admitted_here(3)), (4, membership(4))] {
+        let state = said_by(seed, &membership);
         link(&mut node, membership);
         let message = gossip::Message::States(vec![state]);
-        node.input(Input::Received(machine, Frame::Gossip(message)));
+        node.input(Input::Received(machine(seed), Frame::Gossip(message)));
     }
     node.take();
     let revoke = |seed| AdminRequest::Revoke {
@@ -306,20 +310,25 @@ fn a_machine_that_may_not_admit_throws_nobody_out() {
 }
 
 /// What a machine says of its own membership.
-fn said_by(origin: MachineId, membership: &Membership) -> State {
-    let draft = model::StateDraft {
-        key: model::StateKey {
-            origin,
-            kind: model::StateKind::Membership,
+fn said_by(origin: u8, membership: &Membership) -> State {
+    signed(
+        origin,
+        StateKind::Membership,
+        1,
+        membership.as_bytes().clone(),
+    )
+}
+
+/// A state of a machine, without a subject.
+fn signed(origin: u8, kind: StateKind, counter: u64, payload: Bytes) -> State {
+    let draft = StateDraft {
+        key: StateKey {
+            origin: machine(origin),
+            kind,
             subject: String::new(),
         },
-        version: model::StateVersion {
-            epoch: 1,
-            counter: 1,
-        },
-        payload: membership.as_bytes().clone(),
+        version: StateVersion { epoch: 1, counter },
+        payload,
     };
-    let signer = (3..=4).map(key).find(|key| key.machine() == origin);
-    let signer = signer.expect("machine 3 or 4");
-    draft.seal(&trust().network(), |digest| signer.sign(digest))
+    draft.seal(&trust().network(), |digest| key(origin).sign(digest))
 }
