@@ -69,7 +69,10 @@ pub fn receive_key(
     if sealing_key_of(trust.operator()) != Some(sealer) {
         return Err(HandshakeError::Malformed("sealed by somebody else"));
     }
-    let key: Zeroizing<[u8; 32]> = key.as_slice().try_into().map(Zeroizing::new)
+    let key: Zeroizing<[u8; 32]> = key
+        .as_slice()
+        .try_into()
+        .map(Zeroizing::new)
         .map_err(|_| HandshakeError::Malformed("a network key of another length"))?;
     Ok(EpochKey {
         epoch,

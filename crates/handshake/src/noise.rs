@@ -174,7 +174,9 @@ pub(crate) fn open(
     let mut content = Zeroizing::new(vec![0; message.len()]);
     let length = state.read_message(message, &mut content).map_err(failed)?;
     content.truncate(length);
-    let sealer = state.get_remote_static().and_then(|key| key.try_into().ok());
+    let sealer = state
+        .get_remote_static()
+        .and_then(|key| key.try_into().ok());
     let sealer = sealer.ok_or(HandshakeError::Malformed("no sealer"))?;
     Ok((content, sealer))
 }

@@ -8,7 +8,7 @@ use crate::connection_id::{ConnectionIdKind, check_connection_id};
 
 /// The link's keys of the current epoch, and of the one before while machines change over.
 ///
-/// A machine dials with the current keys and answers under both.
+/// A machine dials with the current keys first and answers under both.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     current: Arc<LinkKeys>,
@@ -29,6 +29,12 @@ impl KeyRing {
     #[must_use]
     pub const fn current(&self) -> &Arc<LinkKeys> {
         &self.current
+    }
+
+    /// What to dial with where the current keys are not known yet.
+    #[must_use]
+    pub const fn previous(&self) -> Option<&Arc<LinkKeys>> {
+        self.previous.as_ref()
     }
 
     /// Every epoch's keys, the newest first.

@@ -81,7 +81,7 @@ impl Revocation {
 }
 
 /// The version of a state that is signed away from a running node: what was signed later wins.
-fn version_at(time: Timestamp) -> StateVersion {
+pub(crate) fn version_at(time: Timestamp) -> StateVersion {
     StateVersion {
         epoch: 0,
         counter: u64::try_from(time.as_nanos()).unwrap_or(0),

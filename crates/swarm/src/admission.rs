@@ -8,21 +8,23 @@
 //! Who gets in ([`Gate`]), what becomes of whoever shows a claim ([`Door`]).
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use identity::{Claim, Credential, CredentialError, EpochKey};
+use identity::{Claim, Credential, CredentialError, EpochKey, NetworkKeys};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::upgrade::{InboundConnectionUpgrade as _, OutboundConnectionUpgrade as _};
 use libp2p::core::{ConnectedPoint, UpgradeInfo as _};
+use libp2p::multiaddr::Protocol as Part;
 use libp2p::pnet::{PnetConfig, PnetError, PnetOutput, PreSharedKey};
-use libp2p::{PeerId, noise, yamux};
-use model::MachineId;
+use libp2p::{Multiaddr, PeerId, noise, yamux};
+use model::{MachineId, NetworkId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+use transport::{Chooser, KeyTurns};
 
 use crate::address::machine_of;
 use crate::config::Keys;
@@ -35,8 +37,10 @@ use crate::{BoxedStream, RefusalReason, StartError};
 
 /// Takes TCP connections through every step.
 pub(crate) struct Admission {
-    pnet: PnetConfig,
-    noise: noise::Config,
+    keypair: libp2p::identity::Keypair,
+    /// One for each network key that counts, the current one first.
+    ciphers: RwLock<Vec<Ciphers>>,
+    turns: KeyTurns<Multiaddr>,
     gate: Arc<Gate>,
     time_max: Duration,
     refuser: Refuser,
@@ -64,6 +68,31 @@ pub(crate) enum NoLink {
     Enrolled,
 }
 
+/// What one network key makes.
+#[derive(Clone)]
+struct Ciphers {
+    pnet: PnetConfig,
+    noise: noise::Config,
+}
+
+impl Ciphers {
+    fn new(
+        keypair: &libp2p::identity::Keypair,
+        network: &NetworkId,
+        EpochKey { epoch, key }: &EpochKey,
+    ) -> Result<Self, StartError> {
+        let prologue = [PROLOGUE, network.as_bytes(), &epoch.0.to_be_bytes()].concat();
+        let noise = noise::Config::new(keypair)
+            .map_err(|error| StartError::Keys(error.to_string()))?
+            .with_prologue(prologue);
+        let key = key.pnet(network, *epoch);
+        Ok(Self {
+            pnet: PnetConfig::new(PreSharedKey::new(*key)),
+            noise,
+        })
+    }
+}
+
 impl Admission {
     pub(crate) fn new(
         keys: &Keys<'_>,
@@ -73,20 +102,37 @@ impl Admission {
         refuser: Refuser,
         door: Door,
     ) -> Result<Self, StartError> {
-        let EpochKey { epoch, key } = keys.network_keys.current();
-        let key = key.pnet(&keys.network, *epoch);
-        let prologue = [PROLOGUE, keys.network.as_bytes(), &epoch.0.to_be_bytes()].concat();
-        let noise = noise::Config::new(keypair)
-            .map_err(|error| StartError::Keys(error.to_string()))?
-            .with_prologue(prologue);
-        Ok(Self {
-            pnet: PnetConfig::new(PreSharedKey::new(*key)),
-            noise,
+        let admission = Self {
+            keypair: keypair.clone(),
+            ciphers: RwLock::default(),
+            turns: KeyTurns::default(),
             gate,
             time_max,
             refuser,
             door,
-        })
+        };
+        admission.set_network_keys(&keys.network, keys.network_keys)?;
+        Ok(admission)
+    }
+
+    /// Goes by these keys from now on.
+    pub(crate) fn set_network_keys(
+        &self,
+        network: &NetworkId,
+        keys: &NetworkKeys,
+    ) -> Result<(), StartError> {
+        let ciphers = keys.iter();
+        let ciphers = ciphers.map(|key| Ciphers::new(&self.keypair, network, key));
+        let ciphers = ciphers.collect::<Result<_, _>>()?;
+        *self.ciphers.write().unwrap_or_else(PoisonError::into_inner) = ciphers;
+        Ok(())
+    }
+
+    /// pnet cannot tell under which key the other side speaks, so both sides take turns.
+    fn ciphers(&self, is_previous: bool) -> Option<Ciphers> {
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
+        let previous = ciphers.get(1).filter(|_| is_previous);
+        previous.or(ciphers.first()).cloned()
     }
 
     /// Takes a connection through every step, or refuses it and says so.
@@ -155,12 +201,18 @@ impl Admission {
         endpoint: &ConnectedPoint,
         machine: &mut Option<MachineId>,
     ) -> Result<Introduced, RefusalReason> {
+        let chooser = match endpoint.is_dialer() {
+            true => Chooser::Dialler,
+            false => Chooser::Listener,
+        };
+        let turn = self.turns.take(chooser, remote_of(endpoint));
+        let ciphers = self.ciphers(turn.is_previous());
+        let Ciphers { pnet, noise } = ciphers.ok_or_else(|| failed("there is no network key"))?;
         let RawConnection { stream, permit } = connection;
-        let stream = self.pnet.handshake(stream.compat()).await;
+        let stream = pnet.handshake(stream.compat()).await;
         let stream = stream.map_err(|error| match error {
             PnetError::HandshakeError(error) | PnetError::IoError(error) => io_failed(&error),
         })?;
-        let noise = self.noise.clone();
         let protocol = noise.protocol_info().next().unwrap_or_default();
         let (peer, mut stream) = if endpoint.is_dialer() {
             noise.upgrade_outbound(stream, protocol).await
@@ -170,6 +222,7 @@ impl Admission {
         .map_err(noise_failed)?;
         let proved = machine_of(&peer).ok_or_else(|| failed("the key is not Ed25519"))?;
         *machine = Some(proved);
+        turn.settle();
         let shown = exchange(&mut stream, &self.gate.shown()).await?;
         let credential = self.gate.admit(proved, shown)?;
         Ok(Introduced {
@@ -185,6 +238,13 @@ impl Admission {
 enum Proved {
     Member(PeerId, StreamMuxerBox),
     Invited(Box<Claim>, Box<Secured>),
+}
+
+/// The other side without its port, which changes from try to try.
+fn remote_of(endpoint: &ConnectedPoint) -> Multiaddr {
+    let names_remote = |part: &Part<'_>| matches!(part, Part::Ip4(_) | Part::Ip6(_) | Part::P2p(_));
+    let address = endpoint.get_remote_address();
+    address.iter().filter(names_remote).collect()
 }
 
 /// Both sides show their credential at once; the length comes first, in two bytes.

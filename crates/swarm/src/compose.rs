@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
-use handshake::{KeyRing, Local};
-use identity::{Credential, EpochKey, Keypair};
+use identity::Credential;
 use libp2p::core::muxing::{StreamMuxer as _, StreamMuxerBox};
 use libp2p::core::transport::timeout::{TransportTimeout, TransportTimeoutError};
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent};
@@ -27,7 +26,7 @@ use crate::gate::Gate;
 use crate::refusals::Refuser;
 use crate::tcp::{RawConnection, Tcp};
 use crate::ways::{Way, Ways};
-use crate::{Config, RefusalReason};
+use crate::{Config, RefusalReason, own};
 
 type Output = (PeerId, StreamMuxerBox);
 type Establishing = BoxFuture<'static, io::Result<Output>>;
@@ -84,13 +83,8 @@ impl Transports {
 
 /// What QUIC is told of this machine.
 pub(crate) fn quic_config(keys: &Keys<'_>, config: &Config, gate: Arc<Gate>) -> transport::Config {
-    let network = keys.network;
-    let link_keys = |key: &EpochKey| key.key.link(&network, key.epoch);
-    let mut ring = keys.network_keys.iter().map(link_keys);
-    let current = ring.next().expect("there is a current key");
-    let keypair = Keypair::from_seed(&keys.machine_key.seed());
-    let local = Local::new(keypair, network, gate.shown());
-    let ring = KeyRing::new(current, ring.next());
+    let local = own::local(keys.machine_key, keys.network, &gate);
+    let ring = own::ring(&keys.network, keys.network_keys);
     let wall_clock = Arc::clone(&config.wall_clock.0);
     let reset_key = keys.machine_key.derive(b"fieldmesh-link-reset-v1");
     transport::Config {

@@ -17,7 +17,7 @@ pub(crate) struct Gate {
     roll: RwLock<Roll>,
     wall_clock: WallClock,
     /// What this machine shows.
-    shown: Bytes,
+    shown: RwLock<Bytes>,
     /// The newest membership of everyone who was admitted.
     members: Mutex<BTreeMap<MachineId, Membership>>,
 }
@@ -27,14 +27,21 @@ impl Gate {
         Self {
             roll: RwLock::new(roll),
             wall_clock,
-            shown: shown.to_bytes(),
+            shown: RwLock::new(shown.to_bytes()),
             members: Mutex::new(BTreeMap::new()),
         }
     }
 
     /// The credential that this machine shows.
     pub(crate) fn shown(&self) -> Bytes {
-        self.shown.clone()
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        shown.clone()
+    }
+
+    /// Shows this credential from now on.
+    pub(crate) fn show(&self, credential: &Credential) {
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        *shown = credential.to_bytes();
     }
 
     /// Judges everyone by this from now on.

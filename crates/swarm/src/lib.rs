@@ -38,6 +38,7 @@ mod join;
 mod links;
 mod muxer;
 mod outbox;
+mod own;
 mod pulse;
 mod reach;
 mod refusals;

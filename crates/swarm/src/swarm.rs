@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use identity::{Credential, Keypair, Roll};
+use identity::{Credential, Keypair, Membership, NetworkKeys, Roll};
 use libp2p::core::transport::TransportError;
 use libp2p::mdns;
 use libp2p::swarm::behaviour::toggle::Toggle;
@@ -31,6 +31,7 @@ use crate::event::{Event, Stats};
 use crate::gate::Gate;
 use crate::links::{LinkEvent, Links};
 use crate::outbox::Sending;
+use crate::own::{self, Own};
 use crate::reach::{Circuits, Reach, ReachEvent};
 use crate::refusals::{Refusal, Refusals};
 use crate::tcp::Tcp;
@@ -40,10 +41,9 @@ use crate::{Config, Credentials, ListenError, StartError};
 /// Links to other machines, and the search for them.
 pub struct Swarm {
     inner: p2p::Swarm<Behaviour>,
-    own: MachineId,
-    gate: Arc<Gate>,
+    machine: MachineId,
+    own: Own,
     ways: Arc<Ways>,
-    quic: transport::Handle,
     refusals: Refusals,
     knocks: Knocks,
     bootstrap: Bootstrap,
@@ -102,14 +102,14 @@ impl Swarm {
         let gate = Arc::new(gate);
         let (refuser, refusals) = Refusals::new();
         let (door, knocks) = Knocks::new();
-        let admission = Admission::new(
+        let admission = Arc::new(Admission::new(
             &keys,
             &keypair,
             Arc::clone(&gate),
             config.admission_timeout,
             refuser.clone(),
             door.clone(),
-        )?;
+        )?);
         let (quic, handle) = Quic::new(quic_config(&keys, config, Arc::clone(&gate)));
         let (circuit_transport, circuit_client) = relay::client::new(peer);
         let behaviour = Behaviour {
@@ -124,7 +124,7 @@ impl Swarm {
             tcp: Tcp::new(config.socket_layer.clone()),
         };
         let transport = transports.compose(
-            Arc::new(admission),
+            Arc::clone(&admission),
             refuser,
             door,
             Arc::clone(&ways),
@@ -135,10 +135,16 @@ impl Swarm {
             .with_max_negotiating_inbound_streams(NEGOTIATING_MAX);
         Ok(Self {
             inner: p2p::Swarm::new(transport, behaviour, peer, settings),
-            own,
-            gate,
+            machine: own,
+            own: Own {
+                machine_key: own::copy(credentials.machine_key),
+                network: credentials.roll.trust().network(),
+                network_keys: credentials.network_keys.clone(),
+                gate,
+                admission,
+                quic: handle,
+            },
             ways,
-            quic: handle,
             refusals,
             knocks,
             bootstrap: Bootstrap::new(&config.bootstrap, rng)?,
@@ -172,7 +178,7 @@ impl Swarm {
         if self.links().is_linked(machine) {
             return;
         }
-        if machine == self.own || !self.dials.request(contact) {
+        if machine == self.machine || !self.dials.request(contact) {
             self.fail_dial(machine);
         }
         self.start_dials();
@@ -208,7 +214,21 @@ impl Swarm {
 
     /// Judges every connection that is made from now on by this.
     pub fn set_roll(&self, roll: Roll) {
-        self.gate.set_roll(roll);
+        self.own.gate.set_roll(roll);
+    }
+
+    /// Shows this membership from the next handshake on.
+    pub fn show(&mut self, membership: Membership) {
+        self.own.show(membership);
+    }
+
+    /// Goes by these network keys from the next handshake on; links that are open stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Keys`] if this machine's own key is of no use, in which case nothing changes.
+    pub fn set_network_keys(&mut self, keys: &NetworkKeys) -> Result<(), StartError> {
+        self.own.set_network_keys(keys)
     }
 
     /// Tells a machine what came of its claim ([`Event::Claimed`]).
@@ -241,7 +261,7 @@ impl Swarm {
     pub fn stats(&self) -> Stats {
         Stats {
             tcp_fallbacks: self.ways.fallbacks(),
-            quic: self.quic.stats(),
+            quic: self.own.quic.stats(),
             ..self.stats
         }
     }
@@ -249,13 +269,13 @@ impl Swarm {
     /// First messages of handshakes that were seen, for [`Config::seen`] of the next start.
     #[must_use]
     pub fn seen(&self) -> Vec<u8> {
-        self.quic.seen()
+        self.own.quic.seen()
     }
 
     /// Whether [`Self::seen`] should be written soon.
     #[must_use]
     pub fn must_save_seen(&self) -> bool {
-        self.quic.must_save_seen()
+        self.own.quic.must_save_seen()
     }
 
     /// Waits for the next event. Losing the future loses nothing.
@@ -471,14 +491,14 @@ impl Swarm {
     }
 
     fn membership(&self, machine: MachineId) -> Box<identity::Membership> {
-        let membership = self.gate.member(machine);
+        let membership = self.own.gate.member(machine);
         Box::new(membership.expect("whoever has a link has shown a membership"))
     }
 
     fn on_mdns(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         let mut contacts: BTreeMap<MachineId, Vec<Address>> = BTreeMap::new();
         for (peer, address) in found {
-            let machine = machine_of(&peer).filter(|machine| *machine != self.own);
+            let machine = machine_of(&peer).filter(|machine| *machine != self.machine);
             let address = to_ours(&split_peer(address).0);
             if let (Some(machine), Some(address)) = (machine, address) {
                 let addresses = contacts.entry(machine).or_default();
@@ -548,7 +568,7 @@ impl Swarm {
 impl fmt::Debug for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Swarm")
-            .field("own", &self.own)
+            .field("machine", &self.machine)
             .field("stats", &self.stats)
             .finish_non_exhaustive()
     }

@@ -10,6 +10,7 @@ mod discovery;
 mod enrolment;
 mod expulsion;
 mod faults;
+mod keys;
 mod links;
 mod renewal;
 mod ways;

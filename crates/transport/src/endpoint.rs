@@ -21,6 +21,7 @@ use crate::member::{Member, random};
 use crate::session::{Answering, Dialling, Failure, NotAnswering};
 use crate::socket::QuietSocket;
 use crate::{Config, SocketLayer};
+use identity::LinkKeys;
 
 /// What all endpoints of a transport have in common.
 pub(crate) struct Settings {
@@ -89,10 +90,13 @@ impl Settings {
         (Arc::new(server), failure)
     }
 
-    /// For one dial, with what to find its failure by.
-    pub(crate) fn dial(&self, expected: Option<MachineId>) -> (ClientConfig, Failure) {
+    /// For one dial with these keys, with what to find its failure by.
+    pub(crate) fn dial(
+        &self,
+        expected: Option<MachineId>,
+        keys: Arc<LinkKeys>,
+    ) -> (ClientConfig, Failure) {
         let failure = Failure::default();
-        let keys = Arc::clone(self.member.credentials().ring.current());
         let dialling = Dialling {
             member: Arc::clone(&self.member),
             keys: Arc::clone(&keys),

@@ -51,6 +51,7 @@ mod socket;
 mod stats;
 mod stream;
 mod transport;
+mod turns;
 mod upgrade;
 
 pub use config::{Config, WallClock};
@@ -61,6 +62,7 @@ pub use layer::{BoxedStream, ByteStream, Passage, SocketLayer};
 pub use stats::Stats;
 pub use stream::Stream;
 pub use transport::{Handle, Quic};
+pub use turns::{Chooser, KeyTurns};
 
 #[cfg(test)]
 mod tests;

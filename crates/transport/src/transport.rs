@@ -25,6 +25,7 @@ use crate::interfaces::AddressChange;
 use crate::listener::{Arrival, Listener};
 use crate::member::{Credentials, Member};
 use crate::punch::punch;
+use crate::turns::{Chooser, KeyTurns};
 use crate::upgrade::{Timing, establish};
 use crate::{Config, Connection, Error, Stats};
 
@@ -43,6 +44,7 @@ pub struct Quic {
     diallers: BTreeMap<bool, quinn::Endpoint>,
     /// Who waits for a connection from where, through a hole.
     punching: BTreeMap<SocketAddr, oneshot::Sender<Establishing>>,
+    turns: KeyTurns<SocketAddr>,
     events: VecDeque<Event>,
     waker: Option<Waker>,
 }
@@ -109,6 +111,7 @@ impl Quic {
             listeners: VecDeque::new(),
             diallers: BTreeMap::new(),
             punching: BTreeMap::new(),
+            turns: KeyTurns::default(),
             events: VecDeque::new(),
             waker: None,
         };
@@ -145,7 +148,13 @@ impl Quic {
         port: PortUse,
     ) -> Result<Establishing, Error> {
         let endpoint = self.endpoint_for(remote, port)?;
-        let (config, failure) = self.settings.dial(expected);
+        let turn = self.turns.take(Chooser::Dialler, remote);
+        let ring = self.settings.member.credentials().ring;
+        let keys = Arc::clone(match ring.previous() {
+            Some(previous) if turn.is_previous() => previous,
+            _ => ring.current(),
+        });
+        let (config, failure) = self.settings.dial(expected, keys);
         let connecting = endpoint.connect_with(config, remote, ANY_NAME);
         let connecting = connecting.map_err(|error| {
             let refused = crate::session::take_failure(&failure);
@@ -154,7 +163,15 @@ impl Quic {
             })
         })?;
         let known = Arc::clone(&self.settings.member.known);
-        Ok(establish(connecting, failure, known, self.timing, None).boxed())
+        let establishing = establish(connecting, failure, known, self.timing, None);
+        Ok(async move {
+            let connected = establishing.await;
+            if matches!(connected, Ok(_) | Err(Error::Refused(_))) {
+                turn.settle();
+            }
+            connected
+        }
+        .boxed())
     }
 
     /// Waits for a connection from `remote` while keeping the way open for it.
