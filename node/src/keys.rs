@@ -95,6 +95,9 @@ pub enum KeyError {
         /// Where memberships are looked for.
         dir: PathBuf,
     },
+    /// Nothing can be sealed to it.
+    #[error("nothing can be sealed to a machine that was named: {0}")]
+    Seal(#[from] handshake::HandshakeError),
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(String),
@@ -236,6 +239,18 @@ pub fn check_secret(path: &Path) -> Result<(), KeyError> {
         });
     }
     Ok(())
+}
+
+/// The files in a directory whose names end with `.extension`, in the order of their names.
+pub(crate) fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, KeyError> {
+    let entries = fs::read_dir(dir).map_err(io_error("read", dir))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(io_error("read", dir))?;
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    Ok(paths)
 }
 
 pub(crate) fn create_dir(dir: &Path) -> Result<(), KeyError> {

@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handshake::deliver_key;
 pub use identity::Role;
 use identity::{
     Delegation, EpochKey, FileKind, Grant, InvitationId, Issuer, Keypair, Membership, NetworkKey,
-    NetworkKeyEpoch, NetworkKeys, Revocation, Terms, Token, Trust, file,
+    NetworkKeyEpoch, NetworkKeys, Renewal, Revocation, Terms, Token, Trust, file,
 };
 use model::{MachineId, NetworkId, State};
 
 use crate::clock;
 use crate::keys::{
-    KeyError, MEMBERSHIP_FILE, NETWORK_KEY_FILE, OPERATOR_FILE, content, create_dir, random_bytes,
-    read_file, write_new,
+    KeyError, MEMBERSHIP_FILE, NETWORK_KEY_FILE, OPERATOR_FILE, content, create_dir, files_in,
+    random_bytes, read_file, replace, write_new, write_signed,
 };
 
+/// What files with revocations end with.
+pub const REVOCATION_EXTENSION: &str = "revocation";
 /// The operator's secret key, which stays off the machines.
 pub const OPERATOR_KEY_FILE: &str = "operator.key";
 
@@ -148,9 +151,7 @@ impl Operator {
         if let Some(text) = offer.addresses.iter().find(|text| !is_address(text)) {
             return Err(KeyError::Address { text: text.clone() });
         }
-        let path = self.dir.join(NETWORK_KEY_FILE);
-        let text = read_file(&path, FileKind::NetworkKey)?;
-        let network_keys = content(&path, file::read_network_keys(&text))?;
+        let network_keys = self.network_keys()?;
         let secret = Keypair::from_seed(&random_bytes()?);
         let terms = Terms {
             site: offer.site,
@@ -179,6 +180,82 @@ impl Operator {
         Ok(Revocation::sign(&self.key, &network, machine, now, reason)?)
     }
 
+    /// Signs the same membership for a time from now on, and gives it as the state that nodes pass on.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Credential`] if it is refused.
+    pub fn renew(
+        &self,
+        membership: &Membership,
+        lifetime: Duration,
+    ) -> Result<(Membership, State), KeyError> {
+        let (issuer, now) = (Issuer::operator(&self.key), clock::wall_time());
+        let (not_before, not_after) = issuer.window(now, lifetime);
+        let renewed = issuer.admit(Grant {
+            not_before,
+            not_after,
+            ..membership.grant().clone()
+        })?;
+        let state = Renewal::sign(&self.key, self.trust(), &renewed, now);
+        Ok((renewed, state))
+    }
+
+    /// Makes the network key of the next epoch, seals it to these machines, and writes both: the key
+    /// to the directory's own file, and what nodes pass on beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if a file cannot be read or written, or an id is no machine's.
+    pub fn rotate_key(&self, machines: &BTreeSet<MachineId>) -> Result<Rotation, KeyError> {
+        let path = self.dir.join(NETWORK_KEY_FILE);
+        let mut keys = self.network_keys()?;
+        let epoch = NetworkKeyEpoch(keys.current().epoch.0.saturating_add(1));
+        let key = EpochKey {
+            epoch,
+            key: NetworkKey::from_bytes(&random_bytes()?),
+        };
+        let seal =
+            |machine: &MachineId| Ok(deliver_key(&self.key, *machine, &key, random_bytes()?)?);
+        let sealed = machines
+            .iter()
+            .map(seal)
+            .collect::<Result<Vec<_>, KeyError>>()?;
+        let file = self.dir.join(format!("network-key-{}.sealed", epoch.0));
+        write_signed(&file, &sealed)?;
+        keys.advance(key);
+        replace(&path, &file::write_network_keys(&keys))?;
+        Ok(Rotation {
+            epoch,
+            sealed,
+            file,
+        })
+    }
+
+    /// Every machine that a revocation in the directory throws out.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if one cannot be read.
+    pub fn revoked(&self) -> Result<BTreeSet<MachineId>, KeyError> {
+        let mut revoked = BTreeSet::new();
+        for path in files_in(&self.dir, REVOCATION_EXTENSION)? {
+            let text = read_file(&path, FileKind::Signed)?;
+            let states = content(&path, file::read_signed(&text))?;
+            let machines = states
+                .iter()
+                .filter_map(|state| Revocation::from_state(state).ok());
+            revoked.extend(machines.map(|revocation| revocation.machine));
+        }
+        Ok(revoked)
+    }
+
+    fn network_keys(&self) -> Result<NetworkKeys, KeyError> {
+        let path = self.dir.join(NETWORK_KEY_FILE);
+        let text = read_file(&path, FileKind::NetworkKey)?;
+        content(&path, file::read_network_keys(&text))
+    }
+
     /// The machine that a text names: by its id, or by the name of its membership in the directory.
     ///
     /// # Errors
@@ -199,6 +276,17 @@ impl Operator {
         let membership = content(&path, file::read_membership(&self.trust(), &membership))?;
         Ok(membership.machine())
     }
+}
+
+/// A newer network key, on its way.
+#[derive(Debug)]
+pub struct Rotation {
+    /// Which one.
+    pub epoch: NetworkKeyEpoch,
+    /// The key, sealed to each machine.
+    pub sealed: Vec<State>,
+    /// Where that was written.
+    pub file: PathBuf,
 }
 
 /// Whether a machine that joins can dial this.

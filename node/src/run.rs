@@ -26,7 +26,7 @@ use crate::config::{self, Configuration};
 use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
-use crate::runtime::{Inbox, Runtime};
+use crate::runtime::{GivenFiles, Inbox, Runtime};
 use crate::seen::SeenFile;
 use crate::uplinks::{self, Uplinks};
 use crate::view::View;
@@ -197,6 +197,7 @@ pub async fn run_configured(
         replies: BTreeMap::new(),
         administrators: BTreeMap::new(),
         newcomers: BTreeMap::new(),
+        given: GivenFiles::new(&configuration.network),
         network_keys: keys.network_keys,
         addresses: Vec::new(),
         request: RequestId(0),
@@ -218,6 +219,7 @@ pub async fn run_configured(
         seen,
         floor,
         audit,
+        given,
         ..
     } = runtime;
     let seen_flights = swarm.seen();
@@ -225,6 +227,7 @@ pub async fn run_configured(
     uplinks.stop().await;
     seen.close(seen_flights).await;
     floor.close().await;
+    given.close().await;
     let clean = clean.map(|clean| store::CleanStop {
         epoch: clean.epoch,
         last_sequence: clean.last_sequence,

@@ -4,6 +4,7 @@
 //! nothing here waits for a disk or a peer.
 
 mod enrol;
+mod given;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,7 @@ use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
 use enrol::{Administrator, Waiting};
+pub use given::GivenFiles;
 
 /// What the loop hears from its threads and services.
 #[derive(Debug)]
@@ -112,6 +114,8 @@ pub struct Runtime {
     pub administrators: BTreeMap<RequestId, Administrator>,
     /// Machines that wait for the answer to their claims.
     pub newcomers: BTreeMap<RequestId, Waiting>,
+    /// The files of what this machine is given while it runs.
+    pub given: GivenFiles,
     /// The network's secrets, which whoever is admitted gets.
     pub network_keys: NetworkKeys,
     /// Where this machine can be reached.
@@ -193,6 +197,7 @@ impl Runtime {
         });
         self.uplinks.submit();
         self.seen.save_if_due(&self.swarm);
+        self.given.save_if_due();
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;
@@ -223,6 +228,8 @@ impl Runtime {
             Output::Send(to, frame) => self.send(to, &frame),
             Output::Release(machine) => self.swarm.release(machine),
             Output::Expel(machine) => self.swarm.expel(machine),
+            Output::Renewed(membership) => self.on_renewed(*membership),
+            Output::NetworkKey(key) => self.on_network_key(key),
             Output::RollChanged => self.swarm.set_roll(self.node.roll().clone()),
             Output::Learned(contact) => {
                 if let Err(error) = self.store.put_contact(&contact) {
@@ -483,6 +490,15 @@ fn log(event: Event) {
         Event::Expelled(machine, why) => {
             tracing::warn!(neighbour = %machine, %why, "a link was closed");
         }
+        Event::Renewed(until) => tracing::info!(%until, "this machine has a newer membership"),
+        Event::MembershipEnds(until) => tracing::warn!(
+            %until,
+            "this machine's membership ends soon; the operator renews it with `fieldmesh network renew`"
+        ),
+        Event::NetworkKeyRefused(why) => tracing::warn!(
+            why,
+            "the operator's newer network key cannot be opened; `fieldmesh network rotate-key` makes another"
+        ),
         Event::NeighbourUp(machine) => tracing::info!(neighbour = %machine, "neighbour up"),
         Event::NeighbourDown(machine) => tracing::info!(neighbour = %machine, "neighbour down"),
         Event::Relays(uplink, relays) => {

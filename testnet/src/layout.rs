@@ -84,6 +84,8 @@ impl Layout<'_> {
         };
         let membership = Operator::open(self.operator)?.admit(admission)?;
         keys::write_membership(&home.join(keys::MEMBERSHIP_FILE), &membership)?;
+        let network_key = std::fs::read_to_string(self.operator.join(keys::NETWORK_KEY_FILE))?;
+        keys::replace(&home.join(keys::NETWORK_KEY_FILE), &network_key)?;
 
         let ip = format!("{}.{number}", self.args.subnet);
         let port = |base: u16| format!("{ip}:{}", base + u16::from(number));
@@ -125,7 +127,7 @@ impl Layout<'_> {
             },
             network: NetworkSettings {
                 machine_key_file: home.join(keys::MACHINE_KEY_FILE),
-                network_key_file: self.operator.join(keys::NETWORK_KEY_FILE),
+                network_key_file: home.join(keys::NETWORK_KEY_FILE),
                 operator_file: self.operator.join(keys::OPERATOR_FILE),
                 membership_file: home.join(keys::MEMBERSHIP_FILE),
                 bootstrap: bootstrap.collect(),

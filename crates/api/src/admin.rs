@@ -55,7 +55,7 @@ impl Admin for AdminService {
     ) -> Result<Response<pb::RevokeResponse>, Status> {
         let asked = match request.into_inner().how {
             Some(revoke_request::How::Signed(bytes)) => {
-                AdminRequest::Relay(signed(bytes, StateKind::Revocation)?)
+                AdminRequest::Relay(signed(bytes, &[StateKind::Revocation])?)
             }
             Some(revoke_request::How::Outcast(outcast)) => AdminRequest::Revoke {
                 machine: machine(&outcast.machine_id)?,
@@ -65,6 +65,17 @@ impl Admin for AdminService {
         };
         match self.backend.admin(asked).await? {
             AdminReply::Relayed { news } => Ok(Response::new(pb::RevokeResponse { news })),
+            AdminReply::Admitted(_) | AdminReply::Invited(_) => Err(no_answer()),
+        }
+    }
+
+    async fn push(
+        &self,
+        request: Request<pb::PushRequest>,
+    ) -> Result<Response<pb::PushResponse>, Status> {
+        let state = signed(request.into_inner().signed, PUSHED)?;
+        match self.backend.admin(AdminRequest::Relay(state)).await? {
+            AdminReply::Relayed { news } => Ok(Response::new(pb::PushResponse { news })),
             AdminReply::Admitted(_) | AdminReply::Invited(_) => Err(no_answer()),
         }
     }
@@ -92,13 +103,13 @@ impl Admin for AdminService {
     }
 }
 
-/// Reads a state that was signed elsewhere, which must be of this kind.
-fn signed(bytes: Vec<u8>, kind: StateKind) -> Result<State, Status> {
+/// Reads a state that was signed elsewhere, which must be of one of these kinds.
+fn signed(bytes: Vec<u8>, kinds: &[StateKind]) -> Result<State, Status> {
     let state = State::decode(bytes.into());
     let state = state.map_err(|error| Status::invalid_argument(format!("signed: {error}")))?;
-    if state.key().kind != kind {
+    if !kinds.contains(&state.key().kind) {
         return Err(Status::invalid_argument(format!(
-            "signed: this is a state of kind {:?}, but {kind:?} is needed here",
+            "signed: this is a state of kind {:?}, but one of {kinds:?} is needed here",
             state.key().kind
         )));
     }
@@ -139,6 +150,12 @@ fn machine(text: &str) -> Result<MachineId, Status> {
         .map_err(|error| Status::invalid_argument(format!("machine_id: {error}")))
 }
 
+/// What is passed on for whoever may use this node's gRPC.
+const PUSHED: &[StateKind] = &[
+    StateKind::Revocation,
+    StateKind::Renewal,
+    StateKind::NetworkKey,
+];
 /// Source: guess, some screens.
 const AUDIT_RECORDS_DEFAULT: usize = 100;
 /// Source: guess; some 3 MiB.

@@ -294,6 +294,8 @@ impl Machine {
                 | Output::Withdraw(..)
                 | Output::Expel(_)
                 | Output::RollChanged
+                | Output::Renewed(_)
+                | Output::NetworkKey(_)
                 | Output::AdminReply(..)
                 | Output::Event(_) => {}
             }

@@ -131,7 +131,8 @@ impl World {
                     self.tell_link_down(&ends);
                 }
             }
-            Output::RollChanged => {} // Whoever links asks the node itself.
+            // Whoever links asks the node itself; nobody signs renewals or network keys here.
+            Output::RollChanged | Output::Renewed(_) | Output::NetworkKey(_) => {}
             Output::Learned(contact) => self.write(machine, Op::Contact(contact)),
             Output::Persist(ticket, write) => {
                 self.on_persist(machine, &write);

@@ -59,6 +59,10 @@ pub enum Kind {
     Enrolled,
     /// Two machines had redeemed one invitation; this one is no member by it.
     RedeemedTwice,
+    /// This machine was given a newer membership.
+    Renewed,
+    /// This machine was given a newer network key.
+    NetworkKey,
 }
 
 impl Category {
@@ -84,6 +88,8 @@ impl Kind {
             Self::Invited => "invited",
             Self::Enrolled => "enrolled",
             Self::RedeemedTwice => "redeemed-twice",
+            Self::Renewed => "renewed",
+            Self::NetworkKey => "network-key",
         }
     }
 
@@ -98,7 +104,9 @@ impl Kind {
             | Self::MembershipSigned
             | Self::Invited
             | Self::Enrolled
-            | Self::RedeemedTwice => Category::Admission,
+            | Self::RedeemedTwice
+            | Self::Renewed
+            | Self::NetworkKey => Category::Admission,
         }
     }
 
@@ -107,7 +115,12 @@ impl Kind {
     pub const fn is_paced(self) -> bool {
         match self {
             Self::Admitted | Self::Refused | Self::Expelled | Self::Enrolled => true,
-            Self::Revoked | Self::MembershipSigned | Self::Invited | Self::RedeemedTwice => false,
+            Self::Revoked
+            | Self::MembershipSigned
+            | Self::Invited
+            | Self::RedeemedTwice
+            | Self::Renewed
+            | Self::NetworkKey => false,
         }
     }
 }
@@ -162,7 +175,10 @@ impl Record {
                 let record = record.failed("another machine had redeemed the invitation");
                 Some(record.with(format!("invitation {invitation}, member {counts}")))
             }
-            Event::NeighbourUp(_)
+            Event::Renewed(_)
+            | Event::MembershipEnds(_)
+            | Event::NetworkKeyRefused(_)
+            | Event::NeighbourUp(_)
             | Event::NeighbourDown(_)
             | Event::Relays(..)
             | Event::Serving(..)

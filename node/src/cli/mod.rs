@@ -12,6 +12,7 @@ mod args;
 mod audit;
 mod client;
 mod failure;
+mod hand_out;
 mod invite;
 mod join;
 mod local;
@@ -37,8 +38,8 @@ pub use args::{
 };
 use failure::{Failure, Kind};
 pub use network_args::{
-    AdmitArgs, InitArgs, InviteArgs, JoinArgs, NetworkCommand, OperatorArgs, PushArgs, RevokeArgs,
-    RightsArgs,
+    AdmitArgs, InitArgs, InviteArgs, JoinArgs, NetworkCommand, OperatorArgs, PushArgs, RenewArgs,
+    RevokeArgs, RightsArgs, RotateKeyArgs,
 };
 
 /// Does what the command line says.
@@ -96,6 +97,8 @@ fn network(
         NetworkCommand::Admit(args) => ask(network::admit(args, output, out)),
         NetworkCommand::Invite(args) => ask(invite::invite(args, output, out)),
         NetworkCommand::Revoke(args) => ask(network::revoke(args, output, out)),
+        NetworkCommand::Renew(args) => ask(hand_out::renew(args, output, out)),
+        NetworkCommand::RotateKey(args) => ask(hand_out::rotate_key(args, output, out)),
         NetworkCommand::Push(args) => ask(network::push(args, output, out)),
         NetworkCommand::Members(args) => ask(network::members(args, output, out)),
         NetworkCommand::Show(args) => network::show(&args, output, out),

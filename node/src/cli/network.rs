@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use identity::{Delegation, FileKind, Membership, file};
-use model::{State, StateKind};
+use model::State;
 use proto::v1::{self as pb, admit_request, revoke_request::How};
 use serde_json::{Value as Json, json};
 
@@ -130,7 +130,7 @@ pub(crate) async fn revoke(
     let operator = Operator::open(&args.operator.dir).map_err(failed)?;
     let machine = operator.machine(&args.machine).map_err(failed)?;
     let state = operator.revoke(machine, &args.reason).map_err(failed)?;
-    let file = format!("{}.revocation", args.machine);
+    let file = format!("{}.{}", args.machine, operator::REVOCATION_EXTENSION);
     let path = args.out.unwrap_or_else(|| args.operator.dir.join(file));
     keys::write_signed(&path, std::slice::from_ref(&state)).map_err(failed)?;
     let is_pushed = args.grpc.is_some();
@@ -196,26 +196,11 @@ pub(crate) async fn push(
 }
 
 /// Gives a node one signed state; returns whether it was news.
-async fn push_state(client: &mut Client, state: &State) -> Result<bool, Failure> {
+pub(crate) async fn push_state(client: &mut Client, state: &State) -> Result<bool, Failure> {
     let signed = state.as_bytes().to_vec();
-    match state.key().kind {
-        StateKind::Revocation => {
-            let how = Some(How::Signed(signed));
-            let answer = client.admin.revoke(pb::RevokeRequest { how }).await;
-            let answer = answer.map_err(|status| client.failure(&status))?;
-            Ok(answer.into_inner().news)
-        }
-        kind @ (StateKind::Membership
-        | StateKind::Presence
-        | StateKind::Series
-        | StateKind::Watermark
-        | StateKind::Candidacy
-        | StateKind::Progress
-        | StateKind::Redemption) => Err(Failure::new(
-            Kind::Failed,
-            format!("a state of kind {kind:?} is not for the operator to push"),
-        )),
-    }
+    let answer = client.admin.push(pb::PushRequest { signed }).await;
+    let answer = answer.map_err(|status| client.failure(&status))?;
+    Ok(answer.into_inner().news)
 }
 
 fn read_signed(path: &Path) -> Result<Vec<State>, Failure> {

@@ -20,6 +20,10 @@ pub enum NetworkCommand {
     Invite(InviteArgs),
     /// Throw a machine out, for good.
     Revoke(RevokeArgs),
+    /// Give machines whose memberships end soon newer ones.
+    Renew(RenewArgs),
+    /// Make a new network key, and give it to every member.
+    RotateKey(RotateKeyArgs),
     /// Give a node what was signed before, to pass it on to every machine.
     Push(PushArgs),
     /// List every machine that a node knows the membership of.
@@ -158,10 +162,40 @@ pub struct RevokeArgs {
     pub operator: OperatorArgs,
 }
 
+/// Memberships to renew.
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// The machines, by name or id; everyone whose membership ends soon if none is named.
+    pub machines: Vec<String>,
+    /// How soon that is, e.g. 60d.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "60d")]
+    pub within: Duration,
+    /// How long the newer memberships are valid from now on, e.g. 365d.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "365d")]
+    pub valid: Duration,
+    /// Which node knows the members, and passes the newer memberships on.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Where the operator's files are.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+}
+
+/// A network key to make.
+#[derive(Debug, Args)]
+pub struct RotateKeyArgs {
+    /// Which node knows the members, and passes the key on, sealed to each of them.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Where the operator's files are.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+}
+
 /// What to give to a node.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// Files that `network revoke` and `network rotate-key` have written.
+    /// Files that `network revoke`, `renew` and `rotate-key` have written.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Which node to give them to.

@@ -10,7 +10,7 @@ use crate::testnet::Testnet;
 use crate::wait::until;
 
 /// Asks the program `fieldmesh` something about the network of a testnet.
-async fn network(testnet: &Testnet, arguments: &[&str]) -> String {
+pub(crate) async fn network(testnet: &Testnet, arguments: &[&str]) -> String {
     let dir = testnet.dir().join("operator");
     let dir = dir.to_string_lossy().into_owned();
     let arguments = [
@@ -37,7 +37,7 @@ async fn member(testnet: &Testnet, node: usize, name: &str) -> Json {
 }
 
 /// How many audit records of a type a node has about a machine.
-async fn audited(testnet: &Testnet, node: usize, kind: &str, machine: &str) -> usize {
+pub(crate) async fn audited(testnet: &Testnet, node: usize, kind: &str, machine: &str) -> usize {
     let grpc = &testnet.node(node).grpc;
     let records = program::ask(&["audit", "--grpc", grpc, "--output", "json"]).await;
     let records = records.done();

@@ -25,6 +25,7 @@ mod discovery;
 mod failover;
 mod feed;
 mod gate;
+mod hand_out;
 mod joining;
 mod judge;
 mod mqtt;

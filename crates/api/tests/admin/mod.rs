@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::{AdminError, AdminRequest, Rights};
 use gossip::RelayError;
 use identity::{CredentialError, Keypair, Revocation, Role};
-use model::{NetworkId, State, StateKind, Timestamp};
+use model::{NetworkId, State, StateDraft, StateKey, StateKind, Timestamp};
 use proto::v1::admit_request;
 use proto::v1::revoke_request::How;
 use proto::v1::{self as pb};
@@ -75,6 +75,32 @@ async fn what_is_no_revocation_never_reaches_the_node() {
     }
     assert_eq!(node.memory.asked(), []);
     assert_eq!(StateKind::Revocation, revocation().key().kind);
+}
+
+#[tokio::test]
+async fn what_the_operator_has_signed_is_pushed_and_what_a_machine_says_of_itself_is_not() {
+    let node = Running::start().await;
+    let push = async |state: &State| {
+        let signed = state.as_bytes().to_vec();
+        let answer = node.admin().push(pb::PushRequest { signed }).await;
+        answer.map(|answer| answer.into_inner().news)
+    };
+    let presence = StateDraft {
+        key: StateKey {
+            kind: StateKind::Presence,
+            ..revocation().key().clone()
+        },
+        version: revocation().version(),
+        payload: revocation().payload().clone(),
+    };
+    let presence = presence.seal(&NetworkId::from_bytes([2; 32]), |digest| {
+        Keypair::from_seed(&[1; 32]).sign(digest)
+    });
+
+    let refused = push(&presence).await.expect_err("refused");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(push(&revocation()).await.expect("taken"));
+    assert_eq!(node.memory.asked(), [AdminRequest::Relay(revocation())]);
 }
 
 #[tokio::test]
