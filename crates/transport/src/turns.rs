@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_try_that_led_nowhere_is_followed_by_one_with_the_other_key() {
         let turns = KeyTurns::default();
-        let mut used = |chooser| -> Vec<bool> {
+        let used = |chooser| -> Vec<bool> {
             let tries = 0..4;
             tries
                 .map(|_| turns.take(chooser, "a").is_previous())

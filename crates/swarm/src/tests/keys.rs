@@ -91,7 +91,8 @@ async fn links_stay_when_the_network_key_is_replaced() {
         }
 
         let machine = second.machine;
-        first.send(machine, Lane::Live, b"still here");
+        let sending = first.send(machine, Lane::Live, b"still here");
+        assert_ne!(sending, Sending::Full);
         run(&mut [&mut first, &mut second], |nodes| {
             !nodes[1].received(nodes[0].machine).is_empty()
         })

@@ -23,7 +23,7 @@ async fn greedy(to: MachineId, at: SocketAddr) -> quinn::Connection {
     let member = Member::new(credentials, judge, clock, config.seen.clone());
     let settings = Settings::new(&config, Arc::new(member));
     let endpoint = settings.dial_only(true).expect("a socket");
-    let (mut dial, _) = settings.dial(Some(to));
+    let (mut dial, _) = settings.dial(Some(to), Arc::clone(config.ring.current()));
     let mut transport = TransportConfig::default();
     transport.send_window(u64::from(u32::MAX));
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
