@@ -15,6 +15,7 @@
 //! Making the stream: how many replicas it has and what it forgets is for its operator to say.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestError, RequestErrorKind};
@@ -92,12 +93,10 @@ impl JetStreamSink {
             (Some(token), None) | (None, Some(token)) => options.token(token),
             (None, None) => options,
         };
-        if let Some(ca_file) = &self.access.ca_file {
-            options = options.add_root_certificates(ca_file.clone());
-        }
-        if let Some(identity) = &self.access.identity {
-            let (cert_file, key_file) = (identity.cert_file.clone(), identity.key_file.clone());
-            options = options.add_client_certificate(cert_file, key_file);
+        // A server may ask for TLS also under `nats://`.
+        let is_set = self.access.ca_file.is_some() || self.access.identity.is_some();
+        if self.url.tls || is_set {
+            options = options.tls_client_config(Arc::unwrap_or_clone(self.access.tls()?));
         }
         let hosts = self.url.hosts.iter();
         let servers: Result<Vec<ServerAddr>, _> =

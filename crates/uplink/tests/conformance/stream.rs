@@ -45,7 +45,7 @@ impl Stream {
     pub(crate) async fn start_tls(authority: &Authority) -> Self {
         let mut stream = Self::without_stream(1);
         let server = authority.sign("127.0.0.1");
-        let (ca_file, client) = (authority.ca_file(), authority.sign("admin"));
+        let (ca_file, client) = (authority.ca_file(), authority.client("admin"));
         let files = [&server.cert_file, &server.key_file, &ca_file].map(|path| path.display());
         let [cert, key, ca] = files;
         let tls = format!("--tls --tlsverify --tlscert {cert} --tlskey {key} --tlscacert {ca}");
@@ -53,8 +53,7 @@ impl Stream {
         stream.servers[0].arguments.extend(tls);
         stream.options = ConnectOptions::new()
             .require_tls(true)
-            .add_root_certificates(ca_file)
-            .add_client_certificate(client.cert_file, client.key_file);
+            .tls_client_config(client);
         stream.heal().await;
         stream.create(&json!({})).await;
         stream

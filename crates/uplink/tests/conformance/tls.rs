@@ -2,8 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, KeyPair};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use uplink::{Access, ClientIdentity, Config, Secret};
 
@@ -54,6 +59,27 @@ impl Authority {
             cert_file: path("pem"),
             key_file: path("key"),
         }
+    }
+
+    /// What a client needs that trusts this authority and is known by a certificate of it.
+    pub(crate) fn client(&self, name: &str) -> ClientConfig {
+        let ClientIdentity {
+            cert_file,
+            key_file,
+        } = self.sign(name);
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(self.certificate.der().clone())
+            .expect("a certificate");
+        ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(cert_file).expect("a certificate")],
+                PrivateKeyDer::from_pem_file(key_file).expect("a key"),
+            )
+            .expect("a certificate of this key")
     }
 }
 
