@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use uplink::ClientIdentity;
 
-use super::process::{Process, free_port, run};
+use super::process::{Process, Slowed, free_port, run};
 use super::suite::Counterpart;
 
 /// A broker on a loopback port of its own; ends with this value.
@@ -31,6 +31,7 @@ pub(crate) struct Broker {
     tls_port: u16,
     /// What follows the port in the URL.
     suffix: &'static str,
+    slowed: Option<Slowed>,
     process: Option<Process>,
     arrived: mpsc::Receiver<Json>,
     received: Vec<Json>,
@@ -128,6 +129,7 @@ impl Broker {
             port,
             tls_port: 0,
             suffix: "",
+            slowed: None,
             process: None,
             arrived,
             received: Vec::new(),
@@ -178,6 +180,16 @@ impl Counterpart for Broker {
     async fn heal(&mut self) {
         self.run().await;
     }
+
+    fn slow(&mut self) {
+        self.slowed = self.process.as_ref().map(Slowed::process);
+    }
+
+    fn quicken(&mut self) {
+        self.slowed = None;
+    }
+
+    const KEEPS_COPIES: bool = true;
 
     async fn received(&mut self, at_least: usize) -> Vec<Json> {
         while self.received.len() < at_least {

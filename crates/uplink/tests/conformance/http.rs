@@ -34,6 +34,29 @@ async fn adversarial_52_a_point_that_the_store_refuses_blocks_nothing_and_is_kep
 }
 
 #[tokio::test]
+async fn adversarial_52_a_line_that_is_too_long_for_the_store_blocks_nothing_and_is_kept() {
+    let mut store = Store::start_victoria().await;
+    let mut uplink = Running::start(&store);
+    let mut records: Vec<_> = (1..11).map(|id| outgoing(id, ORIGIN)).collect();
+    *last_of(&mut records[4]) = Some(Value::Text("m".repeat(300_000)));
+
+    uplink.submit(records);
+
+    let event = uplink
+        .until(|event| matches!(event, uplink::Event::SetAside { .. }))
+        .await;
+    let uplink::Event::SetAside { ids, .. } = event else {
+        panic!("another event");
+    };
+    assert_eq!(ids, [5]);
+    let taken: Vec<u64> = (1..11).filter(|id| *id != 5).collect();
+    uplink.until_delivered(&taken).await;
+    assert_eq!(store.received(9).await.len(), 9);
+    assert!(uplink.set_aside().contains(&"m".repeat(300_000)));
+    uplink.stop().await;
+}
+
+#[tokio::test]
 async fn a_missing_database_is_waited_for_and_nothing_is_lost() {
     let mut store = Store::start_influx_empty().await;
     let mut uplink = Running::start(&store);

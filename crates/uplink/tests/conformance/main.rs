@@ -1,5 +1,8 @@
-//! What every sink must do, against the real engine behind it: a directory, a `mosquitto` process, a
-//! `nats-server` process.
+//! What every sink must do, against the real engine behind it: a directory, or a process of
+//! `mosquitto`, `nats-server`, `influxd` or `victoria-metrics`.
+//!
+//! Cases that each sink meets in its own way are beside the suite: a record that is refused for
+//! ever (`adversarial_52_…`; files refuse none) and an answer that is lost (`adversarial_44_…`).
 
 mod adversarial;
 mod broker;
@@ -7,6 +10,7 @@ mod directory;
 mod http;
 mod jetstream;
 mod process;
+mod relays;
 mod store;
 mod stream;
 mod suite;
@@ -20,54 +24,58 @@ use stream::Stream;
 
 /// One test of the suite for each sink.
 macro_rules! conformance {
-    ($($test:ident)*) => {
+    ($($cases:ident :: $test:ident)*) => {
         mod file {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Directory::start()).await;
+                super::$cases::$test(&mut super::Directory::start()).await;
             })*
         }
         mod mqtt {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Broker::start("").await).await;
+                super::$cases::$test(&mut super::Broker::start("").await).await;
             })*
         }
         mod mqtt_v3 {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Broker::start_v3("").await).await;
+                super::$cases::$test(&mut super::Broker::start_v3("").await).await;
             })*
         }
         mod influx {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Store::start_influx().await).await;
+                super::$cases::$test(&mut super::Store::start_influx().await).await;
             })*
         }
         mod victoria {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Store::start_victoria().await).await;
+                super::$cases::$test(&mut super::Store::start_victoria().await).await;
             })*
         }
         mod stream_of_one_server {
             $(#[tokio::test]
             async fn $test() {
-                super::suite::$test(&mut super::Stream::start().await).await;
+                super::$cases::$test(&mut super::Stream::start().await).await;
             })*
         }
     };
 }
 
 conformance! {
-    a_record_arrives_whole_and_is_reported_once_it_has
-    what_is_submitted_during_an_outage_arrives_after_it
-    a_restart_during_an_outage_loses_nothing
-    a_key_that_is_submitted_twice_arrives_once
-    a_flood_arrives_completely
-    what_is_withdrawn_does_not_arrive
-    beyond_the_limit_the_oldest_are_dropped_and_reported
+    suite::a_record_arrives_whole_and_is_reported_once_it_has
+    suite::what_is_submitted_during_an_outage_arrives_after_it
+    suite::a_restart_during_an_outage_loses_nothing
+    suite::a_slow_sink_is_waited_for_and_gets_each_record_once
+    suite::a_key_that_is_submitted_twice_arrives_once
+    suite::a_flood_arrives_completely
+    suite::what_is_withdrawn_does_not_arrive
+    suite::beyond_the_limit_the_oldest_are_dropped_and_reported
+    relays::a_relay_killed_in_mid_upload_leaves_nothing_out
+    relays::what_a_successor_delivers_again_is_one_record_by_its_key
+    relays::adversarial_42_what_both_sides_of_a_partition_upload_is_whole
 }
 
 #[tokio::test]

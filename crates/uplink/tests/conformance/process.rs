@@ -2,7 +2,9 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +33,19 @@ impl Process {
         process
     }
 
+    /// Starts one test of this program, with variables in its environment.
+    pub(crate) fn start_this(test: &str, variables: &[(&str, &str)]) -> (Self, ChildStdout) {
+        let mut child = Command::new(std::env::current_exe().expect("a path"))
+            .args([test, "--exact", "--nocapture"])
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        (Self(child), stdout)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).expect("signalled");
     }
@@ -39,6 +54,53 @@ impl Process {
     pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         self.0.wait().expect("it ends");
+    }
+}
+
+/// A process that hardly gets to work, until this value ends.
+#[derive(Debug)]
+pub(crate) struct Slowed {
+    end: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Slowed {
+    /// Slows a process down; this must end before the process does.
+    pub(crate) fn process(process: &Process) -> Self {
+        let pid = Pid::from_child(&process.0);
+        Self::by(move |wait| {
+            loop {
+                kill_process(pid, Signal::STOP).expect("signalled");
+                let is_over = wait(Duration::from_millis(95));
+                kill_process(pid, Signal::CONT).expect("signalled");
+                if is_over || wait(Duration::from_millis(5)) {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Runs something that makes a sink slow. It can wait, and hears whether it is to end.
+    pub(crate) fn by(run: impl FnOnce(&dyn Fn(Duration) -> bool) + Send + 'static) -> Self {
+        let (end, ended) = sync_channel(0);
+        let thread = thread::Builder::new()
+            .name("slow".to_owned())
+            .spawn(move || {
+                run(&|time| ended.recv_timeout(time) != Err(RecvTimeoutError::Timeout));
+            });
+        Self {
+            end: Some(end),
+            thread: Some(thread.expect("a thread")),
+        }
+    }
+}
+
+impl Drop for Slowed {
+    fn drop(&mut self) {
+        self.end.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

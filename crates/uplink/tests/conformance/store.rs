@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use uplink::{ClientIdentity, Item};
 
-use super::process::{Process, free_port};
+use super::process::{Process, Slowed, free_port};
 use super::suite::Counterpart;
 
 /// A store; ends with this value.
@@ -21,6 +21,7 @@ pub(crate) struct Store {
     dir: TempDir,
     port: u16,
     tls: Option<ClientIdentity>,
+    slowed: Option<Slowed>,
     process: Option<Process>,
 }
 
@@ -81,6 +82,7 @@ impl Store {
             dir,
             port,
             tls,
+            slowed: None,
             process: None,
         };
         store.heal().await;
@@ -236,6 +238,16 @@ impl Counterpart for Store {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.process = Some(Process::start(program, &arguments, self.port).await);
     }
+
+    fn slow(&mut self) {
+        self.slowed = self.process.as_ref().map(Slowed::process);
+    }
+
+    fn quicken(&mut self) {
+        self.slowed = None;
+    }
+
+    const KEEPS_COPIES: bool = false;
 
     fn expected(item: &Item) -> Json {
         let record: Json = serde_json::from_slice(&item.json()).expect("JSON");

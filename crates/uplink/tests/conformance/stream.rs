@@ -9,12 +9,13 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::process::{Process, free_port};
+use super::process::{Process, Slowed, free_port};
 use super::suite::Counterpart;
 use super::tls::Authority;
 
 /// A server or a cluster, with the stream that takes records; ends with this value.
 pub(crate) struct Stream {
+    slowed: Vec<Slowed>,
     servers: Vec<Server>,
     /// How to ask it for what has arrived.
     options: ConnectOptions,
@@ -91,6 +92,7 @@ impl Stream {
         };
         Self {
             servers: routes.iter().enumerate().map(server).collect(),
+            slowed: Vec::new(),
             options: ConnectOptions::new(),
             _dir: dir,
         }
@@ -170,6 +172,17 @@ impl Counterpart for Stream {
             server.process = Some(process);
         }
     }
+
+    fn slow(&mut self) {
+        let processes = self.servers.iter().flat_map(|server| &server.process);
+        self.slowed = processes.map(Slowed::process).collect();
+    }
+
+    fn quicken(&mut self) {
+        self.slowed.clear();
+    }
+
+    const KEEPS_COPIES: bool = false;
 
     async fn received(&mut self, at_least: usize) -> Vec<Json> {
         let client = self.client().await;

@@ -29,6 +29,12 @@ pub(crate) trait Counterpart {
     fn fail(&mut self) -> impl Future<Output = ()>;
     /// Makes it able again.
     fn heal(&mut self) -> impl Future<Output = ()>;
+    /// Makes it slow, without failing.
+    fn slow(&mut self);
+    /// Makes it quick again.
+    fn quicken(&mut self);
+    /// Whether a record that is delivered twice is there twice; readers then group by key.
+    const KEEPS_COPIES: bool;
     /// What arrives of a record.
     fn expected(item: &Item) -> Json {
         serde_json::from_slice(&item.json()).expect("JSON")
@@ -55,9 +61,7 @@ impl Running {
     }
 
     pub(crate) fn start_in(dir: TempDir, url: &str, change: impl FnOnce(&mut Config)) -> Self {
-        let id = "cloud".parse().expect("an id");
-        let mut config = Config::new(id, url.parse().expect("a URL"), RELAY);
-        config.backlog_rate = 100_000;
+        let mut config = config_at(url);
         change(&mut config);
         let (events_tx, events) = mpsc::channel(1_024);
         let uplink = Uplink::start(config, dir.path(), [7; 32], events_tx).expect("starts");
@@ -81,6 +85,10 @@ impl Running {
 
     pub(crate) fn submit(&self, records: Vec<Outgoing>) {
         self.uplink.submit(records).expect("there is room");
+    }
+
+    pub(crate) fn withdraw(&self, origin: MachineId) {
+        self.uplink.withdraw(origin);
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -141,6 +149,14 @@ impl Running {
         self.until(|event| matches!(event, Event::Reachable(_, false)))
             .await;
     }
+}
+
+/// Settings that do not slow the suite down.
+pub(crate) fn config_at(url: &str) -> Config {
+    let id = "cloud".parse().expect("an id");
+    let mut config = Config::new(id, url.parse().expect("a URL"), RELAY);
+    config.backlog_rate = 100_000;
+    config
 }
 
 pub(crate) fn read(path: &Path) -> String {
@@ -213,7 +229,7 @@ fn window_of(outgoing: &mut Outgoing) -> &mut WindowRecord {
     }
 }
 
-fn many(ids: std::ops::Range<u64>) -> Vec<Outgoing> {
+pub(crate) fn many(ids: std::ops::Range<u64>) -> Vec<Outgoing> {
     ids.map(|id| outgoing(id, ORIGIN)).collect()
 }
 
@@ -347,6 +363,34 @@ pub(crate) async fn a_flood_arrives_completely(counterpart: &mut impl Counterpar
     uplink.stop().await;
 }
 
+pub(crate) async fn a_slow_sink_is_waited_for_and_gets_each_record_once(
+    counterpart: &mut impl Counterpart,
+) {
+    let mut uplink = Running::start(counterpart);
+    uplink
+        .until(|event| matches!(event, Event::Reachable(_, true)))
+        .await;
+
+    counterpart.slow();
+    uplink.submit(many(1..301));
+    uplink
+        .until_status(|status| status.backlog_items + status.counters.delivered == 300)
+        .await;
+    uplink.submit(many(301..401));
+    uplink
+        .until_delivered(&(1..401).collect::<Vec<u64>>())
+        .await;
+    counterpart.quicken();
+
+    assert_eq!(
+        ids(&counterpart.received(400).await),
+        (1..401).collect::<Vec<u64>>()
+    );
+    let status = uplink.status();
+    assert_eq!((status.state, status.last_error), (State::Reachable, None));
+    uplink.stop().await;
+}
+
 pub(crate) async fn what_is_withdrawn_does_not_arrive(counterpart: &mut impl Counterpart) {
     let mut uplink = Running::start(counterpart);
     uplink
@@ -361,7 +405,7 @@ pub(crate) async fn what_is_withdrawn_does_not_arrive(counterpart: &mut impl Cou
         .until_status(|status| status.backlog_items == 2)
         .await;
 
-    uplink.uplink.withdraw(OTHER);
+    uplink.withdraw(OTHER);
     uplink
         .until_status(|status| status.counters.withdrawn == 1)
         .await;
