@@ -20,6 +20,7 @@ fn compile_services() -> Result<(), Box<dyn Error>> {
         "fieldmesh/v1/readings.proto",
         "fieldmesh/v1/mesh.proto",
         "fieldmesh/v1/admin.proto",
+        "fieldmesh/v1/commands.proto",
     ];
     let mut compiler = protox::Compiler::new(["."])?;
     compiler

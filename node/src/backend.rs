@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Backend, Batch, HeldReading, Query, ReadingStream, Refusal, SeriesEntry};
+use api::{
+    Backend, Batch, CommandBackend, HeldReading, Order, Query, ReadingStream, Refusal, Sent,
+    SeriesEntry, Served, Serving,
+};
+use command::{HandlerId, Offer};
 use engine::{AdminError, AdminReply, AdminRequest, PublishError, Published, Rights};
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -15,7 +19,7 @@ use proto::v1 as pb;
 use store::{Cursor, Selection, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::audit::{AuditReader, Record};
+use crate::audit::{AuditReader, Category, Record};
 use crate::clock;
 use crate::keys;
 use crate::view::{Definitions, View};
@@ -34,6 +38,14 @@ pub enum Request {
     Door(oneshot::Sender<Door>),
     /// Say who is a member, or was.
     Members(oneshot::Sender<pb::ListMembersResponse>),
+    /// Send a command; answered at once with its id.
+    Send(Order, oneshot::Sender<Result<Sent, String>>),
+    /// Have a program serve commands.
+    Serve(Offer, oneshot::Sender<Serving>),
+    /// A program has done something.
+    Served(Served),
+    /// A program is gone.
+    Gone(HandlerId),
     /// Say how the node is doing.
     Status(oneshot::Sender<pb::GetStatusResponse>),
     /// Say which machines and links are known.
@@ -171,6 +183,36 @@ impl NodeBackend {
     }
 }
 
+impl CommandBackend for NodeBackend {
+    fn send(&self, order: Order) -> BoxFuture<'static, Result<Sent, Refusal>> {
+        let backend = self.clone();
+        let ask = async move {
+            let sent = backend.ask(|answer| Request::Send(order, answer)).await?;
+            sent.map_err(Refusal::NotFound)
+        };
+        ask.boxed()
+    }
+
+    fn serve(&self, offer: Offer) -> BoxFuture<'static, Result<Serving, Refusal>> {
+        let backend = self.clone();
+        async move { backend.ask(|answer| Request::Serve(offer, answer)).await }.boxed()
+    }
+
+    fn served(&self, served: Served) -> BoxFuture<'static, Result<(), Refusal>> {
+        let requests = self.requests.clone();
+        let tell = async move {
+            let told = requests.send(Request::Served(served)).await;
+            told.map_err(|_| Refusal::Stopping)
+        };
+        tell.boxed()
+    }
+
+    fn gone(&self, handler: HandlerId) {
+        // If the loop is too busy to hear it, it notices within a second by itself.
+        let _ = self.requests.try_send(Request::Gone(handler));
+    }
+}
+
 impl Backend for NodeBackend {
     fn now(&self) -> Timestamp {
         clock::wall_time()
@@ -259,10 +301,15 @@ impl Backend for NodeBackend {
         async move { backend.ask(Request::Members).await }.boxed()
     }
 
-    fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {
+    fn audit(
+        &self,
+        category: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {
         let audit = self.audit.clone();
         async move {
-            let read = tokio::task::spawn_blocking(move || audit.newest(limit)).await;
+            let category = category.map(category_of).transpose()?;
+            let read = tokio::task::spawn_blocking(move || audit.newest(category, limit)).await;
             let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
             let records = read
                 .map_err(|error| failed(&error))?
@@ -290,6 +337,14 @@ impl Backend for NodeBackend {
 }
 
 /// A series has a latest reading in each epoch; the newest by time, then by log, is its latest.
+fn category_of(name: String) -> Result<Category, Refusal> {
+    let found = Category::ALL.into_iter().find(|one| one.name() == name);
+    found.ok_or_else(|| {
+        let names = Category::ALL.map(Category::name).join(" and ");
+        Refusal::NotFound(format!("the audit log has the categories {names}"))
+    })
+}
+
 fn newest_of_series(readings: Vec<HeldReading>) -> Vec<HeldReading> {
     let mut newest = BTreeMap::new();
     for reading in readings {

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod floor;
 pub mod join;

@@ -10,7 +10,7 @@ use engine::{Node, RequestId};
 use handshake::ReplayGuard;
 use identity::Roll;
 use statemachine::Rng;
-use store::{Completion, Store};
+use store::{CommandLog, Completion, Store};
 pub use swarm::{BoxedStream, Passage, SocketLayer};
 use swarm::{Credentials, Swarm, WallClock};
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::backend::NodeBackend;
 use crate::clock::{self, Monotonic};
+use crate::commands::Desk;
 use crate::config::{self, Configuration};
 use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
@@ -110,6 +111,7 @@ pub async fn run_configured(
         tracing::warn!(%error, "this machine's own membership does not count");
     }
     let rng = Rng::from_seed(keys::random_bytes()?);
+    let commands_rng = rng.fork("commands");
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
     uplinks::check_secrets(&configuration.uplinks)?;
@@ -132,16 +134,20 @@ pub async fn run_configured(
     let mut store_config = store::Config::new(configuration.data_dir.clone(), network, machine);
     store_config.segment_bytes = configuration.segment_bytes;
     store_config.free_bytes_min = configuration.free_bytes_min;
+    let noted = completed.clone();
     let complete = move |batch| _ = completed.blocking_send(batch);
     let (store, recovered) = Store::open(store_config, complete)?;
     let (answers, reads) = mpsc::channel(READS_MAX);
     let reader = Reader::start(store.clone(), answers)?;
 
+    let complete = move |batch| _ = noted.blocking_send(batch);
+    let (command_log, notes) = CommandLog::open(&configuration.data_dir, complete)?;
+
     let view = Arc::new(View::new(roll.clone(), &recovered.states));
     let node = Node::new(
         keys.identity,
         configuration.engine,
-        recovered_of(recovered),
+        recovered_of(recovered, notes),
         rng,
     );
     swarm.set_roll(node.roll().clone()); // Before the first connection: who is out stays out.
@@ -182,6 +188,9 @@ pub async fn run_configured(
         store,
         reader,
         uplinks,
+        desk: Desk::new(&grant, commands_rng),
+        command_log,
+        config_file: configuration.path,
         view,
         feed,
         grant,
@@ -283,7 +292,7 @@ async fn bind_metrics(configuration: &Configuration) -> anyhow::Result<Option<Tc
     Ok(Some(listener))
 }
 
-fn recovered_of(recovered: store::Recovered) -> engine::Recovered {
+fn recovered_of(recovered: store::Recovered, notes: Vec<command::Note>) -> engine::Recovered {
     let clean = recovered.clean.map(|clean| engine::CleanStop {
         epoch: clean.epoch,
         last_sequence: clean.last_sequence,
@@ -297,6 +306,7 @@ fn recovered_of(recovered: store::Recovered) -> engine::Recovered {
         epoch_counter_highest: recovered.epoch_counter_highest,
         last_own: recovered.last_own,
         publishers: recovered.publishers,
+        notes,
     }
 }
 

@@ -3,10 +3,12 @@
 //! Everything that reaches the node comes through here, one input after the other, on one thread;
 //! nothing here waits for a disk or a peer.
 
+mod commanding;
 mod enrol;
 mod given;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use identity::{Grant, NetworkKeys, Revocation};
 use model::{MachineId, Timestamp};
 use overlay::Address;
 use statemachine::StateMachine as _;
-use store::{Completion, Store};
+use store::{CommandLog, Completion, Store};
 use swarm::{Sending, Swarm, Way};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,7 @@ use wire::Frame;
 use crate::audit::{Audit, Record};
 use crate::backend::Request;
 use crate::clock::{self, Monotonic, WallClock};
+use crate::commands::Desk;
 use crate::floor::FloorFile;
 use crate::reader::{Choice, Read, Reader};
 use crate::report;
@@ -84,6 +87,12 @@ pub struct Runtime {
     pub reader: Reader,
     /// The ways to the internet.
     pub uplinks: Uplinks,
+    /// Who waits for answers to commands, and who serves them.
+    pub desk: Desk,
+    /// The file of notes on commands.
+    pub command_log: CommandLog,
+    /// The file to read again on a reload.
+    pub config_file: Option<PathBuf>,
     /// What the services see.
     pub view: Arc<View>,
     /// Who watches readings.
@@ -141,6 +150,7 @@ impl Runtime {
         let mut second = tokio::time::interval(WALL_CLOCK_INTERVAL);
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.tell_wall_clock();
+        self.handle(Input::Command(Desk::built_in()));
         let mut give_up = None;
         while self.stopped.is_none() {
             let due = self
@@ -198,6 +208,9 @@ impl Runtime {
         self.uplinks.submit();
         self.seen.save_if_due(&self.swarm);
         self.given.save_if_due();
+        for input in self.desk.sweep() {
+            self.handle(Input::Command(input));
+        }
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;
@@ -243,6 +256,14 @@ impl Runtime {
                         .handle(self.clock.now(), Input::PersistFailed(ticket));
                 }
             }
+            Output::Note(ticket, write) => {
+                if !self.command_log.write(ticket, write) {
+                    tracing::warn!("the disk does not keep up with commands");
+                    self.node
+                        .handle(self.clock.now(), Input::PersistFailed(ticket));
+                }
+            }
+            Output::Command(output) => self.on_command(output),
             Output::Read {
                 ticket,
                 log,
@@ -435,6 +456,13 @@ impl Runtime {
             }
             Request::Door(reply) => _ = reply.send(self.door()),
             Request::Members(reply) => _ = reply.send(self.report().members()),
+            Request::Send(order, reply) => self.on_send(order, reply),
+            Request::Serve(offer, reply) => self.on_serve(offer, reply),
+            Request::Served(served) => self.handle(Input::Command(Desk::served(served))),
+            Request::Gone(handler) => {
+                let input = self.desk.gone(handler);
+                self.handle(Input::Command(input));
+            }
             Request::Status(reply) => _ = reply.send(self.report().status()),
             Request::Topology(reply) => _ = reply.send(self.report().topology()),
             Request::Relays(reply) => _ = reply.send(self.report().relays()),
@@ -446,6 +474,7 @@ fn comes_again(frame: &Frame) -> bool {
     use gossip::Message;
     match frame {
         Frame::Election(_) => true,
+        Frame::Command(_) => false, // Sent again when the link stands again.
         Frame::Overlay(_) => false,
         Frame::Gossip(message) => match message {
             Message::Block { .. }

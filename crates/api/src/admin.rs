@@ -91,7 +91,9 @@ impl Admin for AdminService {
         &self,
         request: Request<pb::ListAuditRequest>,
     ) -> Result<Response<pb::ListAuditResponse>, Status> {
-        let limit = match usize::try_from(request.into_inner().limit) {
+        let request = request.into_inner();
+        let category = Some(request.category).filter(|category| !category.is_empty());
+        let limit = match usize::try_from(request.limit) {
             Ok(0) => AUDIT_RECORDS_DEFAULT,
             Ok(limit @ 1..=AUDIT_RECORDS_MAX) => limit,
             _ => {
@@ -99,7 +101,7 @@ impl Admin for AdminService {
                 return Err(Status::invalid_argument(most));
             }
         };
-        Ok(Response::new(self.backend.audit(limit).await?))
+        Ok(Response::new(self.backend.audit(category, limit).await?))
     }
 }
 

@@ -12,13 +12,13 @@ use model::{
 };
 use proto::v1 as pb;
 
-use crate::Refusal;
+use crate::{CommandBackend, Refusal};
 
 /// What the services ask of a node. Arguments have been checked.
 ///
 /// Futures and streams are dropped when the client goes away; a backend must not go on working for
 /// them then. Streams are read only as fast as the client reads.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: CommandBackend {
     /// The wall clock, for readings that come without a time.
     fn now(&self) -> Timestamp;
 
@@ -56,8 +56,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Everyone whose membership the node knows.
     fn members(&self) -> BoxFuture<'static, Result<pb::ListMembersResponse, Refusal>>;
 
-    /// The newest records of the audit log, the oldest of them first.
-    fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>>;
+    /// The newest records of the audit log, of one category or of all, the oldest of them first.
+    fn audit(
+        &self,
+        category: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>>;
 
     /// How the node is doing.
     fn status(&self) -> BoxFuture<'static, Result<pb::GetStatusResponse, Refusal>>;

@@ -31,6 +31,9 @@ pub enum Refusal {
         /// How many readings were dropped since.
         missed: u64,
     },
+    /// Nothing has this name, or more than one thing; the text says what.
+    #[error("{0}")]
+    NotFound(String),
     /// The node stops.
     #[error("this node is stopping; try again when it is back")]
     Stopping,
@@ -47,6 +50,7 @@ impl From<Refusal> for Status {
             Refusal::Full(_) | Refusal::TooManyWatchers(_) | Refusal::FellBehind { .. } => {
                 Code::ResourceExhausted
             }
+            Refusal::NotFound(_) => Code::NotFound,
             Refusal::Stopping => Code::Unavailable,
             Refusal::Failed(_) => Code::Internal,
         };

@@ -10,10 +10,12 @@
 
 mod admin;
 mod backend;
+mod commands;
 mod convert;
 mod error;
 mod feed;
 mod incoming;
+mod json;
 mod listen;
 mod mesh;
 mod metrics;
@@ -22,6 +24,7 @@ mod readings;
 mod server;
 
 pub use backend::{Backend, Batch, HeldReading, Origin, Query, ReadingStream, SeriesEntry};
+pub use commands::{CommandBackend, Order, Sent, SentStep, Served, Serving, ServingOrder};
 pub use convert::{to_new_reading, to_timestamp};
 pub use error::{ListenError, Refusal, ServeError};
 pub use feed::Feed;

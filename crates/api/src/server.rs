@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::v1::admin_server::AdminServer;
+use proto::v1::commands_server::CommandsServer;
 use proto::v1::mesh_server::MeshServer;
 use proto::v1::readings_server::ReadingsServer;
 use tokio::sync::watch;
@@ -17,11 +18,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::admin::AdminService;
+use crate::commands::CommandsService;
 use crate::mesh::MeshService;
 use crate::readings::ReadingsService;
 use crate::{Backend, Listeners, ServeError, incoming};
 
-/// Serves `Readings`, `Mesh`, health and reflection (v1 and v1alpha) until `shutdown` is ready.
+/// Serves `Readings`, `Mesh`, `Commands`, health and reflection (v1 and v1alpha) until `shutdown`
+/// is ready.
 ///
 /// The health of the whole and of each service follows `ready`. On shutdown no more requests are
 /// taken, streams end with `UNAVAILABLE`, and clients have two seconds to read what is on its way.
@@ -77,6 +80,11 @@ fn routes(
         backend: Arc::clone(&backend),
         stop: stop.clone(),
     };
+    let commands = CommandsService {
+        backend: Arc::clone(&backend),
+        stop: stop.clone(),
+    };
+    let commands = CommandsServer::new(commands).max_decoding_message_size(REQUEST_BYTES_MAX);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::v1::FILE_DESCRIPTOR_SET)
@@ -93,6 +101,7 @@ fn routes(
     Ok(Routes::new(readings)
         .add_service(mesh)
         .add_service(admin)
+        .add_service(commands)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
@@ -119,6 +128,7 @@ async fn report(reporter: &HealthReporter, ready: bool) {
         ReadingsServer::<ReadingsService>::NAME,
         MeshServer::<MeshService>::NAME,
         AdminServer::<AdminService>::NAME,
+        CommandsServer::<CommandsService>::NAME,
     ] {
         reporter.set_service_status(service, status).await;
     }

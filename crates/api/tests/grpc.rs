@@ -1,6 +1,7 @@
 //! Every method and every error code, through a real client over loopback.
 
 mod admin;
+mod commands;
 mod hostile;
 mod support;
 

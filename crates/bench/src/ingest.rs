@@ -286,6 +286,8 @@ impl Machine {
                 | Output::Send(..)
                 | Output::Release(_)
                 | Output::Learned(_)
+                | Output::Note(..)
+                | Output::Command(_)
                 | Output::Read { .. }
                 | Output::Search { .. }
                 | Output::Deliver(_)

@@ -27,6 +27,10 @@ pub struct Config {
     pub gossip: gossip::Config,
     /// How relays are found.
     pub election: election::Config,
+    /// How commands are kept.
+    pub commands: command::Config,
+    /// What this machine lets others do.
+    pub policy: command::Policy,
     /// The uplinks of this machine; none if it forwards nothing.
     pub uplinks: Vec<UplinkConfig>,
     /// How long a flood of readings is gathered into one block. Source: design, section 2.
@@ -110,6 +114,8 @@ impl Default for Config {
             overlay: overlay::Config::default(),
             gossip: gossip::Config::default(),
             election: election::Config::default(),
+            commands: command::Config::default(),
+            policy: command::Policy::default(),
             uplinks: Vec::new(),
             gather: GATHER_DEFAULT,
             watermark_delay: WATERMARK_DELAY_DEFAULT,

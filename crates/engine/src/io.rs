@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use aggregate::Record;
+use command::{
+    Argument, Attempt, Call, CallId, Command, HandlerId, Note, NoteWrite, Offer, Policy, RunId,
+    Status,
+};
 use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
 use identity::{CredentialError, EpochKey, InvitationId, Membership, Revocation};
@@ -92,12 +96,50 @@ pub enum Input {
     Uploaded(UplinkId, Vec<UploadId>),
     /// An uplink has lost these records without delivering them: they are to be uploaded again.
     UploadLost(UplinkId, Vec<UploadId>),
+    /// Commands: what the application and its handlers do.
+    Command(CommandInput),
     /// The store keeps a log from this block on only.
     FloorMoved(LogId, Sequence),
     /// An administrator asks for something, answered by [`Output::AdminReply`].
     Admin(RequestId, Box<AdminRequest>),
     /// Stop in order: seal what is gathered, resign, then say [`Output::Stopped`].
     Stop,
+}
+
+/// What the application and its handlers do about commands.
+#[derive(Clone, Debug)]
+pub enum CommandInput {
+    /// Send a command; answered by [`CommandOutput::Answer`] and [`CommandOutput::Finished`].
+    Call(CallId, Call),
+    /// The application does not wait for it any more.
+    Abandon(CallId),
+    /// A handler serves commands from now on.
+    HandlerUp(HandlerId, Offer),
+    /// A handler is gone.
+    HandlerDown(HandlerId),
+    /// A handler gives a value of the answer.
+    Item(RunId, Argument),
+    /// A handler has ended a command.
+    Ended(RunId, Status),
+    /// What this machine lets others do, in place of what it did before.
+    Policy(Policy),
+}
+
+/// What the application and its handlers hear of commands.
+#[derive(Clone, Debug)]
+pub enum CommandOutput {
+    /// Have a handler carry a command out.
+    Run(RunId, HandlerId, Command),
+    /// Tell a handler that nobody waits for a run any more.
+    Cancel(RunId, HandlerId),
+    /// A handler cannot serve.
+    Declined(HandlerId, Status),
+    /// A value of the answer to a command.
+    Answer(CallId, Argument),
+    /// A command has ended.
+    Finished(CallId, Status),
+    /// For the audit log.
+    Attempted(Attempt),
 }
 
 /// What the caller must do, in this order.
@@ -122,6 +164,11 @@ pub enum Output {
     Learned(Contact),
     /// Write, then say [`Input::Persisted`] or [`Input::PersistFailed`].
     Persist(Ticket, Write),
+    /// Write to the file of notes on commands, then say [`Input::Persisted`] or
+    /// [`Input::PersistFailed`].
+    Note(Ticket, NoteWrite),
+    /// Commands: what concerns the application and its handlers.
+    Command(CommandOutput),
     /// Read blocks and say [`Input::BlocksRead`].
     Read {
         /// Names the answer.
@@ -317,4 +364,6 @@ pub struct Recovered {
     pub last_own: Option<(Position, BlockHash)>,
     /// How far each numbering publisher had come in own blocks.
     pub publishers: Vec<PublisherMark>,
+    /// The notes on commands, in the order in which they were written.
+    pub notes: Vec<Note>,
 }

@@ -34,8 +34,8 @@ pub use catalogue::{Catalogue, Member};
 pub use config::{Config, Forward, NodeIdentity, UplinkConfig};
 pub use follower::{Backlog, FeedStats};
 pub use io::{
-    AckLevel, CleanStop, Event, Input, Output, PublishError, Published, Recovered, RequestId,
-    UploadId,
+    AckLevel, CleanStop, CommandInput, CommandOutput, Event, Input, Output, PublishError,
+    Published, Recovered, RequestId, UploadId,
 };
 pub use node::Node;
 pub use presence::{Neighbour, Presence};

@@ -12,6 +12,10 @@ pub(crate) struct Links {
     up: BTreeSet<MachineId>,
     overlay: BTreeSet<MachineId>,
     election: BTreeSet<MachineId>,
+    /// Targets of this machine's commands.
+    targets: BTreeSet<MachineId>,
+    /// Callers whose commands run here.
+    callers: BTreeSet<MachineId>,
     timers: Timers<Timer>,
 }
 
@@ -80,6 +84,29 @@ impl Links {
         self.review(now, machine);
     }
 
+    /// A command is on its way to the machine; returns whether it must be dialled.
+    pub(crate) fn keep_for_target(&mut self, now: Instant, machine: MachineId) -> bool {
+        self.targets.insert(machine);
+        self.review(now, machine);
+        !self.up.contains(&machine)
+    }
+
+    /// No command is on its way to the machine any more.
+    pub(crate) fn release_target(&mut self, now: Instant, machine: MachineId) {
+        self.targets.remove(&machine);
+        self.review(now, machine);
+    }
+
+    /// A command of the machine runs here, or none any more.
+    pub(crate) fn set_caller(&mut self, now: Instant, machine: MachineId, needed: bool) {
+        if needed {
+            self.callers.insert(machine);
+        } else {
+            self.callers.remove(&machine);
+        }
+        self.review(now, machine);
+    }
+
     pub(crate) fn is_up(&self, machine: &MachineId) -> bool {
         self.up.contains(machine)
     }
@@ -103,7 +130,8 @@ impl Links {
     }
 
     fn review(&mut self, now: Instant, machine: MachineId) {
-        let needed = self.overlay.contains(&machine) || self.election.contains(&machine);
+        let users = [&self.overlay, &self.election, &self.targets, &self.callers];
+        let needed = users.into_iter().any(|users| users.contains(&machine));
         if needed || !self.up.contains(&machine) {
             self.timers.clear(&Timer::Idle(machine));
         } else {

@@ -4,6 +4,7 @@
 //! members.
 
 mod administer;
+mod commands;
 mod enrol;
 mod outputs;
 mod own_word;
@@ -12,6 +13,7 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use command::Commands;
 use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
 use identity::{Membership, Role, Roll};
@@ -37,6 +39,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 enum Owner {
     Gossip(Ticket),
+    Command(Ticket),
     Feed(Ticket),
 }
 
@@ -61,6 +64,7 @@ pub struct Node {
     overlay: Overlay,
     gossip: Gossip,
     election: Election,
+    commands: Commands,
     publisher: Publisher,
     own: OwnStates,
     feed: Feed,
@@ -85,6 +89,8 @@ pub struct Node {
     timers: Timers<Timer>,
     stopping: bool,
     stopped: bool,
+    /// When this node was called last.
+    called: Instant,
     rng: Rng,
     outputs: VecDeque<Output>,
 }
@@ -126,6 +132,14 @@ impl Node {
                 rng.fork("gossip"),
             ),
             election: Election::new(machine, config.election.clone(), rng.fork("election")),
+            commands: Commands::new(
+                machine,
+                config.commands.clone(),
+                config.policy.clone(),
+                command::Recovered {
+                    notes: recovered.notes,
+                },
+            ),
             publisher: Publisher::new(machine, network, &config, start, recovered.publishers),
             own: OwnStates::new(machine, network, version),
             feed: Feed::new(network, config.uplinks.clone()),
@@ -145,6 +159,7 @@ impl Node {
             timers: Timers::default(),
             stopping: false,
             stopped: false,
+            called: Instant::ZERO,
             rng: epochs,
             outputs: VecDeque::new(),
             identity,
@@ -295,6 +310,7 @@ impl Node {
                 self.election
                     .handle(now, election::Input::Received(from, message));
             }
+            Frame::Command(message) => self.on_command_message(now, from, message),
         }
     }
 
@@ -306,6 +322,7 @@ impl Node {
         self.links.on_up(now, machine);
         self.overlay.handle(now, overlay::Input::LinkUp(machine));
         self.election.handle(now, election::Input::LinkUp(machine));
+        self.commands.handle(now, command::Input::LinkUp(machine));
     }
 
     fn on_link_down(&mut self, now: Instant, machine: MachineId) {
@@ -314,6 +331,7 @@ impl Node {
         self.overlay.handle(now, overlay::Input::LinkDown(machine));
         self.election
             .handle(now, election::Input::LinkDown(machine));
+        self.commands.handle(now, command::Input::LinkDown(machine));
     }
 
     fn on_own_addresses(&mut self, now: Instant, addresses: Vec<Address>) {
@@ -333,14 +351,24 @@ impl Node {
     }
 
     fn on_persisted(&mut self, now: Instant, ticket: Ticket, persisted: bool) {
-        if let Some(Owner::Gossip(ticket)) = self.tickets.remove(&ticket) {
-            let input = if persisted {
-                gossip::Input::Persisted(ticket)
-            } else {
-                gossip::Input::PersistFailed(ticket)
-            };
-            self.gossip.handle(now, input);
-            self.answer_redeemed(persisted);
+        match (self.tickets.remove(&ticket), persisted) {
+            (Some(Owner::Gossip(ticket)), true) => {
+                self.gossip.handle(now, gossip::Input::Persisted(ticket));
+                self.answer_redeemed(true);
+            }
+            (Some(Owner::Gossip(ticket)), false) => {
+                self.gossip
+                    .handle(now, gossip::Input::PersistFailed(ticket));
+                self.answer_redeemed(false);
+            }
+            (Some(Owner::Command(ticket)), true) => {
+                self.commands.handle(now, command::Input::Persisted(ticket));
+            }
+            (Some(Owner::Command(ticket)), false) => {
+                self.commands
+                    .handle(now, command::Input::PersistFailed(ticket));
+            }
+            (Some(Owner::Feed(_)) | None, _) => {}
         }
     }
 
@@ -353,7 +381,7 @@ impl Node {
             Some(Owner::Feed(ticket)) => {
                 self.feed.on_read(now, ticket, &blocks, &self.catalogue);
             }
-            None => {}
+            Some(Owner::Command(_)) | None => {}
         }
     }
 }
@@ -364,6 +392,7 @@ impl StateMachine for Node {
     const OUTPUTS_PER_CALL_MAX: usize = 262_144;
 
     fn handle(&mut self, now: Instant, input: Input) {
+        self.notice_pause(now);
         match input {
             Input::WallClock(time, state) => self.on_wall_clock(now, time, state),
             Input::OwnAddresses(addresses) => self.on_own_addresses(now, addresses),
@@ -378,6 +407,8 @@ impl StateMachine for Node {
                 self.links.on_dial_failed(now, machine);
                 self.overlay
                     .handle(now, overlay::Input::DialFailed(machine));
+                self.commands
+                    .handle(now, command::Input::DialFailed(machine));
             }
             Input::RoundTrip(machine, time) => {
                 self.overlay
@@ -423,20 +454,23 @@ impl StateMachine for Node {
                 self.feed.note_log(log, self.gossip.frontier());
             }
             Input::Admin(request, asked) => self.on_admin(now, request, *asked),
+            Input::Command(input) => self.on_command(now, input),
             Input::Stop => self.stop(now),
         }
         self.drain(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.notice_pause(now);
         self.overlay.handle_timeout(now);
         self.gossip.handle_timeout(now);
         self.election.handle_timeout(now);
+        self.commands.handle_timeout(now);
         self.feed.handle_timeout(now, &self.catalogue);
         while let Some(action) = self.links.pop_due(now) {
             match action {
                 Action::Release(machine) => self.outputs.push_back(Output::Release(machine)),
-                Action::Dial(machine) => self.dial(machine),
+                Action::Dial(machine) => _ = self.dial(machine),
             }
         }
         while let Some((_, timer)) = self.timers.pop_due(now) {
@@ -469,6 +503,7 @@ impl StateMachine for Node {
             self.overlay.next_deadline(),
             self.gossip.next_deadline(),
             self.election.next_deadline(),
+            self.commands.next_deadline(),
             self.feed.next_deadline(),
             self.links.next_deadline(),
             publisher.map(|at| Deadline {

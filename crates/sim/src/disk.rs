@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use command::{Note, NoteWrite};
 use engine::{CleanStop, Recovered};
 use gossip::{FrontierEntry, Span, Write};
 use model::{
@@ -18,6 +19,8 @@ use statemachine::{Rng, Ticket};
 pub(crate) enum Op {
     /// A block or a state, whose ticket wants an answer.
     Write(Ticket, Write),
+    /// A note on a command, whose ticket wants an answer.
+    Note(Ticket, NoteWrite),
     /// The counter of an epoch that starts.
     Epoch(u64),
     /// A contact for the address book.
@@ -30,6 +33,7 @@ struct Content {
     blocks: BTreeMap<LogId, BTreeMap<Sequence, Block>>,
     states: BTreeMap<StateKey, State>,
     contacts: BTreeMap<MachineId, Contact>,
+    notes: Vec<Note>,
     epoch_counter: u64,
     clean: Option<CleanStop>,
 }
@@ -69,7 +73,7 @@ impl Disk {
         let done: Vec<_> = self.unsynced.drain(..self.syncing).collect();
         self.syncing = 0;
         let ticket = |op: &Op| match op {
-            Op::Write(ticket, _) => Some(*ticket),
+            Op::Write(ticket, _) | Op::Note(ticket, _) => Some(*ticket),
             Op::Epoch(_) | Op::Contact(_) => None,
         };
         let tickets = done.iter().filter_map(ticket).collect();
@@ -194,6 +198,7 @@ impl Disk {
             clean: self.content.clean.take(),
             epoch_counter_highest: self.content.epoch_counter,
             last_own,
+            notes: self.content.notes.clone(),
             publishers: marks
                 .map(|(publisher, sequence)| PublisherMark {
                     publisher,
@@ -220,6 +225,8 @@ impl Content {
             Op::Write(_, Write::State(state)) => {
                 self.states.insert(state.key().clone(), state);
             }
+            Op::Note(_, NoteWrite::Append(note)) => self.notes.push(note),
+            Op::Note(_, NoteWrite::Replace(notes)) => self.notes = notes,
             Op::Epoch(counter) => self.epoch_counter = self.epoch_counter.max(counter),
             Op::Contact(contact) => {
                 self.contacts.insert(contact.machine, contact);

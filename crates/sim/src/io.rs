@@ -37,6 +37,7 @@ impl World {
             let reachable = self.sink.is_up() && self.machines[machine].reaches_sink;
             self.input(machine, Input::UplinkReachable(uplink(), reachable));
         }
+        self.start_commands(machine);
     }
 
     /// Fires the timers of a machine that are due.
@@ -141,6 +142,13 @@ impl World {
                     self.input_after(Duration::ZERO, machine, Input::Persisted(ticket));
                 }
             }
+            Output::Note(ticket, write) => {
+                self.write(machine, Op::Note(ticket, write));
+                if self.plant == Some(Plant::RunBeforeNote) {
+                    self.input_after(Duration::ZERO, machine, Input::Persisted(ticket));
+                }
+            }
+            Output::Command(output) => self.on_command(machine, output),
             Output::Read {
                 ticket,
                 log,

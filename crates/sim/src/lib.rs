@@ -10,6 +10,7 @@
 //! Anything that decides: whatever is decided is decided by `engine` and below.
 
 mod checker;
+mod commands;
 mod disk;
 mod faults;
 mod io;

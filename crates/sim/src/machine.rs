@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aggregate::Config as WindowsConfig;
+use command::{Allowance, Policy};
 use election::UplinkId;
 use engine::{Config, Input, Node, NodeIdentity, UplinkConfig};
 use identity::{
@@ -165,6 +166,10 @@ impl Site {
                 active_max: ACTIVE_MAX,
                 ..overlay::Config::default()
             },
+            policy: Policy {
+                maintenance: false,
+                allow: vec![Allowance::everyone("**".parse().expect("a pattern"))],
+            },
             uplinks: if self.is_candidate(machine) {
                 vec![uplink]
             } else {
@@ -274,8 +279,8 @@ fn membership(operator: &Keypair, number: usize, machine: MachineId) -> Membersh
         machine,
         name: format!("machine-{number}"),
         site: SITE.to_owned(),
-        roles: [Role::Publish, Role::Relay, Role::Admit].into(),
-        commands: Vec::new(),
+        roles: [Role::Publish, Role::Relay, Role::Command, Role::Admit].into(),
+        commands: vec!["**".to_owned()],
         not_before: Timestamp::MIN,
         not_after: Timestamp::MAX,
         delegation: Some(Delegation {

@@ -82,7 +82,7 @@ pub(crate) enum Sent {
 #[derive(Debug)]
 struct Stream {
     /// When the last frame of each lane arrives.
-    last: [Instant; 2],
+    last: [Instant; 3],
     in_flight: usize,
     congested: bool,
     held: VecDeque<Parcel>,
@@ -305,7 +305,7 @@ impl Link {
 impl Stream {
     fn new(now: Instant) -> Self {
         Self {
-            last: [now; 2],
+            last: [now; 3],
             in_flight: 0,
             congested: false,
             held: VecDeque::new(),
@@ -314,7 +314,11 @@ impl Stream {
 
     /// A frame that could arrive at `at` arrives after those before it on its lane.
     fn after(&mut self, lane: Lane, at: Instant) -> Instant {
-        let last = &mut self.last[usize::from(lane == Lane::Bulk)];
+        let last = &mut self.last[match lane {
+            Lane::Live => 0,
+            Lane::Bulk => 1,
+            Lane::Command => 2,
+        }];
         *last = at.max(*last);
         *last
     }

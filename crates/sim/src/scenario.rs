@@ -42,6 +42,8 @@ pub enum Plant {
     AckBeforeSync,
     /// The uplink says that a record was uploaded before the sink has it.
     ProgressBeforeAck,
+    /// The store says that a note on a command is safe before it was synced.
+    RunBeforeNote,
 }
 
 /// What a scenario is made of.
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) faults: &'static [Fault],
     /// Answers of the sink that get lost. Unit: per mille.
     pub(crate) lost_answers_permille: u32,
+    /// Mean time between the commands of one machine; none without it.
+    pub(crate) command_every: Option<Duration>,
     /// How long it goes on before everything heals.
     pub(crate) duration: Duration,
 }
@@ -84,11 +88,13 @@ pub enum Scenario {
     Enrolment,
     /// A machine is thrown out while the network falls apart and lists are rolled back.
     RollBack,
+    /// Machines command each other while callers and targets crash.
+    Commands,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -96,6 +102,7 @@ impl Scenario {
         Self::Revocation,
         Self::Enrolment,
         Self::RollBack,
+        Self::Commands,
     ];
 
     /// Its name on the command line.
@@ -109,6 +116,7 @@ impl Scenario {
             Self::Revocation => "revocation",
             Self::Enrolment => "enrolment",
             Self::RollBack => "roll-back",
+            Self::Commands => "commands",
         }
     }
 
@@ -120,6 +128,7 @@ impl Scenario {
             fault_every: None,
             faults: &[],
             lost_answers_permille: 0,
+            command_every: None,
             duration: Duration::from_secs(20),
         };
         match self {
@@ -187,6 +196,20 @@ impl Scenario {
                     Fault::SinkOutage,
                 ],
                 lost_answers_permille: 50,
+                ..steady
+            },
+            Self::Commands => Plan {
+                weather: Weather::ROUGH,
+                fault_every: Some(Duration::from_millis(700)),
+                faults: &[
+                    Fault::Kill,
+                    Fault::Kill,
+                    Fault::PowerCut,
+                    Fault::Stop,
+                    Fault::Pause,
+                    Fault::Partition,
+                ],
+                command_every: Some(Duration::from_millis(400)),
                 ..steady
             },
         }

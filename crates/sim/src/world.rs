@@ -8,6 +8,7 @@ use model::MachineId;
 use statemachine::{Instant, Rng};
 
 use crate::checker::Checker;
+use crate::commands::Applications;
 use crate::machine::{Machine, Site, WINDOW};
 use crate::network::{LinkNumber, Network, Parcel};
 use crate::newcomers::Newcomers;
@@ -33,6 +34,7 @@ pub(crate) enum Event {
     Resume(usize, u64),
     Start(usize),
     Publish(usize),
+    Ask(usize),
     Fault,
     HealNetwork,
     SinkUp,
@@ -60,6 +62,7 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) sink: Sink,
     pub(crate) checker: Checker,
+    pub(crate) applications: Applications,
     pub(crate) meter: Meter,
     pub(crate) trace: Trace,
     pub(crate) publishing: bool,
@@ -91,6 +94,7 @@ impl World {
             network: Network::new(nodes, plan.weather, rng.fork("network")),
             sink: Sink::new(plan.lost_answers_permille, rng.fork("sink")),
             checker: Checker::new(site.trust().network()),
+            applications: Applications::new(rng.fork("applications")),
             meter: Meter::default(),
             trace: Trace::new(readable),
             faults: rng.fork("faults"),
@@ -109,6 +113,7 @@ impl World {
         for machine in 0..nodes {
             world.start(machine);
             world.after(WARM_UP, Event::Publish(machine));
+            world.after(WARM_UP, Event::Ask(machine));
         }
         if let Some(every) = world.plan.fault_every {
             world.after(WARM_UP + every, Event::Fault);
@@ -144,6 +149,10 @@ impl World {
 
     /// The checks that need the whole.
     pub(crate) fn finish(&mut self) {
+        let (commands, runs) = (self.plan.command_every, self.applications.runs());
+        self.checker.require(commands.is_none() || runs > 0, || {
+            "no command was ever carried out".to_owned()
+        });
         let blocks = self.all_blocks();
         for machine in self.members() {
             self.checker.on_crash(machine, &self.machines[machine].disk);
@@ -241,6 +250,7 @@ impl World {
             }
             Event::Start(machine) => self.start(machine),
             Event::Publish(machine) => self.publish(machine),
+            Event::Ask(machine) => self.ask(machine),
             Event::Fault => self.draw_fault(),
             Event::HealNetwork => self.heal_network(),
             Event::SinkUp => self.set_sink(true),
@@ -277,7 +287,8 @@ impl World {
         }
         let lacking = self
             .lacking_of_outcast()
-            .or_else(|| self.lacking_of_newcomers());
+            .or_else(|| self.lacking_of_newcomers())
+            .or_else(|| self.lacking_of_commands());
         if lacking.is_some() {
             return lacking;
         }

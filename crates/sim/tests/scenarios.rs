@@ -52,5 +52,15 @@ fn progress_before_the_sinks_acknowledgement_is_found() {
     assert!(failure.contains("the sink"), "{failure}");
 }
 
+#[test]
+fn a_command_that_runs_before_its_note_is_safe_is_found_running_twice() {
+    let found = sim::find_failure(Scenario::Commands, 4, Plant::RunBeforeNote, SEEDS_MAX);
+
+    let failure = found
+        .and_then(|report| report.failure)
+        .expect("it is found");
+    assert!(failure.contains("ran 2 times"), "{failure}");
+}
+
 /// Within how many seeds a planted mistake must be found.
 const SEEDS_MAX: u64 = 200;

@@ -18,6 +18,7 @@
 //! Signatures (checked before anything is written), which series a pattern means (`engine` keeps
 //! the catalogue), which thread may block (`node`), retention.
 
+mod command_log;
 mod config;
 mod disk;
 mod error;
@@ -37,6 +38,7 @@ mod stats;
 mod store;
 mod writer;
 
+pub use command_log::CommandLog;
 pub use config::Config;
 pub use error::{CloseError, IoError, OpenError, RefusedReason, RefusedWrite, WriteError};
 pub use notes::CleanStop;

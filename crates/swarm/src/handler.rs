@@ -1,9 +1,9 @@
-//! One connection: its two streams, what is queued for it, and whether it is alive.
+//! One connection: its three streams, what is queued for it, and whether it is alive.
 //!
-//! The dialler opens both streams, once. Nothing but the acceptance, pings and their answers, all on
+//! The dialler opens the streams, once. Nothing but the acceptance, pings and their answers, all on
 //! the live stream, and the end of each stream is added to the application's frames.
 //!
-//! A link that is released says on both streams that it ends, and the other side closes the
+//! A link that is released says on all streams that it ends, and the other side closes the
 //! connection when it has read this. Whoever closed first would lose what it had sent last: a
 //! socket that is closed answers with a reset, which takes unread bytes with it.
 //!
@@ -55,7 +55,7 @@ pub(crate) enum Order {
 /// What the connection tells.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// Both streams are open.
+    /// All streams are open.
     Open,
     /// The other side says that this connection is the link.
     Accepted,
@@ -107,6 +107,7 @@ pub(crate) struct Handler {
     outbox: Arc<Outbox>,
     live: Option<Channel>,
     bulk: Option<Channel>,
+    command: Option<Channel>,
     to_open: Vec<Lane>,
     reports: VecDeque<Report>,
     /// Ends [`Phase::Opening`], [`Phase::Open`], [`Phase::Yielding`] and [`Phase::Finishing`].
@@ -117,8 +118,8 @@ pub(crate) struct Handler {
     is_held: bool,
     /// The last ping that is not answered yet.
     pong: Option<Bytes>,
-    /// Live frames that were read since the bulk stream had its turn.
-    live_run: u8,
+    /// Frames of the other streams that were read since the bulk stream had its turn.
+    front_run: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ struct Channel {
 impl Handler {
     pub(crate) fn new(is_dialler: bool, timing: Timing, outbox: Arc<Outbox>) -> Self {
         let to_open = if is_dialler {
-            vec![Lane::Bulk, Lane::Live]
+            vec![Lane::Command, Lane::Bulk, Lane::Live]
         } else {
             Vec::new()
         };
@@ -158,13 +159,14 @@ impl Handler {
             outbox,
             live: None,
             bulk: None,
+            command: None,
             to_open,
             reports: VecDeque::new(),
             deadline: Box::pin(sleep(DECISION_TIME_MAX)),
             pulse: Pulse::new(timing.ping_interval, timing.ping_timeout),
             is_held: false,
             pong: None,
-            live_run: 0,
+            front_run: 0,
         }
     }
 
@@ -179,6 +181,7 @@ impl Handler {
         let channel = match lane {
             Lane::Live => &mut self.live,
             Lane::Bulk => &mut self.bulk,
+            Lane::Command => &mut self.command,
         };
         if channel.is_some() {
             self.fail(Failure::Protocol("a second stream for one lane"));
@@ -191,7 +194,8 @@ impl Handler {
             is_read: false,
             is_written: false,
         });
-        if self.live.is_some() && self.bulk.is_some() && self.phase == Phase::Opening {
+        let channels = [&self.live, &self.bulk, &self.command];
+        if channels.into_iter().all(Option::is_some) && self.phase == Phase::Opening {
             self.phase = Phase::Open;
             self.reports.push_back(Report::Open);
         }
@@ -241,27 +245,42 @@ impl Handler {
         if let Some(bulk) = &mut self.bulk {
             bulk.write_all(cx, &self.outbox, Lane::Bulk, last)?;
         }
+        if let Some(command) = &mut self.command {
+            command.write_all(cx, &self.outbox, Lane::Command, last)?;
+        }
         if self.outbox.take_drained() {
             self.reports.push_back(Report::Drained);
         }
         Ok(())
     }
 
-    /// Reads until there is something to report. Live comes first, but cannot starve bulk.
+    /// Reads until there is something to report. Bulk comes last, but cannot be starved.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
         while self.reports.is_empty() {
-            let is_bulks_turn = self.live_run >= LIVE_RUN_MAX;
+            let is_bulks_turn = self.front_run >= FRONT_RUN_MAX;
             if is_bulks_turn {
-                self.live_run = 0;
-            } else if self.poll_read_live(cx)? {
-                self.live_run += 1;
+                self.front_run = 0;
+            } else if self.poll_read_front(cx)? {
+                self.front_run += 1;
                 continue;
             }
-            if !self.poll_read_bulk(cx)? && !is_bulks_turn {
+            if !self.poll_read_data(cx, Lane::Bulk)? && !is_bulks_turn {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Live and command by turns. Whether there was a frame.
+    fn poll_read_front(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
+        let is_commands_turn = self.front_run % 2 == 1;
+        if is_commands_turn && self.poll_read_data(cx, Lane::Command)? {
+            return Ok(true);
+        }
+        if self.poll_read_live(cx)? {
+            return Ok(true);
+        }
+        Ok(!is_commands_turn && self.poll_read_data(cx, Lane::Command)?)
     }
 
     /// Whether there was a frame.
@@ -309,14 +328,20 @@ impl Handler {
         Ok(true)
     }
 
-    /// Whether there was a frame. Nothing is read before this connection is the link.
-    fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Result<bool, StreamError> {
+    /// Whether there was a frame on a lane that carries nothing else than the application's.
+    /// Nothing is read before this connection is the link.
+    fn poll_read_data(&mut self, cx: &mut Context<'_>, lane: Lane) -> Result<bool, StreamError> {
         let is_read = self.reads_data();
-        let bulk = self.bulk.as_mut().filter(|bulk| is_read && !bulk.is_read);
-        let Some(bulk) = bulk else {
+        let channel = match lane {
+            Lane::Live => &mut self.live,
+            Lane::Bulk => &mut self.bulk,
+            Lane::Command => &mut self.command,
+        };
+        let channel = channel.as_mut().filter(|c| is_read && !c.is_read);
+        let Some(channel) = channel else {
             return Ok(false);
         };
-        let Poll::Ready(frame) = bulk.reader.poll(cx, &mut bulk.stream) else {
+        let Poll::Ready(frame) = channel.reader.poll(cx, &mut channel.stream) else {
             return Ok(false);
         };
         let (kind, bytes) = frame?;
@@ -325,7 +350,7 @@ impl Handler {
             Kind::Data if self.phase == Phase::Finishing => {}
             Kind::Data => self.reports.push_back(Report::Received(bytes)),
             Kind::End | Kind::Moved => {
-                bulk.is_read = true;
+                channel.is_read = true;
                 self.on_end(kind);
             }
             Kind::Ping | Kind::Pong | Kind::Accept | Kind::Succeed => {
@@ -362,7 +387,8 @@ impl Handler {
 
     fn is_all_read(&self) -> bool {
         let is_read = |channel: &Option<Channel>| channel.as_ref().is_some_and(|c| c.is_read);
-        is_read(&self.live) && is_read(&self.bulk)
+        let channels = [&self.live, &self.bulk, &self.command];
+        channels.into_iter().all(is_read)
     }
 
     fn finish(&mut self) {
@@ -413,7 +439,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = ();
 
     fn listen_protocol(&self) -> SubstreamProtocol<Lanes> {
-        SubstreamProtocol::new(Lanes(&[Lane::Live, Lane::Bulk]), ())
+        SubstreamProtocol::new(Lanes(&[Lane::Live, Lane::Bulk, Lane::Command]), ())
     }
 
     /// The swarm says when a connection ends.
@@ -429,6 +455,7 @@ impl ConnectionHandler for Handler {
             let lanes = match lane {
                 Lane::Live => Lanes(&[Lane::Live]),
                 Lane::Bulk => Lanes(&[Lane::Bulk]),
+                Lane::Command => Lanes(&[Lane::Command]),
             };
             let protocol = SubstreamProtocol::new(lanes, ());
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
@@ -517,6 +544,7 @@ impl AsRef<str> for LaneProtocol {
         match self.0 {
             Lane::Live => "/fieldmesh/wire/1/live",
             Lane::Bulk => "/fieldmesh/wire/1/bulk",
+            Lane::Command => "/fieldmesh/wire/1/command",
         }
     }
 }
@@ -560,5 +588,5 @@ const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 const YIELDING_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the other side may take to read what is left and to close. Source: guess.
 const FINISHING_TIME_MAX: Duration = Duration::from_secs(1);
-/// Live frames that may be read in a row. Source: guess.
-const LIVE_RUN_MAX: u8 = 16;
+/// Frames that may be read in a row before bulk has its turn. Source: guess.
+const FRONT_RUN_MAX: u8 = 16;

@@ -31,6 +31,7 @@ pub(crate) struct Outbox {
 struct State {
     live: Queue,
     bulk: Queue,
+    command: Queue,
     /// A frame was dropped, and the swarm has not been told yet that there is room again.
     is_congested: bool,
     waker: Option<Waker>,
@@ -81,7 +82,8 @@ impl Outbox {
     /// Whether nothing waits to be sent.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.lock();
-        state.live.frames.is_empty() && state.bulk.frames.is_empty()
+        let queues = [&state.live, &state.bulk, &state.command];
+        queues.into_iter().all(|queue| queue.frames.is_empty())
     }
 
     /// Has `cx` woken when a frame is queued.
@@ -95,7 +97,10 @@ impl Outbox {
         let has_room = |queue: &Queue| {
             queue.frames.len() <= self.frames_max / 2 && queue.bytes <= self.bytes_max / 2
         };
-        let is_drained = state.is_congested && has_room(&state.live) && has_room(&state.bulk);
+        let is_drained = state.is_congested
+            && [&state.live, &state.bulk, &state.command]
+                .into_iter()
+                .all(has_room);
         if is_drained {
             state.is_congested = false;
         }
@@ -113,6 +118,7 @@ impl State {
         match lane {
             Lane::Live => &mut self.live,
             Lane::Bulk => &mut self.bulk,
+            Lane::Command => &mut self.command,
         }
     }
 }

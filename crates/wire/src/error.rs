@@ -53,6 +53,8 @@ pub enum MessageKind {
     Gossip = 2,
     /// `election::Message`
     Election = 3,
+    /// `command::Message`
+    Command = 4,
 }
 
 impl MessageKind {
@@ -67,6 +69,7 @@ impl MessageKind {
             1 => Some(Self::Overlay),
             2 => Some(Self::Gossip),
             3 => Some(Self::Election),
+            4 => Some(Self::Command),
             _ => None,
         }
     }
@@ -78,6 +81,7 @@ impl fmt::Display for MessageKind {
             Self::Overlay => "overlay",
             Self::Gossip => "gossip",
             Self::Election => "election",
+            Self::Command => "command",
         })
     }
 }

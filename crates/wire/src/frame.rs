@@ -16,15 +16,20 @@ pub enum Frame {
     Gossip(gossip::Message),
     /// Who is a relay.
     Election(election::Message),
+    /// Direct commands.
+    Command(command::Message),
 }
 
-/// Which of a link's two streams a frame takes, so that the past never blocks the present.
+/// Which of a link's streams a frame takes, so that the past never blocks the present, nor a flood
+/// of readings a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// Everything that is small or new.
     Live,
     /// Blocks in answer to wants.
     Bulk,
+    /// Commands and their answers.
+    Command,
 }
 
 impl Frame {
@@ -33,6 +38,7 @@ impl Frame {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Gossip(gossip::Message::Block { pushed: false, .. }) => Lane::Bulk,
+            Self::Command(_) => Lane::Command,
             Self::Overlay(_) | Self::Gossip(_) | Self::Election(_) => Lane::Live,
         }
     }
@@ -49,6 +55,7 @@ pub fn encode(frame: &Frame) -> Bytes {
         Frame::Overlay(message) => wrap(MessageKind::Overlay, &write::overlay(message)),
         Frame::Gossip(message) => wrap(MessageKind::Gossip, &write::gossip(message)),
         Frame::Election(message) => wrap(MessageKind::Election, &write::election(message)),
+        Frame::Command(message) => wrap(MessageKind::Command, &write::command(message)),
     }
 }
 
@@ -85,6 +92,10 @@ pub fn decode(bytes: Bytes) -> Result<Frame, FrameError> {
         MessageKind::Election => {
             let raw = pb::Election::decode(body).map_err(malformed)?;
             Frame::Election(read::election(raw)?)
+        }
+        MessageKind::Command => {
+            let raw = pb::Command::decode(body).map_err(malformed)?;
+            Frame::Command(read::command(raw)?)
         }
     })
 }

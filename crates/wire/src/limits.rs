@@ -4,6 +4,7 @@
 //! any number of them. This walk over the encoded fields allocates nothing, looks only at fields
 //! that can multiply, and goes no deeper than the tables below.
 
+use command::Lineage;
 use gossip::{FrontierEntry, Message as Gossip};
 use overlay::{Contact, Message as Overlay};
 use prost::DecodeError;
@@ -21,6 +22,7 @@ pub(crate) fn check(kind: MessageKind, body: &[u8]) -> Result<(), FrameError> {
         MessageKind::Overlay => &OVERLAY,
         MessageKind::Gossip => &GOSSIP,
         MessageKind::Election => &ELECTION,
+        MessageKind::Command => &COMMAND,
     };
     walk(body, shape).map_err(|refusal| match refusal {
         Refusal::TooMany(what, limit) => FrameError::TooMany { what, limit },
@@ -127,6 +129,14 @@ static GOSSIP: Shape = Shape(&[
     one(7, &STATES),
 ]);
 static ELECTION: Shape = Shape(&[one(1, &FLAT), one(2, &FLAT), one(3, &FLAT), one(4, &FLAT)]);
+static CALL: Shape = Shape(&[many(4, "rules", Lineage::RULES_MAX, &FLAT)]);
+static COMMAND: Shape = Shape(&[
+    one(1, &CALL),
+    one(2, &FLAT),
+    one(3, &FLAT),
+    one(4, &FLAT),
+    one(5, &FLAT),
+]);
 
 /// Most fields in a table above.
 const FIELDS_MAX: usize = 7;

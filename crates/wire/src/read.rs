@@ -1,6 +1,9 @@
 //! Generated messages to typed ones: every field is checked here and nowhere else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use command::{Argument, Code, CommandId, Lineage, Status};
 use gossip::{FrontierEntry, Span};
 use model::{Block, Epoch, LogId, MachineId, Sequence, State, StateKey, StateKind, StateVersion};
 use overlay::{Address, Contact, Hops};
@@ -87,6 +90,72 @@ pub(crate) fn election(raw: pb::Election) -> Result<election::Message, FrameErro
         },
         From::Resign(_) => To::Resign,
     })
+}
+
+pub(crate) fn command(raw: pb::Command) -> Result<command::Message, FrameError> {
+    use command::Message as To;
+    use pb::command::Message as From;
+    Ok(match required(raw.message, "command message")? {
+        From::Call(raw) => call(raw)?,
+        From::Part(raw) => To::Part(command_id(&raw.id)?, chunk(raw.chunk)?),
+        From::Cancel(raw) => To::Cancel(command_id(&raw.id)?),
+        From::Item(raw) => To::Item {
+            id: command_id(&raw.id)?,
+            index: raw.index,
+            value: chunk(raw.value)?,
+        },
+        From::Done(raw) => To::Done {
+            id: command_id(&raw.id)?,
+            items: raw.items,
+            status: status(raw.code, raw.message)?,
+        },
+    })
+}
+
+fn call(raw: pb::command::Call) -> Result<command::Message, FrameError> {
+    let remaining = Duration::from_micros(raw.remaining_micros);
+    if remaining > command::Message::REMAINING_MAX {
+        return Err(FrameError::Field("time until the deadline"));
+    }
+    let size = usize::try_from(raw.size).unwrap_or(usize::MAX);
+    if size > Argument::BYTES_MAX || raw.chunk.len() > size {
+        return Err(FrameError::Field("size of the argument"));
+    }
+    let limit = Lineage::RULES_MAX;
+    let what = "rules";
+    Ok(command::Message::Call {
+        id: command_id(&raw.id)?,
+        name: raw
+            .name
+            .parse()
+            .map_err(|_| FrameError::Field("command name"))?,
+        remaining,
+        lineage: Lineage::new(raw.lineage).ok_or(FrameError::TooMany { what, limit })?,
+        have: raw.have,
+        size,
+        chunk: chunk(raw.chunk)?,
+    })
+}
+
+fn command_id(bytes: &Bytes) -> Result<CommandId, FrameError> {
+    let bytes = bytes.as_ref().try_into();
+    let bytes = bytes.map_err(|_| FrameError::Field("command id"))?;
+    Ok(CommandId::from_bytes(bytes))
+}
+
+fn chunk(bytes: Bytes) -> Result<Bytes, FrameError> {
+    if bytes.len() > command::Message::CHUNK_BYTES_MAX {
+        return Err(FrameError::Field("part of a value"));
+    }
+    Ok(bytes)
+}
+
+fn status(code: u32, message: String) -> Result<Status, FrameError> {
+    let code = Code::from_number(code).ok_or(FrameError::Field("status code"))?;
+    if message.len() > Status::MESSAGE_BYTES_MAX {
+        return Err(FrameError::Field("status message"));
+    }
+    Ok(Status::new(code, message))
 }
 
 fn contact(raw: Option<pb::Contact>) -> Result<Contact, FrameError> {

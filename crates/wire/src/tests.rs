@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::{BufMut as _, Bytes};
 use gossip::{FrontierEntry, Message as Gossip, Span};
 use model::{
@@ -153,11 +155,51 @@ fn election() -> impl Strategy<Value = election::Message> {
     ]
 }
 
+fn command() -> impl Strategy<Value = command::Message> {
+    use command::{Code, CommandId, Lineage, Message, Status};
+    let id = || any::<[u8; 16]>().prop_map(CommandId::from_bytes);
+    let chunk = || vec(any::<u8>(), 0..200);
+    let lineage = vec(any::<u32>(), 0..=Lineage::RULES_MAX);
+    let lineage = lineage.prop_map(|rules| Lineage::new(rules).expect("as many as may be"));
+    let code = proptest::sample::select(Code::ALL.as_slice());
+    prop_oneof![
+        (
+            id(),
+            "[a-z]{1,9}",
+            0..=3_600_000_000_u64,
+            lineage,
+            any::<u32>(),
+            chunk()
+        )
+            .prop_map(|(id, name, micros, lineage, have, chunk)| Message::Call {
+                id,
+                name: name.parse().expect("a name"),
+                remaining: Duration::from_micros(micros),
+                lineage,
+                have,
+                size: chunk.len(),
+                chunk: chunk.into(),
+            }),
+        (id(), chunk()).prop_map(|(id, chunk)| Message::Part(id, chunk.into())),
+        id().prop_map(Message::Cancel),
+        (id(), any::<u32>(), chunk()).prop_map(|(id, index, value)| Message::Item {
+            id,
+            index,
+            value: value.into(),
+        }),
+        (id(), any::<u32>(), code, ".{0,40}").prop_map(|(id, items, code, text)| {
+            let status = Status::new(code, text);
+            Message::Done { id, items, status }
+        }),
+    ]
+}
+
 fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         overlay().prop_map(Frame::Overlay),
         gossip().prop_map(Frame::Gossip),
         election().prop_map(Frame::Election),
+        command().prop_map(Frame::Command),
     ]
 }
 
@@ -170,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0_u8..5, body in vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_never_panic(kind in 0_u8..6, body in vec(any::<u8>(), 0..300)) {
         let bytes = [&[1, kind], &body[..]].concat();
 
         let _ = decode(bytes.into());
@@ -365,4 +407,28 @@ fn only_wanted_blocks_take_the_bulk_lane() {
         Frame::Election(election::Message::Resign).lane(),
         Lane::Live
     );
+}
+
+#[test]
+fn a_command_beyond_its_limits_is_refused() {
+    use command::{Argument, CommandId, Lineage, Message};
+    let call = |remaining, size, chunk: usize| {
+        let call = Message::Call {
+            id: CommandId::from_bytes([1; 16]),
+            name: "stop".parse().expect("a name"),
+            remaining,
+            lineage: Lineage::default(),
+            have: 0,
+            size,
+            chunk: vec![0; chunk].into(),
+        };
+        decode(encode(&Frame::Command(call)))
+    };
+    let second = Duration::from_secs(1);
+
+    assert!(call(second, Argument::BYTES_MAX, Message::CHUNK_BYTES_MAX).is_ok());
+    assert!(call(2 * Message::REMAINING_MAX, 1, 1).is_err());
+    assert!(call(second, Argument::BYTES_MAX + 1, 1).is_err());
+    assert!(call(second, 1, 2).is_err());
+    assert!(call(second, Argument::BYTES_MAX, Message::CHUNK_BYTES_MAX + 1).is_err());
 }

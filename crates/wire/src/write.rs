@@ -106,6 +106,50 @@ pub(crate) fn election(message: &election::Message) -> pb::Election {
     }
 }
 
+pub(crate) fn command(message: &command::Message) -> pb::Command {
+    use command::Message as From;
+    use pb::command::{self as to, Message as To};
+    let bytes = |id: &command::CommandId| Bytes::copy_from_slice(&id.to_bytes());
+    let message = match message {
+        From::Call {
+            id,
+            name,
+            remaining,
+            lineage,
+            have,
+            size,
+            chunk,
+        } => To::Call(to::Call {
+            id: bytes(id),
+            name: name.as_str().to_owned(),
+            remaining_micros: u64::try_from(remaining.as_micros()).unwrap_or(u64::MAX),
+            lineage: lineage.rules().to_vec(),
+            have: *have,
+            size: u32::try_from(*size).unwrap_or(u32::MAX),
+            chunk: chunk.clone(),
+        }),
+        From::Part(id, chunk) => To::Part(to::Part {
+            id: bytes(id),
+            chunk: chunk.clone(),
+        }),
+        From::Cancel(id) => To::Cancel(to::Cancel { id: bytes(id) }),
+        From::Item { id, index, value } => To::Item(to::Item {
+            id: bytes(id),
+            index: *index,
+            value: value.clone(),
+        }),
+        From::Done { id, items, status } => To::Done(to::Done {
+            id: bytes(id),
+            items: *items,
+            code: status.code.number().into(),
+            message: status.message.clone(),
+        }),
+    };
+    pb::Command {
+        message: Some(message),
+    }
+}
+
 fn contact(contact: &Contact) -> pb::Contact {
     let addresses = contact.addresses.iter();
     pb::Contact {

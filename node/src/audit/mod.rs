@@ -1,5 +1,6 @@
-//! The audit log: who was let in, refused or thrown out, and who asked for it. One JSON object a
-//! line, in a file that is capped.
+//! The audit log: who was let in, refused or thrown out, who commanded whom, and who asked for it.
+//! One JSON object a line, in files that are capped; commands have their own, so that however many
+//! there are, they push nothing else out.
 //!
 //! A thread writes it, so that the loop never waits for the disk. When the file is full it takes
 //! the place of the one before it and a new one begins: between half and all of the cap is kept.
@@ -25,14 +26,14 @@ use std::thread::{self, JoinHandle};
 use statemachine::Instant;
 
 pub use pace::Pace;
-pub use record::{ADMINISTRATOR, Kind, Record};
+pub use record::{ADMINISTRATOR, Category, Kind, Record};
 
 /// The log, as the loop writes it.
 #[derive(Debug)]
 pub struct Audit {
     lines: SyncSender<Record>,
     writer: JoinHandle<()>,
-    path: PathBuf,
+    dir: PathBuf,
     paces: BTreeMap<Kind, Pace>,
     dropped: u64,
 }
@@ -44,16 +45,19 @@ impl Audit {
     ///
     /// If the file cannot be opened, or the operating system gives no thread.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let path = dir.join(FILE);
-        let writer = Writer::open(&path, FILE_BYTES_MAX)?;
+        let mut writers = BTreeMap::new();
+        for category in Category::ALL {
+            let writer = Writer::open(&dir.join(category.file()), FILE_BYTES_MAX)?;
+            writers.insert(category, writer);
+        }
         let (lines, queue) = sync_channel(LINES_MAX);
         let writer = thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.serve(&queue))?;
+            .spawn(move || serve(writers, &queue))?;
         Ok(Self {
             lines,
             writer,
-            path,
+            dir: dir.to_owned(),
             paces: BTreeMap::new(),
             dropped: 0,
         })
@@ -62,9 +66,9 @@ impl Audit {
     /// Adds a record, unless its kind has a pace and comes faster. Never waits: if too many wait
     /// for the disk, it is counted and dropped.
     pub fn record(&mut self, now: Instant, mut record: Record) {
-        if record.kind.is_paced() {
+        if let Some(interval) = record.kind.pace() {
             let pace = self.paces.entry(record.kind).or_default();
-            let Some(left_out) = pace.admit(now) else {
+            let Some(left_out) = pace.admit(now, interval) else {
                 return;
             };
             record.left_out = left_out;
@@ -79,7 +83,7 @@ impl Audit {
     #[must_use]
     pub fn reader(&self) -> AuditReader {
         AuditReader {
-            path: self.path.clone(),
+            dir: self.dir.clone(),
         }
     }
 
@@ -95,40 +99,73 @@ impl Audit {
 /// Reads the log.
 #[derive(Clone, Debug)]
 pub struct AuditReader {
-    path: PathBuf,
+    dir: PathBuf,
 }
 
 impl AuditReader {
-    /// The newest records, the oldest of them first. Reads files: not for the loop.
+    /// The newest records of one category or of all, the oldest of them first. Reads files: not for
+    /// the loop.
     ///
     /// # Errors
     ///
     /// If a file cannot be read.
-    pub fn newest(&self, limit: usize) -> io::Result<Vec<Record>> {
-        let mut found = VecDeque::new();
-        for path in [before(&self.path), self.path.clone()] {
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            // Not beyond the cap, whatever somebody has put there.
-            for line in BufReader::new(file.take(FILE_BYTES_MAX)).lines() {
-                let line = match line {
-                    Err(error) if error.kind() == io::ErrorKind::InvalidData => continue,
-                    line => line?,
-                };
-                // A torn line is the end of a crash.
-                let Ok(record) = serde_json::from_str::<Record>(&line) else {
-                    continue;
-                };
-                found.push_back(record);
-                if found.len() > limit {
-                    found.pop_front();
-                }
+    pub fn newest(&self, category: Option<Category>, limit: usize) -> io::Result<Vec<Record>> {
+        let mut found = Vec::new();
+        for one in Category::ALL {
+            if category.is_none_or(|wanted| wanted == one) {
+                found.extend(newest_of(&self.dir.join(one.file()), limit)?);
             }
         }
-        Ok(found.into())
+        // Stable, and all times are written alike.
+        found.sort_by(|a, b| a.time.cmp(&b.time));
+        Ok(found.split_off(found.len().saturating_sub(limit)))
+    }
+}
+
+fn newest_of(path: &Path, limit: usize) -> io::Result<VecDeque<Record>> {
+    let mut found = VecDeque::new();
+    for path in [before(path), path.to_owned()] {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        // Not beyond the cap, whatever somebody has put there.
+        for line in BufReader::new(file.take(FILE_BYTES_MAX)).lines() {
+            let line = match line {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => continue,
+                line => line?,
+            };
+            // A torn line is the end of a crash.
+            let Ok(record) = serde_json::from_str::<Record>(&line) else {
+                continue;
+            };
+            found.push_back(record);
+            if found.len() > limit {
+                found.pop_front();
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Writes until nobody records any more; syncs whenever nothing waits.
+fn serve(mut writers: BTreeMap<Category, Writer>, queue: &Receiver<Record>) {
+    while let Ok(first) = queue.recv() {
+        let mut next = Some(first);
+        while let Some(record) = next {
+            if let Some(writer) = writers.get_mut(&record.kind.category())
+                && let Err(error) = writer.write(&record)
+            {
+                tracing::warn!(%error, "a record of the audit log was not written");
+            }
+            next = queue.try_recv().ok();
+        }
+        for writer in writers.values_mut() {
+            if let Err(error) = writer.sync() {
+                tracing::warn!(%error, "the audit log was not synced");
+            }
+        }
     }
 }
 
@@ -139,6 +176,7 @@ struct Writer {
     path: PathBuf,
     bytes_max: u64,
     has_warned: bool,
+    is_synced: bool,
 }
 
 impl Writer {
@@ -154,23 +192,15 @@ impl Writer {
             path: path.to_owned(),
             bytes_max,
             has_warned: false,
+            is_synced: true,
         })
     }
 
-    /// Writes until nobody records any more; syncs whenever nothing waits.
-    fn serve(mut self, queue: &Receiver<Record>) {
-        while let Ok(first) = queue.recv() {
-            let mut next = Some(first);
-            while let Some(record) = next {
-                if let Err(error) = self.write(&record) {
-                    tracing::warn!(%error, "a record of the audit log was not written");
-                }
-                next = queue.try_recv().ok();
-            }
-            if let Err(error) = self.file.sync_data() {
-                tracing::warn!(%error, "the audit log was not synced");
-            }
+    fn sync(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_synced, true) {
+            self.file.sync_data()?;
         }
+        Ok(())
     }
 
     fn write(&mut self, record: &Record) -> io::Result<()> {
@@ -183,6 +213,7 @@ impl Writer {
             self.size = 0;
             self.has_warned = false;
         }
+        self.is_synced = false;
         self.file.write_all(&line)?;
         self.size += length;
         if self.size > self.bytes_max / 5 * 4 && !self.has_warned {
@@ -209,8 +240,6 @@ fn before(path: &Path) -> PathBuf {
     path.with_extension("1.jsonl")
 }
 
-/// Its name in the data directory.
-pub const FILE: &str = "audit.jsonl";
 /// Largest file, of two. Unit: bytes. Source: guess; some 30,000 records.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Records that wait for the disk. Source: guess.

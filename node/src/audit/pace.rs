@@ -15,9 +15,9 @@ pub struct Pace {
 impl Pace {
     /// Takes a token; says how many went without one since the last that had one, or `None` if
     /// this one does.
-    pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let full_at = self.full_at.max(now) + INTERVAL;
-        if full_at.since(now) > INTERVAL * BURST {
+    pub fn admit(&mut self, now: Instant, interval: Duration) -> Option<u64> {
+        let full_at = self.full_at.max(now) + interval;
+        if full_at.since(now) > interval * BURST {
             self.left_out += 1;
             return None;
         }
@@ -28,23 +28,24 @@ impl Pace {
 
 /// Records in a row. Source: guess, twice the links of a busy node that starts.
 const BURST: u32 = 128;
-/// Between records once the burst is used up. Source: guess; with 300 bytes a record both files
-/// together hold at least ten days of one kind.
-const INTERVAL: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_flood_leaves_a_burst_and_then_one_record_an_interval_which_says_how_many_it_stands_for() {
         let mut pace = Pace::default();
         let start = Instant::ZERO + Duration::from_secs(5);
 
-        let admitted = (0..1_000).filter(|_| pace.admit(start).is_some()).count();
-        let too_soon = pace.admit(start + INTERVAL / 2);
-        let later = pace.admit(start + INTERVAL);
-        let again = pace.admit(start + INTERVAL);
+        let admitted = (0..1_000)
+            .filter(|_| pace.admit(start, INTERVAL).is_some())
+            .count();
+        let too_soon = pace.admit(start + INTERVAL / 2, INTERVAL);
+        let later = pace.admit(start + INTERVAL, INTERVAL);
+        let again = pace.admit(start + INTERVAL, INTERVAL);
 
         assert_eq!(admitted, usize::try_from(BURST).expect("small"));
         assert_eq!(
@@ -58,7 +59,7 @@ mod tests {
         let mut pace = Pace::default();
 
         for n in 0..1_000 {
-            assert_eq!(pace.admit(Instant::ZERO + INTERVAL * n), Some(0));
+            assert_eq!(pace.admit(Instant::ZERO + INTERVAL * n, INTERVAL), Some(0));
         }
     }
 }

@@ -21,7 +21,7 @@ fn the_newest_records_come_back_in_order_over_a_restart_and_a_torn_line() {
         audit.record(Instant::ZERO, record(Kind::Revoked, id));
     }
     audit.close();
-    let mut file = append_to(&dir.path().join(FILE)).expect("a file");
+    let mut file = append_to(&dir.path().join(Category::Admission.file())).expect("a file");
     file.write_all(b"{\"time\":\"2026-").expect("written");
 
     let mut audit = Audit::open(dir.path()).expect("opens");
@@ -29,10 +29,10 @@ fn the_newest_records_come_back_in_order_over_a_restart_and_a_torn_line() {
     let reader = audit.reader();
     audit.close();
 
-    let all = reader.newest(100).expect("readable");
+    let all = reader.newest(None, 100).expect("readable");
     assert_eq!(ids(&all), ["0", "1", "2", "3", "4"]);
     assert_eq!(all[4], record(Kind::Revoked, 4).failed("too late"));
-    let some = reader.newest(2);
+    let some = reader.newest(None, 2);
     assert_eq!(ids(&some.expect("readable")), ["3", "4"]);
 }
 
@@ -66,7 +66,7 @@ fn a_flood_of_refusals_fills_neither_the_disk_nor_pushes_revocations_out() {
     let reader = audit.reader();
     audit.close();
 
-    let all = reader.newest(usize::MAX).expect("readable");
+    let all = reader.newest(None, usize::MAX).expect("readable");
     assert!((100..150).contains(&all.len()), "{}", all.len());
     assert_eq!(ids(&all)[..2], ["1", "2"]);
     let left_out: u64 = all.iter().map(|record| record.left_out).sum();
@@ -76,7 +76,7 @@ fn a_flood_of_refusals_fills_neither_the_disk_nor_pushes_revocations_out() {
 #[test]
 fn the_log_is_capped_and_keeps_the_newest() {
     let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join(FILE);
+    let path = dir.path().join(Category::Admission.file());
     let mut writer = Writer::open(&path, 10_000).expect("opens");
 
     for id in 0..200 {
@@ -90,7 +90,8 @@ fn the_log_is_capped_and_keeps_the_newest() {
         .collect();
     assert_eq!(sizes.len(), 2);
     assert!(sizes.iter().all(|size| *size <= 10_000), "{sizes:?}");
-    let kept = AuditReader { path }.newest(usize::MAX);
+    let dir = dir.path().to_owned();
+    let kept = AuditReader { dir }.newest(None, usize::MAX);
     let kept = kept.expect("readable");
     assert_eq!(kept.last().map(|record| record.id.as_str()), Some("199"));
     assert!(kept.len() > 20, "{}", kept.len());
@@ -110,4 +111,31 @@ fn strangers_leave_no_record_and_whoever_has_proved_its_key_does() {
 
     assert_eq!(stranger, None);
     assert_eq!(named.map(|record| record.id), Some(machine.to_string()));
+}
+
+#[test]
+fn many_commands_push_no_revocation_out_and_come_back_among_the_others_by_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut audit = Audit::open(dir.path()).expect("opens");
+    audit.record(Instant::ZERO, record(Kind::Revoked, 1));
+    let at =
+        |nanos, kind, id: u8| Record::new(Timestamp::from_nanos(nanos), kind, ADMINISTRATOR, id);
+    audit.record(Instant::ZERO, at(1_790_000_000_000_000_002, Kind::Sent, 2));
+    audit.record(
+        Instant::ZERO,
+        at(1_790_000_000_000_000_003, Kind::Revoked, 3),
+    );
+    let reader = audit.reader();
+    audit.close();
+
+    let all = reader.newest(None, 10).expect("readable");
+    let commands = reader.newest(Some(Category::Command), 10);
+    let last = reader.newest(None, 2).expect("readable");
+
+    assert_eq!(ids(&all), ["1", "2", "3"]);
+    assert_eq!(ids(&commands.expect("readable")), ["2"]);
+    assert_eq!(ids(&last), ["2", "3"]);
+    let files = [Category::Admission, Category::Command].map(Category::file);
+    let lines = files.map(|file| fs::read_to_string(dir.path().join(file)).expect("a file"));
+    assert_eq!(lines.map(|text| text.lines().count()), [2, 1]);
 }

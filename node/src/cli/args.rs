@@ -56,6 +56,8 @@ pub enum Command {
     Query(QueryArgs),
     /// Show readings as they arrive, until interrupted.
     Watch(WatchArgs),
+    /// Send a command to a machine and print its answer.
+    Send(SendArgs),
     /// Print or check configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -93,12 +95,37 @@ pub struct NodeArgs {
     pub grpc: String,
 }
 
+/// What to send to whom.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The node that sends it.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// To whom: a machine's name or id, or `self`.
+    pub machine: String,
+    /// What, e.g. `ping`, `identify`, `reload`, `heating/set`.
+    pub name: String,
+    /// With what, as JSON; `-` reads it from standard input.
+    #[arg(allow_hyphen_values = true)]
+    pub arguments: Option<String>,
+    /// Time until the deadline, at most 1h.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
+    pub deadline: Duration,
+    /// The id of a command that was sent before: asks what became of it, and never has it carried
+    /// out twice.
+    #[arg(long, value_name = "ULID")]
+    pub id: Option<String>,
+}
+
 /// Which audit records to show.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     /// The newest so many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
+    /// Of one category only: admission, command.
+    #[arg(long, value_name = "NAME")]
+    pub category: Option<String>,
     /// Which node to ask.
     #[command(flatten)]
     pub node: NodeArgs,

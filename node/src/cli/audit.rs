@@ -19,7 +19,10 @@ pub(crate) async fn audit(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let mut client = Client::connect(args.node).await?;
-    let request = pb::ListAuditRequest { limit: args.limit };
+    let request = pb::ListAuditRequest {
+        limit: args.limit,
+        category: args.category.unwrap_or_default(),
+    };
     let answer = client.admin.list_audit(request).await;
     let answer = answer.map_err(|status| client.failure(&status))?;
     Ok(print(&answer.into_inner().records, output, out)?)

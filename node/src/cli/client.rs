@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::v1::admin_client::AdminClient;
+use proto::v1::commands_client::CommandsClient;
 use proto::v1::mesh_client::MeshClient;
 use proto::v1::readings_client::ReadingsClient;
 use tonic::Status;
@@ -19,6 +20,8 @@ pub(crate) struct Client {
     pub(crate) mesh: MeshClient<Channel>,
     /// Its members.
     pub(crate) admin: AdminClient<Channel>,
+    /// Its commands.
+    pub(crate) commands: CommandsClient<Channel>,
     address: String,
 }
 
@@ -53,6 +56,7 @@ impl Client {
             readings: ReadingsClient::new(channel.clone())
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             admin: AdminClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            commands: CommandsClient::new(channel.clone()),
             mesh: MeshClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             address,
         })

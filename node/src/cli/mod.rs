@@ -11,6 +11,7 @@
 mod args;
 mod audit;
 mod client;
+mod commands;
 mod failure;
 mod hand_out;
 mod invite;
@@ -34,7 +35,8 @@ use clap::Parser as _;
 
 pub use args::{
     Ack, AuditArgs, CheckArgs, Cli, Command, CompletionsArgs, ConfigCommand, Format, LatestArgs,
-    NodeArgs, Output, PublishArgs, QueryArgs, RunArgs, SeriesArgs, Time, ValueKind, WatchArgs,
+    NodeArgs, Output, PublishArgs, QueryArgs, RunArgs, SendArgs, SeriesArgs, Time, ValueKind,
+    WatchArgs,
 };
 use failure::{Failure, Kind};
 pub use network_args::{
@@ -81,6 +83,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Latest(args) => ask(readings::latest(args, output, out)),
         Command::Query(args) => ask(readings::query(args, output, out)),
         Command::Watch(args) => ask(readings::watch(args, output, out)),
+        Command::Send(args) => ask(commands::send(args, output, out)),
         Command::Config(ConfigCommand::Default) => local::print_default(out),
         Command::Config(ConfigCommand::Check(args)) => local::check(&args, out),
         Command::Completions(args) => local::completions(&args, out),

@@ -21,6 +21,8 @@ use super::settings::{
 /// starts at the working directory.
 #[derive(Clone, Debug)]
 pub struct Configuration {
+    /// The file that it was read from, to be read again on a reload.
+    pub path: Option<PathBuf>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// Key files.
@@ -157,9 +159,11 @@ impl Settings {
         engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;
         engine.overlay.passive_max =
             within("overlay.passive_max", self.overlay.passive_max, 8, 1024)?;
+        engine.policy = self.commands.check()?;
         engine.election = election::Config::of(profile_of(self.relays.profile));
         engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
         Ok(Configuration {
+            path: None,
             data_dir: base.join(&self.node.data_dir),
             network,
             bootstrap: check_bootstrap(&self.network.bootstrap)?,

@@ -1,12 +1,14 @@
 //! Configuration: read raw, checked once, then typed. Unknown keys stop the start.
 
 mod check;
+mod commands;
 mod error;
 mod settings;
 
 use std::path::Path;
 
 pub use check::{Configuration, CsvSource, HostSource, SourceConfig, UplinkTarget};
+pub use commands::{AllowSettings, CommandsSettings, RangeSettings};
 pub use error::ConfigError;
 pub use settings::{
     ApiSettings, CostClass, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings,
@@ -28,7 +30,9 @@ pub fn load(path: &Path) -> Result<Configuration, ConfigError> {
         source,
     })?;
     let base = path.parent().unwrap_or_else(|| Path::new("."));
-    parse(&text)?.check(base)
+    let mut configuration = parse(&text)?.check(base)?;
+    configuration.path = Some(path.to_owned());
+    Ok(configuration)
 }
 
 /// Reads the text of a configuration file.

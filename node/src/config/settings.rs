@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::CommandsSettings;
+
 /// The whole file. [`Settings::check`] is the only way to a [`super::Configuration`].
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub readings: ReadingsSettings,
     /// `[relays]`.
     pub relays: RelaysSettings,
+    /// `[commands]`.
+    pub commands: CommandsSettings,
     /// `[[source]]`.
     pub source: Vec<SourceSettings>,
     /// `[[uplink]]`.

@@ -157,7 +157,10 @@ async fn as_many_audit_records_come_as_were_asked_for_and_a_number_without_end_i
     let ask = async |limit| {
         let answer = node
             .admin()
-            .list_audit(pb::ListAuditRequest { limit })
+            .list_audit(pb::ListAuditRequest {
+                limit,
+                category: String::new(),
+            })
             .await;
         answer.map(|answer| answer.into_inner().records.len())
     };

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::{
-    Backend, Batch, Feed, HeldReading, Listeners, Origin, Query, ReadingStream, Refusal,
-    SeriesEntry,
+    Backend, Batch, CommandBackend, Feed, HeldReading, Listeners, Order, Origin, Query,
+    ReadingStream, Refusal, Sent, SentStep, SeriesEntry, Served, Serving, ServingOrder,
 };
+use command::{Argument, Code, CommandId, HandlerId, Lineage, Offer, RunId};
 use engine::{AdminReply, AdminRequest, Published, Rights};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -18,10 +19,11 @@ use model::{
     Epoch, MachineId, Pattern, Quality, SeriesDefinition, Timestamp, Unit, Value, ValueType,
 };
 use proto::v1::admin_client::AdminClient;
+use proto::v1::commands_client::CommandsClient;
 use proto::v1::mesh_client::MeshClient;
 use proto::v1::readings_client::ReadingsClient;
 use proto::v1::{self as pb};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -103,6 +105,9 @@ pub(crate) struct Memory {
     held: Mutex<Vec<Vec<HeldReading>>>,
     refusal: Mutex<Option<Refusal>>,
     asked: Mutex<Vec<AdminRequest>>,
+    /// What programs have done, in words.
+    pub(crate) served: Mutex<Vec<String>>,
+    orders: Mutex<Option<mpsc::Sender<ServingOrder>>>,
 }
 
 impl Memory {
@@ -154,6 +159,74 @@ impl Memory {
 
 /// The memory as a backend.
 struct Face(Arc<Memory>);
+
+/// Answers `echo` with its argument, everything else with its name as the reason of a refusal.
+impl CommandBackend for Face {
+    fn send(&self, order: Order) -> BoxFuture<'static, Result<Sent, Refusal>> {
+        let (steps, received) = mpsc::channel(8);
+        if order.machine != "machine-1" {
+            let refusal = Refusal::NotFound(order.machine);
+            return futures::future::ready(Err(refusal)).boxed();
+        }
+        let ends = match order.name.as_str() {
+            "echo" => vec![
+                SentStep::Value(order.argument),
+                SentStep::Ended(command::Status::OK),
+            ],
+            name => vec![SentStep::Ended(command::Status::new(
+                Code::OutOfRange,
+                name,
+            ))],
+        };
+        for step in ends {
+            steps.try_send(step).expect("room");
+        }
+        let id = order.id.unwrap_or(CommandId::from_bytes([7; 16]));
+        futures::future::ready(Ok(Sent {
+            id,
+            steps: received,
+        }))
+        .boxed()
+    }
+
+    fn serve(&self, offer: Offer) -> BoxFuture<'static, Result<Serving, Refusal>> {
+        let (orders, received) = mpsc::channel(8);
+        let command = command::Command {
+            caller: MachineId::from_bytes([1; 32]),
+            id: CommandId::from_bytes([7; 16]),
+            name: offer.commands[0].0.clone(),
+            argument: Argument::I64(5),
+            lineage: Lineage::default(),
+            remaining: Duration::from_secs(1),
+        };
+        let run = ServingOrder::Run(RunId(3), Box::new(command), "phone".to_owned());
+        orders.try_send(run).expect("room");
+        *self.0.orders.lock().expect("unpoisoned") = Some(orders);
+        let handler = HandlerId(4);
+        let serving = Serving {
+            handler,
+            orders: received,
+        };
+        futures::future::ready(Ok(serving)).boxed()
+    }
+
+    fn served(&self, served: Served) -> BoxFuture<'static, Result<(), Refusal>> {
+        self.0
+            .served
+            .lock()
+            .expect("unpoisoned")
+            .push(format!("{served:?}"));
+        futures::future::ready(Ok(())).boxed()
+    }
+
+    fn gone(&self, handler: HandlerId) {
+        self.0
+            .served
+            .lock()
+            .expect("unpoisoned")
+            .push(format!("gone {handler:?}"));
+    }
+}
 
 impl Backend for Face {
     fn now(&self) -> Timestamp {
@@ -238,8 +311,13 @@ impl Backend for Face {
         futures::future::ready(Ok(invitation)).boxed()
     }
 
-    fn audit(&self, limit: usize) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {
+    fn audit(
+        &self,
+        category: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListAuditResponse, Refusal>> {
         let record = pb::AuditRecord {
+            category: category.unwrap_or_default(),
             id: machine().to_string(),
             ..Default::default()
         };
@@ -376,6 +454,10 @@ impl Running {
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel.clone().expect("a channel"))
+    }
+
+    pub(crate) fn commands(&self) -> CommandsClient<Channel> {
+        CommandsClient::new(self.channel.clone().expect("a channel"))
     }
 
     pub(crate) fn mesh(&self) -> MeshClient<Channel> {

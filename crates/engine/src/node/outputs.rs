@@ -29,6 +29,8 @@ impl Node {
                 self.on_election(now, output);
             } else if let Some(output) = self.gossip.poll_output() {
                 self.on_gossip(now, output);
+            } else if let Some(output) = self.commands.poll_output() {
+                self.on_commands(now, output);
             } else if !self.take_effects(now) {
                 break;
             }
@@ -326,8 +328,8 @@ impl Node {
     }
 
     /// Dials a machine by what its presence says, or by what the overlay remembers of it: presences
-    /// are not kept over a restart, the address book is.
-    pub(super) fn dial(&mut self, machine: MachineId) {
+    /// are not kept over a restart, the address book is. `false` if nobody knows where it is.
+    pub(super) fn dial(&mut self, machine: MachineId) -> bool {
         let member = self.catalogue.member(&machine);
         let presence = member.and_then(|member| member.presence.as_ref());
         let contact = presence
@@ -338,7 +340,9 @@ impl Node {
             })
             .or_else(|| self.overlay.contact(&machine))
             .filter(|contact| !contact.addresses.is_empty());
+        let is_known = contact.is_some();
         self.outputs.extend(contact.map(Output::Dial));
+        is_known
     }
 
     pub(super) fn send(&mut self, to: MachineId, frame: Frame) {

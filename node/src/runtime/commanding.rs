@@ -1,0 +1,68 @@
+//! Commands: between the node, the desk and the audit log.
+
+use api::{Order, Sent, Serving};
+use command::Offer;
+use engine::{CommandInput, CommandOutput, Input};
+use statemachine::StateMachine as _;
+use tokio::sync::oneshot;
+
+use super::Runtime;
+use crate::audit::Record;
+use crate::commands::{self, Errand};
+use crate::{clock, config};
+
+impl Runtime {
+    /// The node says something about commands. Its outputs are being performed: what the desk has
+    /// to say about it only adds to them.
+    pub(super) fn on_command(&mut self, output: CommandOutput) {
+        for errand in self.desk.hear(&self.node, output) {
+            match errand {
+                Errand::Tell(input) => self.tell(input),
+                Errand::Reload(run) => {
+                    let result = self.reload();
+                    for input in commands::reloaded(run, result) {
+                        self.tell(input);
+                    }
+                }
+                Errand::Record(attempt) => {
+                    let (time, own) = (clock::wall_time(), self.node.machine());
+                    let record = Record::of_attempt(time, own, &attempt);
+                    self.audit.record(self.clock.now(), record);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, input: CommandInput) {
+        self.node.handle(self.clock.now(), Input::Command(input));
+    }
+
+    /// Reads the configuration again; what can change while the node runs does.
+    fn reload(&mut self) -> Result<String, String> {
+        let path = self.config_file.as_ref();
+        let path = path.ok_or("this node has no configuration file")?;
+        let configuration = config::load(path).map_err(|error| error.to_string())?;
+        self.tell(CommandInput::Policy(configuration.engine.policy));
+        tracing::info!("the policy of commands is read again");
+        Ok("the policy of commands; anything else needs a restart".to_owned())
+    }
+
+    pub(super) fn on_send(&mut self, order: Order, reply: oneshot::Sender<Result<Sent, String>>) {
+        let target = match commands::find(&self.node, &order.machine) {
+            Ok(target) => target,
+            Err(error) => {
+                let _ = reply.send(Err(error)); // Whoever asked may be gone.
+                return;
+            }
+        };
+        let (sent, input) = self.desk.send(target, order, clock::wall_time());
+        let _ = reply.send(Ok(sent)); // Who is gone takes the command back with it.
+        self.handle(Input::Command(input));
+    }
+
+    pub(super) fn on_serve(&mut self, offer: Offer, reply: oneshot::Sender<Serving>) {
+        let (serving, input) = self.desk.serve(offer);
+        let _ = reply.send(serving); // A program that is gone is noticed soon.
+        self.handle(Input::Command(input));
+    }
+}
