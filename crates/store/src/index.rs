@@ -59,7 +59,9 @@ pub(crate) struct Index {
 struct Log {
     /// Blocks without gaps, by the sequence of the first. No two runs touch.
     runs: BTreeMap<Sequence, VecDeque<Place>>,
-    /// What block 1 says to continue; `None` unless it is held and says so.
+    /// Blocks before this one are given up for good; 0 and 1 give up nothing.
+    floor: Sequence,
+    /// What block 1 says to continue; `None` unless it was held and says so.
     continues: Option<Position>,
     /// The last sequence that is no straggler.
     cut: Cut,
@@ -136,6 +138,47 @@ impl Index {
                 self.cut_again(id.log.machine);
             }
         }
+    }
+
+    /// Gives up the blocks of a log before `floor` for good. A lower floor changes nothing.
+    pub(crate) fn advance_floor(&mut self, id: LogId, floor: Sequence) {
+        let log = self.logs.entry(id).or_default();
+        for place in log.advance_floor(floor) {
+            self.blocks -= 1;
+            self.readings -= u64::from(place.readings);
+        }
+    }
+
+    /// Takes over what is known of a log that has a floor, before any of its blocks is added.
+    pub(crate) fn restore_floor(
+        &mut self,
+        id: LogId,
+        floor: Sequence,
+        continues: Option<Position>,
+    ) {
+        let log = self.logs.entry(id).or_default();
+        (log.floor, log.continues) = (floor, continues);
+        self.cut_again(id.machine);
+    }
+
+    /// Whether a block is given up for good.
+    pub(crate) fn is_given_up(&self, id: BlockId) -> bool {
+        let log = self.logs.get(&id.log);
+        log.is_some_and(|log| id.sequence < log.floor)
+    }
+
+    /// What the first block of a log says to continue, also if it is given up by now.
+    pub(crate) fn continues(&self, log: &LogId) -> Option<Position> {
+        self.logs.get(log)?.continues
+    }
+
+    /// The end of the gap-free part of a machine's newest log that has one.
+    pub(crate) fn last_of(&self, machine: MachineId) -> Option<BlockId> {
+        let logs = self.logs.range(all_epochs(machine)).rev();
+        let mut ends = logs.map(|(id, log)| (*id, log.frontier(*id)));
+        let (log, entry) = ends.find(|(_, entry)| entry.end >= entry.floor)?;
+        let sequence = entry.end;
+        Some(BlockId { log, sequence })
     }
 
     /// Where a block lies.
@@ -230,14 +273,15 @@ impl Index {
 
     /// What is held, log by log.
     pub(crate) fn frontier(&self) -> Vec<FrontierEntry> {
-        let logs = self.logs.iter().filter(|(_, log)| !log.runs.is_empty());
+        let logs = self.logs.iter();
+        let logs = logs.filter(|(_, log)| !log.runs.is_empty() || log.floor > FLOOR_MIN);
         logs.map(|(id, log)| log.frontier(*id)).collect()
     }
 
-    /// The logs of a machine, oldest epoch first, and the end of the gap-free part of each.
-    pub(crate) fn logs_of(&self, machine: MachineId) -> impl Iterator<Item = (LogId, Sequence)> {
+    /// The epochs of a machine, oldest first.
+    pub(crate) fn epochs_of(&self, machine: MachineId) -> impl Iterator<Item = Epoch> {
         let logs = self.logs.range(all_epochs(machine));
-        logs.map(|(id, log)| (*id, log.frontier(*id).end))
+        logs.map(|(id, _)| id.epoch)
     }
 
     /// The number of a set of series; [`SeriesSet::any`] once there are too many different ones.
@@ -279,7 +323,7 @@ impl Index {
 
 impl Log {
     fn insert(&mut self, sequence: Sequence, place: Place) -> bool {
-        if sequence == 0 || self.get(sequence).is_some() {
+        if sequence < self.floor.max(FLOOR_MIN) || self.get(sequence).is_some() {
             return false;
         }
         let after = sequence.checked_add(1);
@@ -344,6 +388,27 @@ impl Log {
         Some(place)
     }
 
+    /// Returns the places of what it gives up.
+    fn advance_floor(&mut self, floor: Sequence) -> Vec<Place> {
+        if floor <= self.floor.max(FLOOR_MIN) {
+            return Vec::new();
+        }
+        self.floor = floor;
+        let kept = self.runs.split_off(&floor);
+        let mut dropped = std::mem::replace(&mut self.runs, kept);
+        if let Some(mut last) = dropped.last_entry()
+            && let Ok(count) = usize::try_from(floor - last.key())
+            && count < last.get().len()
+        {
+            self.runs.insert(floor, last.get_mut().split_off(count));
+        }
+        self.fresh = None;
+        if self.newest.values().any(|(_, sequence)| *sequence < floor) {
+            self.note_newest_again();
+        }
+        dropped.into_values().flatten().collect()
+    }
+
     fn get(&self, sequence: Sequence) -> Option<&Place> {
         let (start, run) = self.run_at(sequence)?;
         run.get(usize::try_from(sequence - start).ok()?)
@@ -360,12 +425,13 @@ impl Log {
             first: *start,
             last: last_of(*start, run),
         });
-        let held = self.runs.contains_key(&1);
+        let floor = self.floor.max(FLOOR_MIN);
+        let held = self.runs.contains_key(&floor);
         let end = if held { spans.next() } else { None };
         FrontierEntry {
             log,
-            floor: 1,
-            end: end.map_or(0, |span| span.last),
+            floor,
+            end: end.map_or(floor - 1, |span| span.last),
             beyond: spans.take(FrontierEntry::BEYOND_MAX).collect(),
         }
     }
@@ -385,6 +451,8 @@ fn all_epochs(machine: MachineId) -> std::ops::RangeInclusive<LogId> {
     log(0, 0)..=log(u64::MAX, u32::MAX)
 }
 
+/// The floor of a log of which nothing is given up.
+const FLOOR_MIN: Sequence = 1;
 /// Most different sets of series; whoever draws more makes queries look into needless blocks.
 /// Source: guess, 4 MiB at most.
 const SETS_MAX: usize = 8_192;

@@ -11,12 +11,13 @@
 //!
 //! - What was completed without error is there after `kill -9` and power loss.
 //! - A block is stored at most once, and nothing is readable before it is synced.
+//! - What is given up (`retention`) goes by whole segments, the oldest first, and is said.
 //! - A damaged record costs itself alone; it is counted, and gossip brings it again.
 //!
 //! # Not here
 //!
 //! Signatures (checked before anything is written), which series a pattern means (`engine` keeps
-//! the catalogue), which thread may block (`node`), retention.
+//! the catalogue), which thread may block (`node`), when to give something up (`node`).
 
 mod command_log;
 mod config;
@@ -30,6 +31,7 @@ mod notes;
 mod query;
 mod record;
 mod recover;
+mod retention;
 mod scan;
 mod search;
 mod segments;
@@ -44,6 +46,7 @@ pub use error::{CloseError, IoError, OpenError, RefusedReason, RefusedWrite, Wri
 pub use notes::CleanStop;
 pub use query::{Cursor, Found, Page, Query, Selection};
 pub use recover::Recovered;
+pub use retention::{Dropped, Retention};
 pub use search::FoundBlocks;
 pub use stats::Stats;
 pub use store::{ReadBlocks, Store};

@@ -1,12 +1,14 @@
-//! Small files beside the segments: the lock, the marker of a stop in order, the highest epoch.
+//! Small files beside the segments: the lock, the marker of a stop in order, the highest epoch,
+//! what is left of what retention gave up.
 //!
 //! Each is replaced as a whole: written under another name, synced, renamed, directory synced.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use model::{Epoch, Sequence};
+use model::{Epoch, LogId, MachineId, Position, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, private};
@@ -35,6 +37,39 @@ struct RawClean {
 #[derive(Serialize, Deserialize)]
 struct RawEpoch {
     counter: u64,
+}
+
+/// What is left of what retention gave up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GivenUp {
+    /// By log, the oldest block that is kept.
+    pub(crate) floors: BTreeMap<LogId, Floor>,
+    /// How far each numbering publisher had come in own blocks.
+    pub(crate) marks: BTreeMap<String, u64>,
+}
+
+/// Where what is kept of a log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// The oldest block that is kept.
+    pub(crate) sequence: Sequence,
+    /// What the first block said to continue.
+    pub(crate) continues: Option<Position>,
+}
+
+/// [`GivenUp`] as written.
+#[derive(Serialize, Deserialize)]
+struct RawGivenUp {
+    floors: Vec<RawFloor>,
+    marks: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawFloor {
+    machine: String,
+    epoch: String,
+    floor: u64,
+    continues: Option<(String, u64)>,
 }
 
 /// Takes the lock that keeps a second process out. It is free again when the file is closed, so
@@ -125,6 +160,67 @@ pub(crate) fn put_epoch(disk: &dyn Disk, directory: &Path, counter: u64) -> Resu
     )
 }
 
+/// Reads what is left of what was given up.
+///
+/// A note that cannot be read counts as none: then neighbours bring back what they still have.
+pub(crate) fn given_up(directory: &Path) -> Result<GivenUp, IoError> {
+    let path = given_up_path(directory);
+    match fs::read(&path) {
+        Ok(text) => Ok(decode_given_up(&text).unwrap_or_else(|| {
+            tracing::warn!(path = %path.display(), "note of what was given up is unreadable");
+            GivenUp::default()
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(GivenUp::default()),
+        Err(error) => Err(IoError::on("read", &path)(error)),
+    }
+}
+
+/// Notes what is left of what is given up, before it goes.
+pub(crate) fn put_given_up(
+    disk: &dyn Disk,
+    directory: &Path,
+    given_up: &GivenUp,
+) -> Result<(), IoError> {
+    let floors = given_up.floors.iter().map(|(log, floor)| RawFloor {
+        machine: log.machine.to_string(),
+        epoch: log.epoch.to_string(),
+        floor: floor.sequence,
+        continues: (floor.continues).map(|named| (named.epoch.to_string(), named.sequence)),
+    });
+    let raw = RawGivenUp {
+        floors: floors.collect(),
+        marks: given_up.marks.clone(),
+    };
+    replace(disk, directory, &given_up_path(directory), &raw)
+}
+
+fn decode_given_up(text: &[u8]) -> Option<GivenUp> {
+    let raw: RawGivenUp = serde_json::from_slice(text).ok()?;
+    let mut floors = BTreeMap::new();
+    for floor in raw.floors {
+        let log = LogId {
+            machine: floor.machine.parse::<MachineId>().ok()?,
+            epoch: floor.epoch.parse().ok()?,
+        };
+        let continues = match floor.continues {
+            Some((epoch, sequence)) => Some(Position {
+                epoch: epoch.parse().ok()?,
+                sequence,
+            }),
+            None => None,
+        };
+        let floor = Floor {
+            sequence: floor.floor,
+            continues,
+        };
+        floors.insert(log, floor);
+    }
+    Some(GivenUp {
+        floors,
+        marks: raw.marks,
+    })
+}
+
 /// Puts a new file in place of the old one; after any crash one of them is there, whole.
 fn replace(
     disk: &dyn Disk,
@@ -156,4 +252,8 @@ fn clean_path(directory: &Path) -> PathBuf {
 
 fn epoch_path(directory: &Path) -> PathBuf {
     directory.join("epoch")
+}
+
+fn given_up_path(directory: &Path) -> PathBuf {
+    directory.join("given-up")
 }

@@ -7,14 +7,16 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock};
 
 use gossip::FrontierEntry;
-use model::{BlockHash, BlockId, Position, PublisherMark, State, StateKey, StateVersion};
+use model::{BlockHash, Position, PublisherMark, State, StateKey, StateVersion};
 use overlay::Contact;
 
 use crate::disk::{Disk, create_directory};
 use crate::index::Index;
 use crate::keyed::{Keyed, Rows, SegmentRow};
 use crate::latest::Latest;
+use crate::notes::{Floor, GivenUp};
 use crate::record::{Kind, Spot};
+use crate::retention::AtRest;
 use crate::segments::{self, Loaded, Reader};
 use crate::store::{Shared, lock, read};
 use crate::writer::Tail;
@@ -44,6 +46,7 @@ pub struct Recovered {
 pub(crate) struct Opened {
     pub(crate) shared: Shared,
     pub(crate) recovered: Recovered,
+    pub(crate) at_rest: AtRest,
     pub(crate) tail: Option<Tail>,
     pub(crate) next_number: u32,
 }
@@ -62,6 +65,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
     disk.sync_directory(&directory)
         .map_err(IoError::on("sync", &directory))?;
     let mut found = Found::default();
+    let given_up = notes::given_up(&directory)?;
+    found.restore(&given_up);
     found.load_all(&*disk, &config)?;
 
     let (keyed, rows, rebuilt) = Keyed::open(&config.index())?;
@@ -83,8 +88,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
     let states = newest_states(&shared, rows.states, found.states);
     let last_own = last_own(&shared);
     let index = read(&shared.index);
-    let own_logs = index.logs_of(shared.config.own);
-    let epochs = own_logs.map(|(log, _)| log.epoch.counter);
+    let epochs = index.epochs_of(shared.config.own);
+    let epochs = epochs.map(|epoch| epoch.counter);
     let epochs = epochs.chain(clean.map(|clean| clean.epoch.counter));
     let recovered = Recovered {
         frontier: index.frontier(),
@@ -96,9 +101,16 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
         publishers: publishers(found.marks),
     };
     drop(index);
+    let mut at_rest = AtRest::new(given_up);
+    for (number, row) in found.segments {
+        if found.tail.as_ref().is_none_or(|tail| tail.number != number) {
+            at_rest.add(number, row.bytes);
+        }
+    }
     Ok(Opened {
         shared,
         recovered,
+        at_rest,
         tail: found.tail,
         next_number: found.next_number,
     })
@@ -132,6 +144,20 @@ impl Default for Found {
 }
 
 impl Found {
+    /// What retention left comes first: blocks below their floor are not taken any more.
+    fn restore(&mut self, given_up: &GivenUp) {
+        for (log, floor) in &given_up.floors {
+            let Floor {
+                sequence,
+                continues,
+            } = *floor;
+            self.index.restore_floor(*log, sequence, continues);
+        }
+        for (publisher, sequence) in &given_up.marks {
+            self.marks.insert(publisher.clone(), (*sequence, 0));
+        }
+    }
+
     fn load_all(&mut self, disk: &dyn Disk, config: &Config) -> Result<(), OpenError> {
         let directory = config.segments();
         let numbers = segments::list(&directory)?;
@@ -264,12 +290,7 @@ fn newest_states(
 fn last_own(shared: &Shared) -> Option<(Position, BlockHash)> {
     loop {
         let index = read(&shared.index);
-        let newest = index
-            .logs_of(shared.config.own)
-            .filter(|(_, end)| *end > 0)
-            .last();
-        let (log, sequence) = newest?;
-        let id = BlockId { log, sequence };
+        let id = index.last_of(shared.config.own)?;
         let place = index.get(id)?;
         drop(index);
         // One that does not read back is forgotten, so that the one before it is the last.

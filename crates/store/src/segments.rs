@@ -256,6 +256,11 @@ impl Reader {
         (block.id() == id).then_some(block)
     }
 
+    /// Closes the file of a segment that is gone.
+    pub(crate) fn forget(&self, number: u32) {
+        lock(&self.open).files.remove(&number);
+    }
+
     fn file(&self, number: u32) -> io::Result<Arc<File>> {
         let mut handles = lock(&self.open);
         handles.uses += 1;

@@ -23,8 +23,8 @@ use crate::recover::{self, Recovered};
 use crate::segments::Reader;
 use crate::writer::{Completion, Job, Writer};
 use crate::{
-    CleanStop, CloseError, Config, IoError, OpenError, RefusedReason, RefusedWrite, Stats,
-    WriteError, notes,
+    CleanStop, CloseError, Config, Dropped, IoError, OpenError, RefusedReason, RefusedWrite,
+    Retention, Stats, WriteError, notes,
 };
 
 /// The store of one machine. Cloning shares it.
@@ -98,6 +98,7 @@ impl Store {
         let writer = Writer::new(
             Arc::clone(&shared),
             Box::new(complete),
+            opened.at_rest,
             opened.tail,
             opened.next_number,
         );
@@ -140,17 +141,32 @@ impl Store {
             queued.fetch_sub(bytes, Ordering::Relaxed);
             return refused(ticket, write, RefusedReason::Full);
         }
-        match jobs.try_send(Job { ticket, write }) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                queued.fetch_sub(bytes, Ordering::Relaxed);
-                let (job, reason) = match error {
-                    TrySendError::Full(job) => (job, RefusedReason::Full),
-                    TrySendError::Disconnected(job) => (job, RefusedReason::Closed),
-                };
-                refused(job.ticket, job.write, reason)
-            }
-        }
+        let (job, reason) = match jobs.try_send(Job::Write(ticket, write)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(job)) => (job, RefusedReason::Full),
+            Err(TrySendError::Disconnected(job)) => (job, RefusedReason::Closed),
+        };
+        queued.fetch_sub(bytes, Ordering::Relaxed);
+        let Job::Write(ticket, write) = job else {
+            unreachable!("what comes back is what was sent");
+        };
+        refused(ticket, write, reason)
+    }
+
+    /// Gives up what may be given up, as far as one pass goes. Waits for the writer.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`] if what must outlive it cannot be written, or the store is closed; then
+    /// nothing is given up.
+    pub fn retain(&self, retention: Retention) -> Result<Dropped, WriteError> {
+        let (answer, dropped) = sync_channel(1);
+        let writer = lock(&self.writer);
+        let jobs = writer.as_ref().and_then(|writer| writer.jobs.clone());
+        drop(writer);
+        let sent = jobs.is_some_and(|jobs| jobs.send(Job::Retain(retention, answer)).is_ok());
+        let dropped = sent.then(|| dropped.recv().ok()).flatten();
+        dropped.unwrap_or(Err(WriteError::Closed))
     }
 
     /// Reads the blocks of a span that are held, in order, and stops before they exceed `bytes_max`
@@ -282,7 +298,8 @@ impl Shared {
             offset: place.offset.into(),
         };
         let block = self.reader.block(id, spot, place.length);
-        if block.is_none() {
+        // What retention gave up meanwhile is not damaged.
+        if block.is_none() && read(&self.index).get(id) == Some(place) {
             tracing::warn!(block = %id, segment = place.segment, "block is damaged, forgotten");
             write(&self.index).remove(id, place.segment);
             lock(&self.stats).records_damaged += 1;

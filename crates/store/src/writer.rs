@@ -7,12 +7,14 @@
 //! fails, the operating system may have forgotten what it did not write and report the next sync
 //! as good, so the segment is left as it is and writing goes on in a new one.
 
+mod retain;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use bytes::Bytes;
 use gossip::Write;
@@ -23,6 +25,7 @@ use crate::disk::Output;
 use crate::footer::{BlockEntry, Contents, StateEntry};
 use crate::keyed::SegmentRow;
 use crate::record::{Extent, FILE_HEADER_BYTES, Kind, Spot, file_header, record_header};
+use crate::retention::{AtRest, Dropped, Retention};
 use crate::scan::as_u64;
 use crate::segments;
 use crate::store::{Shared, lock, read, write};
@@ -37,17 +40,17 @@ pub struct Completion {
     pub result: Result<(), WriteError>,
 }
 
-/// A write on its way to the writer.
+/// Work on its way to the writer.
 #[derive(Debug)]
-pub(crate) struct Job {
-    /// Names the completion.
-    pub(crate) ticket: Ticket,
-    /// What to write.
-    pub(crate) write: Write,
+pub(crate) enum Job {
+    /// Something to write; the ticket names its completion.
+    Write(Ticket, Write),
+    /// Segments may be given up; whoever asks takes the answer.
+    Retain(Retention, SyncSender<Result<Dropped, WriteError>>),
 }
 
 impl Job {
-    /// How much it counts towards the queue's limit. Unit: bytes.
+    /// How much a write counts towards the queue's limit. Unit: bytes.
     pub(crate) fn bytes(write: &Write) -> usize {
         match write {
             Write::Block(block) => block.as_bytes().len(),
@@ -75,6 +78,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     complete: Complete,
     current: Option<Segment>,
+    at_rest: AtRest,
     tail: Option<Tail>,
     next_number: u32,
 }
@@ -122,6 +126,7 @@ impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         complete: Complete,
+        at_rest: AtRest,
         tail: Option<Tail>,
         next_number: u32,
     ) -> Self {
@@ -129,6 +134,7 @@ impl Writer {
             shared,
             complete,
             current: None,
+            at_rest,
             tail,
             next_number,
         }
@@ -136,42 +142,60 @@ impl Writer {
 
     /// Writes until every sender is gone, then seals.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut bytes = Job::bytes(&first.write);
-            let mut batch = vec![first];
-            while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
-                let Ok(job) = jobs.try_recv() else {
-                    break;
-                };
-                bytes += Job::bytes(&job.write);
-                batch.push(job);
-            }
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            let completions = self.commit(batch);
-            (self.complete)(completions);
-            if self
-                .current
-                .as_ref()
-                .is_some_and(|s| s.end >= self.shared.config.segment_bytes())
-            {
-                self.seal();
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+            match job {
+                Job::Write(ticket, write) => next = self.write((ticket, write), jobs),
+                Job::Retain(retention, answer) => {
+                    // Whoever asked and does not wait has no use for the answer.
+                    let _ = answer.try_send(self.retain(&retention));
+                }
             }
         }
         self.seal();
         self.keep_counters();
     }
 
+    /// Completes a write and those that wait behind it. Returns the job that ended them, if it is
+    /// no write.
+    fn write(&mut self, first: (Ticket, Write), jobs: &Receiver<Job>) -> Option<Job> {
+        let mut bytes = Job::bytes(&first.1);
+        let mut batch = vec![first];
+        let mut next = None;
+        while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
+            match jobs.try_recv() {
+                Ok(Job::Write(ticket, write)) => {
+                    bytes += Job::bytes(&write);
+                    batch.push((ticket, write));
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let completions = self.commit(batch);
+        (self.complete)(completions);
+        let segment_bytes = self.shared.config.segment_bytes();
+        if (self.current.as_ref()).is_some_and(|segment| segment.end >= segment_bytes) {
+            self.seal();
+        }
+        next
+    }
+
     /// Makes a batch durable; says for each write how it ended.
-    fn commit(&mut self, jobs: Vec<Job>) -> Vec<Completion> {
+    fn commit(&mut self, writes: Vec<(Ticket, Write)>) -> Vec<Completion> {
         let space = self.check_space();
         let mut batch = Batch::default();
-        let mut prepared = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let outcome = match job.write {
+        let mut prepared = Vec::with_capacity(writes.len());
+        for (ticket, write) in writes {
+            let outcome = match write {
                 Write::Block(block) => self.prepare_block(&mut batch, block, &space),
                 Write::State(state) => self.prepare_state(&mut batch, state),
             };
-            prepared.push((job.ticket, outcome));
+            prepared.push((ticket, outcome));
         }
         let written = self.append(batch);
         if let Err(error) = &written {
@@ -213,7 +237,10 @@ impl Writer {
         space: &Result<(), WriteError>,
     ) -> Prepared {
         let id = block.id();
-        if read(&self.shared.index).get(id).is_some() {
+        let index = read(&self.shared.index);
+        let is_settled = index.get(id).is_some() || index.is_given_up(id);
+        drop(index);
+        if is_settled {
             lock(&self.shared.stats).writes_repeated += 1;
             return Prepared::Done(Ok(()));
         }
@@ -352,6 +379,7 @@ impl Writer {
                 Ok(output) => return Ok(Segment::resume(tail, output)),
                 Err(error) => {
                     tracing::warn!(path = %path.display(), %error, "segment left, next one begun");
+                    self.at_rest.add(tail.number, tail.end);
                 }
             }
         }
@@ -396,7 +424,9 @@ impl Writer {
             let mut stats = lock(&self.shared.stats);
             stats.segments -= 1;
             stats.bytes -= segment.end;
+            return;
         }
+        self.at_rest.add(segment.number, segment.end);
     }
 
     /// Ends the current segment with its footer.
@@ -424,6 +454,7 @@ impl Writer {
                 if let Err(error) = self.shared.keyed.put_segment(segment.number, row) {
                     tracing::warn!(%error, "a segment is missing in the catalogue");
                 }
+                self.at_rest.add(segment.number, length);
                 self.keep_counters();
             }
             Err(error) => {

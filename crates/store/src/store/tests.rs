@@ -3,6 +3,7 @@
 mod crash;
 mod durable;
 mod question;
+mod retention;
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};

@@ -1,0 +1,85 @@
+//! Retention: which segments are given up, and what is left of them.
+//!
+//! A segment is given up as a whole, the oldest first, once all in it is uploaded; what waits for
+//! an uplink goes last, and only when the store would be larger than it may be. A log is kept from
+//! one block on (its floor), so what a younger segment holds of it below the floor counts as given
+//! up with it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use model::{LogId, MachineId, Position, Sequence};
+
+use crate::notes::GivenUp;
+
+/// What may be given up.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// The time by the clock that files are dated with.
+    pub now: SystemTime,
+    /// What was written longer ago than this, if it is uploaded. `None`: it never gets too old.
+    pub age_max: Option<Duration>,
+    /// What makes the store larger than this, what waits for an uplink last. Unit: bytes.
+    pub bytes_max: Option<u64>,
+    /// By origin, the first block that some uplink still needs; an origin that is not there is
+    /// needed as a whole. `None`: there is no uplink that could need anything.
+    pub uploaded: Option<BTreeMap<MachineId, Position>>,
+}
+
+/// What was given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// The logs that begin later now, each with the oldest block that is kept.
+    pub floors: Vec<(LogId, Sequence)>,
+    /// How many segments are gone.
+    pub segments: u64,
+    /// How many readings are gone.
+    pub readings: u64,
+    /// How many of them no uplink had brought out yet.
+    pub readings_waiting: u64,
+}
+
+impl Retention {
+    /// Whether no uplink needs a block any more.
+    pub(crate) fn is_uploaded(&self, log: &LogId, sequence: Sequence) -> bool {
+        let Some(uploaded) = &self.uploaded else {
+            return true;
+        };
+        uploaded
+            .get(&log.machine)
+            .is_some_and(|needed| (log.epoch, sequence) < (needed.epoch, needed.sequence))
+    }
+}
+
+/// The segments that nobody writes to any more.
+#[derive(Debug)]
+pub(crate) struct AtRest {
+    /// By number, so the oldest first.
+    pub(crate) segments: BTreeMap<u32, Resting>,
+    /// What is left of those that are gone.
+    pub(crate) given_up: GivenUp,
+}
+
+/// A segment that nobody writes to any more.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    /// How long its file is. Unit: bytes.
+    pub(crate) bytes: u64,
+    /// The last block of each log in it, once somebody has looked.
+    pub(crate) ends: Option<BTreeMap<LogId, Sequence>>,
+}
+
+impl AtRest {
+    /// No segment yet.
+    pub(crate) fn new(given_up: GivenUp) -> Self {
+        Self {
+            segments: BTreeMap::new(),
+            given_up,
+        }
+    }
+
+    /// Nobody writes to a segment any more.
+    pub(crate) fn add(&mut self, number: u32, bytes: u64) {
+        self.segments.insert(number, Resting { bytes, ends: None });
+    }
+}
