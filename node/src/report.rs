@@ -183,6 +183,11 @@ impl Sources<'_> {
         text.counter("store_written_bytes_total", self.store.bytes_written);
         text.counter("store_commits_total", self.store.commits);
         text.counter("store_writes_failed_total", self.store.writes_failed);
+        text.counter("store_readings_dropped_total", self.store.readings_dropped);
+        text.counter(
+            "store_readings_dropped_waiting_total",
+            self.store.readings_dropped_waiting,
+        );
         text.counter("store_records_damaged_total", self.store.records_damaged);
         text.counter("gossip_blocks_first_total", gossip.blocks_first);
         text.counter("gossip_blocks_duplicate_total", gossip.blocks_duplicate);

@@ -27,7 +27,7 @@ use crate::config::{self, Configuration};
 use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
-use crate::runtime::{GivenFiles, Inbox, Runtime};
+use crate::runtime::{GivenFiles, Inbox, Keeping, Runtime};
 use crate::seen::SeenFile;
 use crate::uplinks::{self, Uplinks};
 use crate::view::View;
@@ -187,6 +187,7 @@ pub async fn run_configured(
         swarm,
         store,
         reader,
+        keeping: Keeping::new(configuration.retention),
         uplinks,
         desk: Desk::new(&grant, commands_rng),
         command_log,

@@ -6,6 +6,7 @@
 mod commanding;
 mod enrol;
 mod given;
+mod keeping;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use crate::uplinks::Uplinks;
 use crate::view::View;
 use enrol::{Administrator, Waiting};
 pub use given::GivenFiles;
+pub use keeping::Keeping;
 
 /// What the loop hears from its threads and services.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub struct Runtime {
     pub store: Store,
     /// The thread that reads from it.
     pub reader: Reader,
+    /// What it gives up, and when.
+    pub keeping: Keeping,
     /// The ways to the internet.
     pub uplinks: Uplinks,
     /// Who waits for answers to commands, and who serves them.
@@ -202,6 +206,7 @@ impl Runtime {
         let state = self.wall_clock.state(time);
         self.handle(Input::WallClock(time, state));
         self.floor.save_if_due(time, state);
+        self.keep_store_in_bounds(time, state);
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });

@@ -224,6 +224,27 @@ impl Feed {
         }
     }
 
+    /// By origin, the first block that some uplink still needs, as far as that was told; `None` if
+    /// there is no uplink.
+    pub(crate) fn needed(&self) -> Option<BTreeMap<MachineId, Position>> {
+        if self.uplinks.is_empty() {
+            return None;
+        }
+        let needed_of = |machine: &MachineId| {
+            let done = self.uplinks.iter().map(|uplink| {
+                let progress = self.done.get(&(uplink.id.clone(), *machine))?;
+                let late = progress.late.unwrap_or(progress.resume);
+                Some(late.min(progress.resume))
+            });
+            done.min().flatten() // An uplink that has told nothing is the least.
+        };
+        let logs = self.logs.keys();
+        Some(
+            logs.filter_map(|machine| Some((*machine, needed_of(machine)?)))
+                .collect(),
+        )
+    }
+
     /// What was counted, over all followers.
     pub(crate) fn stats(&self) -> FeedStats {
         let all = self.followers.values().map(Follower::stats);

@@ -17,7 +17,7 @@ use command::Commands;
 use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
 use identity::{Membership, Role, Roll};
-use model::{Block, ClockState, Epoch, MachineId, StateKey, StateVersion, Timestamp};
+use model::{Block, ClockState, Epoch, MachineId, Position, StateKey, StateVersion, Timestamp};
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
@@ -231,6 +231,13 @@ impl Node {
     #[must_use]
     pub const fn gossip_stats(&self) -> &gossip::Stats {
         self.gossip.stats()
+    }
+
+    /// By origin, the first block that some uplink still needs, as far as relays have told; `None`
+    /// if there is no uplink.
+    #[must_use]
+    pub fn needed_by_uplinks(&self) -> Option<BTreeMap<MachineId, Position>> {
+        self.feed.needed()
     }
 
     /// Counters of the feed.

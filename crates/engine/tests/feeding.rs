@@ -357,6 +357,24 @@ fn a_window_is_uploaded_once_it_ended_and_progress_waits_for_the_sink() {
 }
 
 #[test]
+fn an_uplink_needs_a_log_from_the_first_block_on_that_is_not_all_acknowledged() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.advance(WINDOW_ENDED);
+    let nothing_told = desk.probe.with(|node| node.needed_by_uplinks());
+    assert_eq!(nothing_told, Some(BTreeMap::new()), "all of every log");
+    desk.publish(13, 30.0);
+    let second = desk.last_position();
+
+    let (id, _) = desk.uploads[0].clone();
+    desk.acknowledge(&[id]);
+
+    let needed = desk.probe.with(|node| node.needed_by_uplinks());
+    let own = identity(OWN, &[]).keypair.machine();
+    assert_eq!(needed, Some(BTreeMap::from([(own, second)])));
+}
+
+#[test]
 fn progress_does_not_pass_a_record_that_the_sink_lacks() {
     let mut desk = Desk::serving();
     desk.publish(1, 20.0);

@@ -129,9 +129,6 @@ pub enum WriteError {
     /// sled refused what is kept there alone.
     #[error("the index refused: {0}; check the disk, then restart the node")]
     Index(String),
-    /// The store is closed, or its writer is gone.
-    #[error("the store is closed; nothing is written or given up any more")]
-    Closed,
 }
 
 /// A write that was not even queued.

@@ -22,6 +22,10 @@ pub struct Stats {
     pub writes_failed: u64,
     /// Records that do not read back, found since the start; gossip brings blocks again.
     pub records_damaged: u64,
+    /// Readings that retention gave up, since the start.
+    pub readings_dropped: u64,
+    /// How many of them no uplink had brought out.
+    pub readings_dropped_waiting: u64,
     /// What was cut off the ends of segments at the start. Unit: bytes.
     pub tail_bytes_cut: u64,
     /// How often sled was set aside and built anew at this start: 0 or 1.

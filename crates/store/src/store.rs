@@ -153,20 +153,16 @@ impl Store {
         refused(ticket, write, reason)
     }
 
-    /// Gives up what may be given up, as far as one pass goes. Waits for the writer.
-    ///
-    /// # Errors
-    ///
-    /// [`WriteError`] if what must outlive it cannot be written, or the store is closed; then
-    /// nothing is given up.
-    pub fn retain(&self, retention: Retention) -> Result<Dropped, WriteError> {
+    /// Queues a pass that gives up what may be given up, and returns where its answer comes: an
+    /// error if what must outlive it cannot be written; then nothing is given up. Never waits;
+    /// `None` if too much is queued or the store is closed.
+    #[must_use]
+    pub fn retain(&self, retention: Retention) -> Option<Receiver<Result<Dropped, WriteError>>> {
         let (answer, dropped) = sync_channel(1);
         let writer = lock(&self.writer);
-        let jobs = writer.as_ref().and_then(|writer| writer.jobs.clone());
-        drop(writer);
-        let sent = jobs.is_some_and(|jobs| jobs.send(Job::Retain(retention, answer)).is_ok());
-        let dropped = sent.then(|| dropped.recv().ok()).flatten();
-        dropped.unwrap_or(Err(WriteError::Closed))
+        let jobs = writer.as_ref()?.jobs.as_ref()?;
+        jobs.try_send(Job::Retain(retention, answer)).ok()?;
+        Some(dropped)
     }
 
     /// Reads the blocks of a span that are held, in order, and stops before they exceed `bytes_max`

@@ -13,8 +13,8 @@ use uplink::{Access, ClientIdentity, Secret, SinkUrl};
 
 use super::ConfigError;
 use super::settings::{
-    CostClass, ListenSettings, NetworkSettings, Profile, Settings, SourceSettings, UplinkSettings,
-    WhenSpent,
+    CostClass, ListenSettings, NetworkSettings, Profile, Settings, SourceSettings, StoreSettings,
+    UplinkSettings, WhenSpent,
 };
 
 /// A configuration that holds: every value is typed and in its range, every path is absolute or
@@ -49,12 +49,23 @@ pub struct Configuration {
     pub segment_bytes: u64,
     /// Least free space. Unit: bytes.
     pub free_bytes_min: u64,
+    /// What the store may give up.
+    pub retention: RetentionLimits,
     /// Settings of the protocols.
     pub engine: engine::Config,
     /// Where readings come from.
     pub sources: Vec<SourceConfig>,
     /// Where each of the engine's uplinks leads, in its order.
     pub uplinks: Vec<UplinkTarget>,
+}
+
+/// What the store may give up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionLimits {
+    /// What came longer ago than this and is uploaded.
+    pub age_max: Option<Duration>,
+    /// What makes the store larger than this. Unit: bytes.
+    pub bytes_max: Option<u64>,
 }
 
 /// Where readings come from.
@@ -181,6 +192,7 @@ impl Settings {
             segment_bytes: within("store.segment_mib", self.store.segment_mib, 1, 1024)? << 20,
             free_bytes_min: within("store.free_mib_min", self.store.free_mib_min, 0, 1 << 20)?
                 << 20,
+            retention: check_retention(&self.store)?,
             engine,
             sources: self.check_sources(base)?,
             uplinks: targets,
@@ -448,6 +460,26 @@ fn loopback(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
         return Err(ConfigError::value(key, problem));
     }
     Ok(address)
+}
+
+fn check_retention(settings: &StoreSettings) -> Result<RetentionLimits, ConfigError> {
+    let age = duration("store.retention_age", &settings.retention_age)?;
+    let mib = settings.retention_mib;
+    if mib > 0 && mib < 4 * settings.segment_mib {
+        return Err(ConfigError::value(
+            "store.retention_mib",
+            format!(
+                "{mib} is less than four segments of store.segment_mib = {}; only whole segments \
+                 are given up, so make it at least {}, or 0 for no limit",
+                settings.segment_mib,
+                4 * settings.segment_mib
+            ),
+        ));
+    }
+    Ok(RetentionLimits {
+        age_max: (!age.is_zero()).then_some(age),
+        bytes_max: (mib > 0).then(|| mib.saturating_mul(1 << 20)),
+    })
 }
 
 fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {

@@ -7,7 +7,9 @@ mod settings;
 
 use std::path::Path;
 
-pub use check::{Configuration, CsvSource, HostSource, SourceConfig, UplinkTarget};
+pub use check::{
+    Configuration, CsvSource, HostSource, RetentionLimits, SourceConfig, UplinkTarget,
+};
 pub use commands::{AllowSettings, CommandsSettings, RangeSettings};
 pub use error::ConfigError;
 pub use settings::{

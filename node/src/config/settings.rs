@@ -103,6 +103,10 @@ pub struct StoreSettings {
     pub segment_mib: u64,
     /// Least free space. Unit: MiB.
     pub free_mib_min: u64,
+    /// How long readings are kept after they came, as a duration; zero is without end.
+    pub retention_age: String,
+    /// Largest store. Unit: MiB. Zero is without end.
+    pub retention_mib: u64,
 }
 
 /// `[readings]`: what holds for all sources.
@@ -320,6 +324,8 @@ impl Default for StoreSettings {
         Self {
             segment_mib: 64,
             free_mib_min: 64,
+            retention_age: "0s".to_owned(),
+            retention_mib: 0,
         }
     }
 }

@@ -34,6 +34,7 @@ mod nat;
 mod partition;
 mod program;
 mod python;
+mod retention;
 mod solo;
 mod spread;
 mod stop;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use model::{LogId, Sequence};
 
@@ -51,6 +52,10 @@ impl Writer {
         }
         dropped.readings = readings - index.readings;
         drop(index);
+        let mut stats = lock(&shared.stats);
+        stats.readings_dropped += dropped.readings;
+        stats.readings_dropped_waiting += dropped.readings_waiting;
+        drop(stats);
         self.at_rest.given_up = given_up;
         dropped.segments = self.remove(victims.into_keys())?;
         Ok(dropped)
@@ -115,10 +120,9 @@ impl Writer {
 
     fn is_old(&self, number: u32, retention: &Retention) -> bool {
         let path = segments::path(&self.shared.config.segments(), number);
-        let written = fs::metadata(&path).and_then(|file| file.modified());
-        let age = written
-            .ok()
-            .and_then(|written| retention.now.duration_since(written).ok());
+        let written = fs::metadata(&path).and_then(|file| file.modified()).ok();
+        let written = written.filter(|written| *written >= SystemTime::UNIX_EPOCH + DATES_FROM);
+        let age = written.and_then(|written| retention.now.duration_since(written).ok());
         age.zip(retention.age_max)
             .is_some_and(|(age, age_max)| age > age_max)
     }
@@ -254,6 +258,9 @@ impl Room {
 /// Most segments that go in one pass, so that writes do not wait long. Source: guess, 1 GiB of full
 /// ones.
 const VICTIMS_MAX: usize = 16;
+/// A file with an earlier date was written before the clock was set. Unit: time since 1970. Source:
+/// 2025-01-01, before the first release.
+const DATES_FROM: Duration = Duration::from_secs(1_735_689_600);
 /// How many segments share the longest age when little is written; what is in one goes together,
 /// so this is how exact the age is. Source: guess.
 const SEGMENTS_PER_AGE: u32 = 16;

@@ -17,6 +17,12 @@ fn short_segments(directory: &TempDir) -> Site {
     Site::open_with(Arc::new(SystemDisk), config).expect("opens")
 }
 
+fn give_up(site: &Site, retention: Retention) -> Dropped {
+    let answer = site.store.retain(retention).expect("is queued");
+    let dropped = answer.recv().expect("the writer lives");
+    dropped.expect("gives up")
+}
+
 /// Five segments with a block of the other machine each; two readings in a block.
 fn five_segments(site: &mut Site) -> Vec<Block> {
     let blocks: Vec<Block> = (1..=5)
@@ -44,10 +50,7 @@ fn put_each(site: &mut Site, blocks: &[Block]) {
         bytes_max: None,
         uploaded: None,
     };
-    let dropped = site
-        .store
-        .retain(nothing)
-        .expect("answers after what came before");
+    let dropped = give_up(site, nothing);
     assert_eq!(dropped, Dropped::default());
 }
 
@@ -107,7 +110,7 @@ fn without_a_limit_nothing_is_given_up() {
     let mut site = short_segments(&directory);
     let blocks = five_segments(&mut site);
 
-    let dropped = site.store.retain(no_limits(&directory)).expect("answers");
+    let dropped = give_up(&site, no_limits(&directory));
 
     assert_eq!(dropped, Dropped::default());
     assert_eq!(site.read_all(log_of(OTHER, 1)), blocks);
@@ -123,7 +126,7 @@ fn the_oldest_goes_until_the_rest_fits_and_stays_gone_after_a_restart() {
         ..no_limits(&directory)
     };
 
-    let dropped = site.store.retain(retention.clone()).expect("gives up");
+    let dropped = give_up(&site, retention.clone());
 
     assert_eq!(dropped.floors, [(log_of(OTHER, 1), 3)]);
     assert_eq!((dropped.segments, dropped.readings), (2, 4));
@@ -133,7 +136,7 @@ fn the_oldest_goes_until_the_rest_fits_and_stays_gone_after_a_restart() {
     let stats = site.store.stats();
     assert_eq!((stats.blocks, stats.readings), (3, 6));
     assert_eq!(Some(stats.bytes), retention.bytes_max);
-    let again = site.store.retain(retention).expect("answers");
+    let again = give_up(&site, retention);
     assert_eq!(again, Dropped::default());
 
     site.store.close(None).expect("closes");
@@ -153,7 +156,7 @@ fn a_block_that_was_given_up_is_not_stored_again_and_the_next_one_is() {
         bytes_max: room_for(&directory, 3),
         ..no_limits(&directory)
     };
-    site.store.retain(retention).expect("gives up");
+    give_up(&site, retention);
 
     site.put_blocks(&blocks[..1]);
     site.put_blocks(&[block(OTHER, 1, 6, &[(1, 6, 1)])]);
@@ -182,7 +185,7 @@ fn what_no_uplink_has_brought_out_goes_last_and_is_counted() {
         ..no_limits(&directory)
     };
 
-    let dropped = site.store.retain(retention.clone()).expect("gives up");
+    let dropped = give_up(&site, retention.clone());
     assert_eq!(
         dropped.floors,
         [(log_of(OWN, 1), 3)],
@@ -191,7 +194,7 @@ fn what_no_uplink_has_brought_out_goes_last_and_is_counted() {
     assert_eq!(dropped.readings_waiting, 0);
 
     retention.bytes_max = room_for(&directory, 3);
-    let dropped = site.store.retain(retention).expect("gives up");
+    let dropped = give_up(&site, retention);
     assert_eq!(
         dropped.floors,
         [(log_of(OTHER, 1), 4)],
@@ -213,12 +216,12 @@ fn what_is_too_old_goes_once_it_is_uploaded_and_not_before() {
         ..no_limits(&directory)
     };
 
-    let dropped = site.store.retain(retention.clone()).expect("gives up");
+    let dropped = give_up(&site, retention.clone());
     assert_eq!(dropped.floors, [(log_of(OTHER, 1), 3)]);
 
     retention.uploaded = needed_from(6);
     retention.now = written(&directory, 5);
-    let young = site.store.retain(retention).expect("answers");
+    let young = give_up(&site, retention);
     assert_eq!(young, Dropped::default());
 }
 
@@ -241,21 +244,15 @@ fn a_full_disk_takes_what_is_uploaded_and_never_what_waits() {
         ..no_limits(&directory)
     };
 
-    let none = site.store.retain(retention(None)).expect("answers");
+    let none = give_up(&site, retention(None));
     assert_eq!(
         none,
         Dropped::default(),
         "without an uplink this may be the only copy"
     );
-    let waiting = site
-        .store
-        .retain(retention(needed_from(1)))
-        .expect("answers");
+    let waiting = give_up(&site, retention(needed_from(1)));
     assert_eq!(waiting, Dropped::default());
-    let uploaded = site
-        .store
-        .retain(retention(needed_from(3)))
-        .expect("answers");
+    let uploaded = give_up(&site, retention(needed_from(3)));
     assert_eq!(
         uploaded.floors,
         [(log_of(OTHER, 1), 2)],
@@ -275,7 +272,7 @@ fn the_last_own_block_stays_so_that_the_next_epoch_can_name_it() {
         ..no_limits(&directory)
     };
 
-    site.store.retain(retention).expect("gives up");
+    give_up(&site, retention);
 
     assert_eq!(segments(&directory), [1]);
     site.store.close(None).expect("closes");
@@ -303,7 +300,7 @@ fn states_and_marks_outlive_their_segments_even_without_the_index() {
         ..no_limits(&directory)
     };
 
-    site.store.retain(retention).expect("gives up");
+    give_up(&site, retention);
 
     site.store.close(None).expect("closes");
     drop(site);
@@ -330,7 +327,7 @@ fn a_file_that_a_crash_left_is_not_read_and_goes_with_the_next_pass() {
         bytes_max: room_for(&directory, 3),
         ..no_limits(&directory)
     };
-    site.store.retain(retention.clone()).expect("gives up");
+    give_up(&site, retention.clone());
     site.store.close(None).expect("closes");
     drop(site);
     fs::write(segment(&directory, 1), left).expect("written");
@@ -339,7 +336,7 @@ fn a_file_that_a_crash_left_is_not_read_and_goes_with_the_next_pass() {
 
     assert_eq!(entry_of(&site.recovered.frontier), (3, 5));
     assert_eq!(site.read_all(log_of(OTHER, 1)), blocks[2..]);
-    let dropped = site.store.retain(retention).expect("gives up");
+    let dropped = give_up(&site, retention);
     assert_eq!((dropped.segments, dropped.readings), (1, 0));
     assert_eq!(segments(&directory), [3, 4, 5]);
 }
@@ -363,12 +360,13 @@ fn what_cannot_be_noted_is_not_given_up() {
         ..no_limits(&directory)
     };
 
-    let refused = site.store.retain(retention.clone());
+    let answer = site.store.retain(retention.clone()).expect("is queued");
 
+    let refused = answer.recv().expect("the writer lives");
     assert!(refused.is_err(), "{refused:?}");
     assert_eq!(site.read_all(log_of(OTHER, 1)), blocks);
     disk.set(Plan::default());
-    let dropped = site.store.retain(retention).expect("gives up");
+    let dropped = give_up(&site, retention);
     assert_eq!(
         dropped.segments, 5,
         "the control: with a sound disk it goes"
