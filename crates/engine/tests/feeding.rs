@@ -25,6 +25,8 @@ use wire::Frame;
 
 const NOON: Timestamp = Timestamp::from_nanos(1_800_000_000_000_000_000);
 const WINDOW: Duration = Duration::from_secs(10);
+/// How late a reading may come.
+const LATENESS: Duration = Duration::from_secs(60);
 /// Until a window has ended, and its origin has said so.
 const WINDOW_ENDED: Duration = Duration::from_secs(12);
 /// Until a machine that stands alone serves, and progress has been told.
@@ -115,7 +117,7 @@ impl Desk {
             id: uplink(),
             windows: aggregate::Config {
                 lengths: vec![WINDOW],
-                allowed_lateness: Duration::from_secs(60),
+                allowed_lateness: LATENESS,
                 windows_max: 1_000,
             },
             patterns: Vec::new(),
@@ -305,6 +307,13 @@ impl Desk {
         Progress::from_payload(state.payload()).ok()
     }
 
+    /// Where what some uplink still needs of the own log begins.
+    fn needed(&mut self) -> Position {
+        let own = identity(OWN, &[]).keypair.machine();
+        let needed = self.probe.with(|node| node.needed_by_uplinks());
+        needed.expect("there is an uplink")[&own]
+    }
+
     fn last_position(&self) -> Position {
         let (id, _) = self.blocks.last_key_value().expect("a block");
         id.position()
@@ -363,15 +372,20 @@ fn an_uplink_needs_a_log_from_the_first_block_on_that_is_not_all_acknowledged() 
     desk.advance(WINDOW_ENDED);
     let nothing_told = desk.probe.with(|node| node.needed_by_uplinks());
     assert_eq!(nothing_told, Some(BTreeMap::new()), "all of every log");
-    desk.publish(13, 30.0);
-    let second = desk.last_position();
-
-    let (id, _) = desk.uploads[0].clone();
+    let (id, _) = desk.uploads.pop().expect("the window");
     desk.acknowledge(&[id]);
+    assert_eq!(desk.needed().sequence, 1, "late readings may still come");
 
-    let needed = desk.probe.with(|node| node.needed_by_uplinks());
-    let own = identity(OWN, &[]).keypair.machine();
-    assert_eq!(needed, Some(BTreeMap::from([(own, second)])));
+    desk.advance(LATENESS);
+    desk.publish(74, 30.0);
+    desk.advance(WINDOW_ENDED);
+    let (id, _) = desk.uploads.pop().expect("the next window");
+    desk.acknowledge(&[id]);
+    assert_eq!(
+        desk.needed(),
+        desk.last_position(),
+        "the first is too old for that"
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Runtime {
         self.keeping.pass = self.store.retain(Retention {
             now,
             // How old a file is nobody knows whose clock is not set.
-            age_max: age_max.filter(|_| clock == ClockState::Synchronised),
+            age_max: age_max.filter(|_| clock != ClockState::Unsynchronised),
             bytes_max,
             uploaded: self.node.needed_by_uplinks(),
         });

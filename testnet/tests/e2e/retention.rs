@@ -62,13 +62,13 @@ async fn what_is_old_stays_while_an_uplink_waits_and_goes_once_no_uplink_does() 
         "[[uplink]]\nid = \"away\"\nurl = \"mqtt://127.0.34.2:9\"\nwindows = [\"1s\"]\n";
     solo.configure(&format!("{keep_short}{unreachable}"));
     solo.start().await;
-    publish(&solo, 0..30).await;
+    publish(&solo, 0..100).await; // Three segments, of which the last is written to.
     assert_eq!(solo.end(Signal::TERM), 0);
 
     solo.start().await;
     tokio::time::sleep(Duration::from_secs(4)).await; // Two passes could have ended.
     let waiting = store(&solo).await;
-    assert_eq!(waiting.readings, 30 * BATCH_READINGS);
+    assert_eq!(waiting.readings, 100 * BATCH_READINGS);
     assert_eq!(solo.end(Signal::TERM), 0);
     solo.configure(keep_short);
     solo.start().await;
