@@ -21,6 +21,7 @@ fn compile_services() -> Result<(), Box<dyn Error>> {
         "fieldmesh/v1/mesh.proto",
         "fieldmesh/v1/admin.proto",
         "fieldmesh/v1/commands.proto",
+        "fieldmesh/v1/rules.proto",
     ];
     let mut compiler = protox::Compiler::new(["."])?;
     compiler

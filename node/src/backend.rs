@@ -1,6 +1,7 @@
 //! The services' way into a running node: reads go to the store, everything else to the loop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +10,20 @@ use api::{
     SeriesEntry, Served, Serving,
 };
 use command::{HandlerId, Offer};
-use engine::{AdminError, AdminReply, AdminRequest, PublishError, Published, Rights};
+use engine::{AckLevel, AdminError, AdminReply, AdminRequest, PublishError, Published, Rights};
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use identity::{EpochKey, InvitationId, Keypair, Token, Trust};
-use model::{BlockId, LogId, Pattern, Timestamp};
+use model::{BlockId, LogId, NewReading, Pattern, Timestamp};
 use overlay::Address;
 use proto::v1 as pb;
+use rule::Rule;
 use store::{Cursor, Selection, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{AuditReader, Category, Record};
 use crate::clock;
+use crate::config;
 use crate::keys;
 use crate::view::{Definitions, View};
 
@@ -52,6 +55,33 @@ pub enum Request {
     Topology(oneshot::Sender<pb::GetTopologyResponse>),
     /// Say who relays.
     Relays(oneshot::Sender<pb::ListRelaysResponse>),
+    /// Something about rules and alarms.
+    Rules(RulesRequest),
+}
+
+/// What the services ask of the loop about rules and alarms.
+#[derive(Debug)]
+pub enum RulesRequest {
+    /// Put rules in the place of those before.
+    Load(Vec<Rule>, oneshot::Sender<()>),
+    /// Say how the rules stand.
+    List(oneshot::Sender<pb::ListRulesResponse>),
+    /// Say how the alarms stand.
+    Alarms {
+        /// Also those that are over and acknowledged.
+        all: bool,
+        /// To whom.
+        reply: oneshot::Sender<pb::ListAlarmsResponse>,
+    },
+    /// Make the reading that acknowledges an alarm.
+    Acknowledge {
+        /// Whose alarm, by name or id.
+        machine: String,
+        /// Its name.
+        name: String,
+        /// To whom; nothing if there is no such alarm.
+        reply: oneshot::Sender<Option<NewReading>>,
+    },
 }
 
 /// What whoever wants to join needs to know.
@@ -72,6 +102,7 @@ pub struct NodeBackend {
     feed: Arc<api::Feed>,
     audit: AuditReader,
     trust: Trust,
+    config_file: Option<PathBuf>,
 }
 
 impl NodeBackend {
@@ -92,7 +123,58 @@ impl NodeBackend {
             feed,
             audit,
             trust,
+            config_file: None,
         }
+    }
+
+    /// The same, which reads a configuration file again when it is asked to.
+    #[must_use]
+    pub fn with_config_file(self, config_file: Option<PathBuf>) -> Self {
+        Self {
+            config_file,
+            ..self
+        }
+    }
+
+    /// Reads the rules of the configuration file again. Returns how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] if the file does not hold; nothing has changed then.
+    pub async fn load_rules(&self) -> Result<usize, Refusal> {
+        let Some(path) = self.config_file.clone() else {
+            let problem = "this node was started without a configuration file";
+            return Err(Refusal::Invalid(problem.to_owned()));
+        };
+        let read = tokio::task::spawn_blocking(move || config::load(&path));
+        let read = read
+            .await
+            .map_err(|error| Refusal::Failed(error.to_string()))?;
+        let configuration = read.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let count = configuration.rules.len();
+        let load = |reply| Request::Rules(RulesRequest::Load(configuration.rules, reply));
+        self.ask(load).await?;
+        Ok(count)
+    }
+
+    /// Publishes what acknowledges an alarm.
+    async fn acknowledge_alarm(&self, machine: String, name: String) -> Result<(), Refusal> {
+        let unknown = format!("{machine} has no alarm {name} that was raised; see the list");
+        let ask = |reply| {
+            Request::Rules(RulesRequest::Acknowledge {
+                machine,
+                name,
+                reply,
+            })
+        };
+        let reading = self.ask(ask).await?.ok_or(Refusal::NotFound(unknown))?;
+        let batch = Batch {
+            readings: vec![reading],
+            publisher: None,
+            level: AckLevel::Durable,
+        };
+        self.publish_batch(batch).await?;
+        Ok(())
     }
 
     /// Asks the loop and waits for its answer.
@@ -334,13 +416,43 @@ impl Backend for NodeBackend {
         let backend = self.clone();
         async move { backend.ask(Request::Relays).await }.boxed()
     }
+
+    fn rules(&self) -> BoxFuture<'static, Result<pb::ListRulesResponse, Refusal>> {
+        let backend = self.clone();
+        let list = |reply| Request::Rules(RulesRequest::List(reply));
+        async move { backend.ask(list).await }.boxed()
+    }
+
+    fn reload_rules(&self) -> BoxFuture<'static, Result<pb::ReloadRulesResponse, Refusal>> {
+        let backend = self.clone();
+        async move {
+            let rules = u32::try_from(backend.load_rules().await?).unwrap_or(u32::MAX);
+            Ok(pb::ReloadRulesResponse { rules })
+        }
+        .boxed()
+    }
+
+    fn alarms(&self, all: bool) -> BoxFuture<'static, Result<pb::ListAlarmsResponse, Refusal>> {
+        let backend = self.clone();
+        let ask = move |reply| Request::Rules(RulesRequest::Alarms { all, reply });
+        async move { backend.ask(ask).await }.boxed()
+    }
+
+    fn acknowledge(
+        &self,
+        machine: String,
+        name: String,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let backend = self.clone();
+        async move { backend.acknowledge_alarm(machine, name).await }.boxed()
+    }
 }
 
 /// A series has a latest reading in each epoch; the newest by time, then by log, is its latest.
 fn category_of(name: String) -> Result<Category, Refusal> {
     let found = Category::ALL.into_iter().find(|one| one.name() == name);
     found.ok_or_else(|| {
-        let names = Category::ALL.map(Category::name).join(" and ");
+        let names = Category::ALL.map(Category::name).join(", ");
         Refusal::NotFound(format!("the audit log has the categories {names}"))
     })
 }
@@ -362,7 +474,7 @@ fn newest_of_series(readings: Vec<HeldReading>) -> Vec<HeldReading> {
     newest.into_values().collect()
 }
 
-fn selection_of(definitions: &Definitions) -> Selection {
+pub(crate) fn selection_of(definitions: &Definitions) -> Selection {
     let numbers =
         |(log, series): (&LogId, &BTreeMap<_, _>)| (*log, series.keys().copied().collect());
     definitions.iter().map(numbers).collect()

@@ -21,6 +21,7 @@ pub mod logging;
 pub mod operator;
 pub mod reader;
 pub mod report;
+pub mod rules;
 pub mod run;
 pub mod runtime;
 pub mod seen;

@@ -27,6 +27,7 @@ use crate::config::{self, Configuration};
 use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
+use crate::rules::RuleDesk;
 use crate::runtime::{GivenFiles, Inbox, Keeping, Runtime};
 use crate::seen::SeenFile;
 use crate::uplinks::{self, Uplinks};
@@ -171,19 +172,30 @@ pub async fn run_configured(
         Arc::clone(&feed),
         audit.reader(),
         trust,
-    );
+    )
+    .with_config_file(configuration.path.clone());
     let (ready, is_ready) = watch::channel(false);
     let metrics = Arc::new(Mutex::new(String::new()));
 
     let mut services = Services::default();
     services.serve_grpc(listeners, backend.clone(), is_ready.clone());
     services.serve_metrics(metrics_listener, &metrics, is_ready);
+    services.reload_on_hangup(backend.clone());
     sources::start(configuration.sources, &backend, &mut services.sources);
     tracing::info!(%machine, name = grant.name, site = grant.site, %network, "node started");
 
+    let clock = Monotonic::start();
+    let rules = RuleDesk::start(
+        &node,
+        &clock,
+        &configuration.data_dir,
+        configuration.rules,
+        &store,
+        &view,
+    );
     let mut runtime = Runtime {
         node,
-        clock: Monotonic::start(),
+        clock,
         swarm,
         store,
         reader,
@@ -192,6 +204,7 @@ pub async fn run_configured(
         desk: Desk::new(&grant, commands_rng),
         command_log,
         config_file: configuration.path,
+        rules,
         view,
         feed,
         grant,
@@ -230,6 +243,7 @@ pub async fn run_configured(
         floor,
         audit,
         given,
+        rules,
         ..
     } = runtime;
     let seen_flights = swarm.seen();
@@ -238,6 +252,7 @@ pub async fn run_configured(
     seen.close(seen_flights).await;
     floor.close().await;
     given.close().await;
+    rules.close().await;
     let clean = clean.map(|clean| store::CleanStop {
         epoch: clean.epoch,
         last_sequence: clean.last_sequence,
@@ -347,6 +362,20 @@ impl Services {
         let stop = self.stop.clone();
         self.services.spawn(async move {
             api::serve_metrics(listener, Arc::new(render), ready, stop.cancelled_owned()).await;
+        });
+    }
+
+    /// Reads the rules again whenever the process gets SIGHUP.
+    fn reload_on_hangup(&mut self, backend: NodeBackend) {
+        self.sources.spawn(async move {
+            let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+                return;
+            };
+            while hangup.recv().await.is_some() {
+                if let Err(error) = backend.load_rules().await {
+                    tracing::warn!(%error, "the rules stay as they were");
+                }
+            }
         });
     }
 

@@ -7,6 +7,7 @@ mod commanding;
 mod enrol;
 mod given;
 mod keeping;
+mod ruling;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, Req
 use identity::{Grant, NetworkKeys, Revocation};
 use model::{MachineId, Timestamp};
 use overlay::Address;
-use statemachine::StateMachine as _;
+use statemachine::{Deadline, StateMachine as _};
 use store::{CommandLog, Completion, Store};
 use swarm::{Sending, Swarm, Way};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +33,7 @@ use crate::commands::Desk;
 use crate::floor::FloorFile;
 use crate::reader::{Choice, Read, Reader};
 use crate::report;
+use crate::rules::RuleDesk;
 use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
@@ -97,6 +99,8 @@ pub struct Runtime {
     pub command_log: CommandLog,
     /// The file to read again on a reload.
     pub config_file: Option<PathBuf>,
+    /// What this machine does by itself.
+    pub rules: RuleDesk,
     /// What the services see.
     pub view: Arc<View>,
     /// Who watches readings.
@@ -157,9 +161,7 @@ impl Runtime {
         self.handle(Input::Command(Desk::built_in()));
         let mut give_up = None;
         while self.stopped.is_none() {
-            let due = self
-                .node
-                .next_deadline()
+            let due = Deadline::earlier(self.node.next_deadline(), self.rules.next_deadline())
                 .map(|deadline| self.clock.to_tokio(deadline.at));
             tokio::select! {
                 biased; // Stop first, then timers, so that a flood of input cannot starve them.
@@ -188,12 +190,18 @@ impl Runtime {
 
     fn handle_timeout(&mut self) {
         self.node.handle_timeout(self.clock.now());
+        self.rules.handle_timeout(self.clock.now());
         self.perform_all();
     }
 
     fn perform_all(&mut self) {
-        while let Some(output) = self.node.poll_output() {
-            self.perform(output);
+        loop {
+            while let Some(output) = self.node.poll_output() {
+                self.perform(output);
+            }
+            if !self.perform_rules() {
+                return;
+            }
         }
     }
 
@@ -202,6 +210,7 @@ impl Runtime {
         if let Some(load) = crate::load::percent() {
             self.node.handle(self.clock.now(), Input::Load(load));
         }
+        self.rules.tell_wall_clock(self.clock.now(), time);
         self.wall_clock.raise(self.node.catalogue().proved_past());
         let state = self.wall_clock.state(time);
         self.handle(Input::WallClock(time, state));
@@ -295,6 +304,7 @@ impl Runtime {
                 bytes_max,
             }),
             Output::Deliver(block) => {
+                self.rules_on_block(&block);
                 if self.feed.is_watched() {
                     self.feed.push(&self.view.readings_of(&block));
                 }
@@ -302,9 +312,12 @@ impl Runtime {
             Output::StateChanged(state) => {
                 self.heard.insert(state.key().origin, clock::wall_time());
                 self.view.apply(&state);
+                self.rules_on_state(&state);
             }
             Output::Reply(request, result) => {
-                if let Some(reply) = self.replies.remove(&request) {
+                if !self.rules_on_reply(request, &result)
+                    && let Some(reply) = self.replies.remove(&request)
+                {
                     let _ = reply.send(result); // Whoever asked may be gone.
                 }
             }
@@ -471,6 +484,7 @@ impl Runtime {
             Request::Status(reply) => _ = reply.send(self.report().status()),
             Request::Topology(reply) => _ = reply.send(self.report().topology()),
             Request::Relays(reply) => _ = reply.send(self.report().relays()),
+            Request::Rules(request) => self.on_rules_request(request),
         }
     }
 }

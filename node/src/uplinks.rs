@@ -194,6 +194,8 @@ impl UplinkTarget {
             Priority::Urgent
         } else if self.expendable.iter().any(fits) {
             Priority::Expendable
+        } else if rule::is_alarm(&record.series().name) {
+            Priority::Urgent
         } else {
             Priority::Normal
         }

@@ -71,6 +71,19 @@ pub trait Backend: CommandBackend {
 
     /// The relays as the node sees them.
     fn relays(&self) -> BoxFuture<'static, Result<pb::ListRelaysResponse, Refusal>>;
+
+    /// How the rules of this machine stand.
+    fn rules(&self) -> BoxFuture<'static, Result<pb::ListRulesResponse, Refusal>>;
+
+    /// Reads the rules again.
+    fn reload_rules(&self) -> BoxFuture<'static, Result<pb::ReloadRulesResponse, Refusal>>;
+
+    /// How the alarms stand, or only those that are not over and acknowledged.
+    fn alarms(&self, all: bool) -> BoxFuture<'static, Result<pb::ListAlarmsResponse, Refusal>>;
+
+    /// Acknowledges an alarm of a machine, which is given by name or id, durably.
+    fn acknowledge(&self, machine: String, name: String)
+    -> BoxFuture<'static, Result<(), Refusal>>;
 }
 
 /// Held readings in parts of any size, none of them empty. An error ends it.

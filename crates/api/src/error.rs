@@ -31,9 +31,12 @@ pub enum Refusal {
         /// How many readings were dropped since.
         missed: u64,
     },
-    /// Nothing has this name, or more than one thing; the text says what.
+    /// What was named is not there; the text says what.
     #[error("{0}")]
     NotFound(String),
+    /// A file that the node reads does not hold; the text says what, where, and what to do.
+    #[error("{0}")]
+    Invalid(String),
     /// The node stops.
     #[error("this node is stopping; try again when it is back")]
     Stopping,
@@ -51,6 +54,7 @@ impl From<Refusal> for Status {
                 Code::ResourceExhausted
             }
             Refusal::NotFound(_) => Code::NotFound,
+            Refusal::Invalid(_) => Code::FailedPrecondition,
             Refusal::Stopping => Code::Unavailable,
             Refusal::Failed(_) => Code::Internal,
         };

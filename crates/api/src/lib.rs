@@ -21,6 +21,7 @@ mod mesh;
 mod metrics;
 mod publish;
 mod readings;
+mod rules;
 mod server;
 
 pub use backend::{Backend, Batch, HeldReading, Origin, Query, ReadingStream, SeriesEntry};

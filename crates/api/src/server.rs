@@ -9,6 +9,7 @@ use proto::v1::admin_server::AdminServer;
 use proto::v1::commands_server::CommandsServer;
 use proto::v1::mesh_server::MeshServer;
 use proto::v1::readings_server::ReadingsServer;
+use proto::v1::rules_server::RulesServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -21,6 +22,7 @@ use crate::admin::AdminService;
 use crate::commands::CommandsService;
 use crate::mesh::MeshService;
 use crate::readings::ReadingsService;
+use crate::rules::RulesService;
 use crate::{Backend, Listeners, ServeError, incoming};
 
 /// Serves `Readings`, `Mesh`, `Commands`, health and reflection (v1 and v1alpha) until `shutdown`
@@ -96,12 +98,17 @@ fn routes(
         backend: Arc::clone(&backend),
     };
     let admin = AdminServer::new(admin).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let rules = RulesService {
+        backend: Arc::clone(&backend),
+    };
+    let rules = RulesServer::new(rules).max_decoding_message_size(REQUEST_BYTES_MAX);
     let mesh =
         MeshServer::new(MeshService { backend }).max_decoding_message_size(REQUEST_BYTES_MAX);
     Ok(Routes::new(readings)
         .add_service(mesh)
         .add_service(admin)
         .add_service(commands)
+        .add_service(rules)
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?))
@@ -129,6 +136,7 @@ async fn report(reporter: &HealthReporter, ready: bool) {
         MeshServer::<MeshService>::NAME,
         AdminServer::<AdminService>::NAME,
         CommandsServer::<CommandsService>::NAME,
+        RulesServer::<RulesService>::NAME,
     ] {
         reporter.set_service_status(service, status).await;
     }

@@ -8,7 +8,7 @@ use testnet::args::{MachineArgs, UpArgs};
 use testnet::{machine, up};
 
 use crate::measure::Report;
-use crate::{codec, failover, fanout, footprint, handshake, ingest, query, rtt};
+use crate::{codec, failover, fanout, footprint, handshake, ingest, query, rtt, rules};
 
 /// Benchmarks of Fieldmesh.
 #[derive(Debug, Parser)]
@@ -42,6 +42,8 @@ enum Command {
     Footprint(footprint::Args),
     /// Stored readings answered per second.
     Query(query::Args),
+    /// Readings that one core brings to its rules and judges, per second.
+    Rules(rules::Args),
     /// Run a testnet of this program; benchmarks start it.
     #[command(hide = true)]
     Up(UpArgs),
@@ -68,6 +70,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Failover(args) => block_on(failover::run(&args, &mut report))?,
         Command::Footprint(args) => block_on(footprint::run(&args, &mut report))?,
         Command::Query(args) => block_on(query::run(&args, &mut report))?,
+        Command::Rules(args) => rules::run(&args, &mut report)?,
         Command::Up(args) => return block_on(up::up(&args)),
         Command::Machine(args) => return block_on(machine::run(&args.config)),
     }

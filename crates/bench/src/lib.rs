@@ -27,6 +27,7 @@ mod measure;
 mod process;
 mod query;
 mod rtt;
+mod rules;
 mod site;
 mod table;
 

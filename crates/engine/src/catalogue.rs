@@ -91,15 +91,11 @@ impl Catalogue {
                 }
             }
             StateKind::Series => {
-                let Some((epoch, number)) = series_subject(&state.key().subject) else {
+                let Some((log, number)) = Self::series_defined_by(state) else {
                     return;
                 };
                 let Ok(definition) = SeriesDefinition::from_payload(state.payload()) else {
                     return;
-                };
-                let log = LogId {
-                    machine: origin,
-                    epoch,
                 };
                 self.series
                     .entry(log)
@@ -153,6 +149,17 @@ impl Catalogue {
         }
     }
 
+    /// Which series a state defines; `None` if it is of another kind or does not read.
+    #[must_use]
+    pub fn series_defined_by(state: &State) -> Option<(LogId, SeriesNumber)> {
+        if state.key().kind != StateKind::Series {
+            return None;
+        }
+        let (epoch, number) = series_subject(&state.key().subject)?;
+        let machine = state.key().origin;
+        Some((LogId { machine, epoch }, number))
+    }
+
     /// What a series number of a log means.
     #[must_use]
     pub fn definition(&self, log: &LogId, number: SeriesNumber) -> Option<&Arc<SeriesDefinition>> {
@@ -163,6 +170,21 @@ impl Catalogue {
     pub fn series(&self) -> impl Iterator<Item = (&LogId, SeriesNumber, &Arc<SeriesDefinition>)> {
         self.series
             .iter()
+            .flat_map(|(log, series)| series.iter().map(move |(n, def)| (log, *n, def)))
+    }
+
+    /// Every series of every log of a machine.
+    pub fn series_of(
+        &self,
+        machine: &MachineId,
+    ) -> impl Iterator<Item = (&LogId, SeriesNumber, &Arc<SeriesDefinition>)> {
+        let first = LogId {
+            machine: *machine,
+            epoch: Epoch { counter: 0, tag: 0 },
+        };
+        let machine = *machine;
+        let logs = self.series.range(first..);
+        logs.take_while(move |(log, _)| log.machine == machine)
             .flat_map(|(log, series)| series.iter().map(move |(n, def)| (log, *n, def)))
     }
 

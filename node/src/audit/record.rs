@@ -42,6 +42,8 @@ pub enum Category {
     Admission,
     /// What machines are told to do.
     Command,
+    /// What machines do by themselves.
+    Rule,
 }
 
 /// What happened.
@@ -74,11 +76,15 @@ pub enum Kind {
     Received,
     /// A command to this machine ended without having begun, by what is wrong with it.
     Declined,
+    /// The rules of this machine were read again.
+    RulesLoaded,
+    /// A rule was stopped.
+    RuleStopped,
 }
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 2] = [Self::Admission, Self::Command];
+    pub const ALL: [Self; 3] = [Self::Admission, Self::Command, Self::Rule];
 
     /// The name of its file in the data directory.
     #[must_use]
@@ -86,6 +92,7 @@ impl Category {
         match self {
             Self::Admission => "audit.jsonl",
             Self::Command => "audit-commands.jsonl",
+            Self::Rule => "audit-rules.jsonl",
         }
     }
 
@@ -95,6 +102,7 @@ impl Category {
         match self {
             Self::Admission => "admission",
             Self::Command => "command",
+            Self::Rule => "rule",
         }
     }
 }
@@ -117,6 +125,8 @@ impl Kind {
             Self::Sent => "sent",
             Self::Received => "received",
             Self::Declined => "declined",
+            Self::RulesLoaded => "rules-loaded",
+            Self::RuleStopped => "rule-stopped",
         }
     }
 
@@ -135,6 +145,7 @@ impl Kind {
             | Self::Renewed
             | Self::NetworkKey => Category::Admission,
             Self::Sent | Self::Received | Self::Declined => Category::Command,
+            Self::RulesLoaded | Self::RuleStopped => Category::Rule,
         }
     }
 
@@ -154,7 +165,9 @@ impl Kind {
             | Self::Invited
             | Self::RedeemedTwice
             | Self::Renewed
-            | Self::NetworkKey => None,
+            | Self::NetworkKey
+            | Self::RulesLoaded
+            | Self::RuleStopped => None,
         }
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::{Pattern, SeriesName, Timestamp, Unit};
 
 use super::network_args::{InitArgs, JoinArgs, NetworkCommand};
+use super::rules_args::{AlarmsArgs, RulesCommand};
 
 /// Machines that share readings without a broker, and elect the one that forwards them.
 #[derive(Debug, Parser)]
@@ -44,6 +45,11 @@ pub enum Command {
     Relays(NodeArgs),
     /// Show how the uplinks of a node are doing.
     Uplink(NodeArgs),
+    /// Check rules, show them, or try them on recorded readings.
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Show the alarms of every machine, or acknowledge one.
+    Alarms(AlarmsArgs),
     /// Show whom a node has let in, refused or thrown out, and on whose word.
     Audit(AuditArgs),
     /// List the series that a node knows.

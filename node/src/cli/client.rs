@@ -6,6 +6,7 @@ use proto::v1::admin_client::AdminClient;
 use proto::v1::commands_client::CommandsClient;
 use proto::v1::mesh_client::MeshClient;
 use proto::v1::readings_client::ReadingsClient;
+use proto::v1::rules_client::RulesClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -22,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) admin: AdminClient<Channel>,
     /// Its commands.
     pub(crate) commands: CommandsClient<Channel>,
+    /// Its rules, and the alarms.
+    pub(crate) rules: RulesClient<Channel>,
     address: String,
 }
 
@@ -57,6 +60,7 @@ impl Client {
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             admin: AdminClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
             commands: CommandsClient::new(channel.clone()),
+            rules: RulesClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
             mesh: MeshClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
             address,
         })

@@ -407,7 +407,7 @@ pub(crate) fn print_json(out: &mut impl Write, object: &impl Serialize) -> io::R
     writeln!(out)
 }
 
-fn yes(yes: bool) -> String {
+pub(crate) fn yes(yes: bool) -> String {
     if yes { "yes" } else { "no" }.to_owned()
 }
 
@@ -415,7 +415,7 @@ fn milliseconds(millis: Option<f64>) -> String {
     millis.map_or_else(|| "-".to_owned(), |millis| format!("{millis:.2} ms"))
 }
 
-fn or_dash(text: String) -> String {
+pub(crate) fn or_dash(text: String) -> String {
     if text.is_empty() {
         "-".to_owned()
     } else {

@@ -23,6 +23,8 @@ mod network_args;
 mod publish;
 mod readings;
 mod render;
+mod rules;
+mod rules_args;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,10 @@ use failure::{Failure, Kind};
 pub use network_args::{
     AdmitArgs, InitArgs, InviteArgs, JoinArgs, NetworkCommand, OperatorArgs, PushArgs, RenewArgs,
     RevokeArgs, RightsArgs, RotateKeyArgs,
+};
+
+pub use rules_args::{
+    AckArgs, AlarmsArgs, AlarmsCommand, RulesCommand, RulesFileArgs, RulesTestArgs,
 };
 
 /// Does what the command line says.
@@ -77,6 +83,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Topology(args) => ask(mesh::topology(args, output, out)),
         Command::Relays(args) => ask(mesh::relays(args, output, out)),
         Command::Uplink(args) => ask(mesh::uplink(args, output, out)),
+        Command::Rules(command) => rules::rules(command, output, out),
+        Command::Alarms(args) => ask(rules::alarms(args, output, out)),
         Command::Audit(args) => ask(audit::audit(args, output, out)),
         Command::Series(args) => ask(readings::series(args, output, out)),
         Command::Publish(args) => ask(publish::publish(args, output, out)),

@@ -11,11 +11,11 @@ use model::{Pattern, SeriesName, Unit};
 use overlay::Address;
 use uplink::{Access, ClientIdentity, Secret, SinkUrl};
 
-use super::ConfigError;
 use super::settings::{
     CostClass, ListenSettings, NetworkSettings, Profile, Settings, SourceSettings, StoreSettings,
     UplinkSettings, WhenSpent,
 };
+use super::{ConfigError, check_rules};
 
 /// A configuration that holds: every value is typed and in its range, every path is absolute or
 /// starts at the working directory.
@@ -51,6 +51,8 @@ pub struct Configuration {
     pub free_bytes_min: u64,
     /// What the store may give up.
     pub retention: RetentionLimits,
+    /// Local reactions to readings.
+    pub rules: Vec<rule::Rule>,
     /// Settings of the protocols.
     pub engine: engine::Config,
     /// Where readings come from.
@@ -175,6 +177,7 @@ impl Settings {
         engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
         Ok(Configuration {
             path: None,
+            rules: check_rules(&self.rule)?,
             data_dir: base.join(&self.node.data_dir),
             network,
             bootstrap: check_bootstrap(&self.network.bootstrap)?,
@@ -482,7 +485,7 @@ fn check_retention(settings: &StoreSettings) -> Result<RetentionLimits, ConfigEr
     })
 }
 
-fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
+pub(super) fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
     humantime::parse_duration(text).map_err(|error| {
         ConfigError::value(
             key,

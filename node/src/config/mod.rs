@@ -3,6 +3,7 @@
 mod check;
 mod commands;
 mod error;
+mod rules;
 mod settings;
 
 use std::path::Path;
@@ -12,6 +13,9 @@ pub use check::{
 };
 pub use commands::{AllowSettings, CommandsSettings, RangeSettings};
 pub use error::ConfigError;
+pub use rules::{
+    RuleAlarmSettings, RuleCommandSettings, RuleDeriveSettings, RuleSettings, check_rules,
+};
 pub use settings::{
     ApiSettings, CostClass, ListenSettings, NetworkSettings, NodeSettings, OverlaySettings,
     Profile, ReadingsSettings, RelaysSettings, Settings, SourceSettings, StoreSettings,
@@ -27,14 +31,29 @@ pub const DEFAULT: &str = include_str!("default.toml");
 ///
 /// [`ConfigError`], which names the key and what to do.
 pub fn load(path: &Path) -> Result<Configuration, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = read(path)?;
+    let base = path.parent().unwrap_or_else(|| Path::new("."));
+    let path = Some(path.to_owned());
+    Ok(Configuration {
+        path,
+        ..parse(&text)?.check(base)?
+    })
+}
+
+/// Reads and checks the rules of a file, which need not have anything else in it.
+///
+/// # Errors
+///
+/// [`ConfigError`], which names the rule and the place of the mistake.
+pub fn load_rules(path: &Path) -> Result<Vec<rule::Rule>, ConfigError> {
+    check_rules(&parse(&read(path)?)?.rule)
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
-    })?;
-    let base = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut configuration = parse(&text)?.check(base)?;
-    configuration.path = Some(path.to_owned());
-    Ok(configuration)
+    })
 }
 
 /// Reads the text of a configuration file.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::CommandsSettings;
+use super::{CommandsSettings, RuleSettings};
 
 /// The whole file. [`Settings::check`] is the only way to a [`super::Configuration`].
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,6 +29,8 @@ pub struct Settings {
     pub relays: RelaysSettings,
     /// `[commands]`.
     pub commands: CommandsSettings,
+    /// `[[rule]]`.
+    pub rule: Vec<RuleSettings>,
     /// `[[source]]`.
     pub source: Vec<SourceSettings>,
     /// `[[uplink]]`.

@@ -16,6 +16,7 @@ fn the_documented_defaults_are_the_defaults() {
     let mut defaults = toml::Table::try_from(Settings::default()).expect("settings serialise");
     defaults.remove("source");
     defaults.remove("uplink");
+    defaults.remove("rule");
 
     assert_eq!(documented, defaults);
     check(DEFAULT).expect("the default file holds");
@@ -43,7 +44,12 @@ fn the_documented_examples_hold_and_name_every_key() {
         .check(Path::new("/etc/fieldmesh"))
         .expect("the examples hold");
 
-    assert_eq!((settings.source.len(), settings.uplink.len()), (2, 1));
+    let counts = [
+        settings.source.len(),
+        settings.uplink.len(),
+        settings.rule.len(),
+    ];
+    assert_eq!(counts, [2, 1, 3]);
     let written = toml::Table::try_from(&settings).expect("settings serialise");
     let keys = |table: &toml::Value| -> BTreeSet<String> {
         table
@@ -52,7 +58,7 @@ fn the_documented_examples_hold_and_name_every_key() {
             .flat_map(|table| table.keys().cloned())
             .collect()
     };
-    for name in ["source", "uplink"] {
+    for name in ["source", "uplink", "rule"] {
         for table in written[name].as_array().expect("an array") {
             for key in keys(table) {
                 assert!(

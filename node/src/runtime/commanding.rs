@@ -44,7 +44,8 @@ impl Runtime {
         let configuration = config::load(path).map_err(|error| error.to_string())?;
         self.tell(CommandInput::Policy(configuration.engine.policy));
         tracing::info!("the policy of commands is read again");
-        Ok("the policy of commands; anything else needs a restart".to_owned())
+        self.load_rules(configuration.rules);
+        Ok("the policy of commands and the rules; anything else needs a restart".to_owned())
     }
 
     pub(super) fn on_send(&mut self, order: Order, reply: oneshot::Sender<Result<Sent, String>>) {
@@ -58,6 +59,18 @@ impl Runtime {
         let (sent, input) = self.desk.send(target, order, clock::wall_time());
         let _ = reply.send(Ok(sent)); // Who is gone takes the command back with it.
         self.handle(Input::Command(input));
+    }
+
+    /// Sends the command of a rule; how it ends is told to the log.
+    pub(super) fn send_for_rule(&mut self, rule: String, order: Order) {
+        match commands::find(&self.node, &order.machine) {
+            Ok(target) => {
+                let (sent, input) = self.desk.send(target, order, clock::wall_time());
+                self.rules.sent.watch(rule, sent);
+                self.tell(input);
+            }
+            Err(error) => tracing::warn!(rule, error, "the command of a rule is not sent"),
+        }
     }
 
     pub(super) fn on_serve(&mut self, offer: Offer, reply: oneshot::Sender<Serving>) {

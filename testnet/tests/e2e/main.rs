@@ -35,6 +35,7 @@ mod partition;
 mod program;
 mod python;
 mod retention;
+mod rules;
 mod solo;
 mod spread;
 mod stop;

@@ -298,6 +298,28 @@ impl Backend for Face {
         futures::future::ready(done).boxed()
     }
 
+    fn rules(&self) -> BoxFuture<'static, Result<pb::ListRulesResponse, Refusal>> {
+        futures::future::ready(Ok(pb::ListRulesResponse::default())).boxed()
+    }
+
+    fn reload_rules(&self) -> BoxFuture<'static, Result<pb::ReloadRulesResponse, Refusal>> {
+        let problem = "rule: line 1, column 4: no expression";
+        futures::future::ready(Err(Refusal::Invalid(problem.to_owned()))).boxed()
+    }
+
+    fn alarms(&self, _: bool) -> BoxFuture<'static, Result<pb::ListAlarmsResponse, Refusal>> {
+        futures::future::ready(Ok(pb::ListAlarmsResponse::default())).boxed()
+    }
+
+    fn acknowledge(
+        &self,
+        machine: String,
+        name: String,
+    ) -> BoxFuture<'static, Result<(), Refusal>> {
+        let problem = format!("{machine} has no alarm {name}");
+        futures::future::ready(Err(Refusal::NotFound(problem))).boxed()
+    }
+
     fn invite(
         &self,
         rights: Rights,

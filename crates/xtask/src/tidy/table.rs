@@ -79,6 +79,8 @@ const TABLE: &[Row] = &[
     pure("election", VOCABULARY),
     pure("aggregate", VOCABULARY),
     pure("command", VOCABULARY),
+    // What a rule does is a command: its name, its argument, its lineage.
+    pure("rule", &["command", "model", "statemachine"]),
     pure("handshake", &["identity", "model"]),
     pure(
         "wire",
@@ -151,6 +153,7 @@ const TABLE: &[Row] = &[
             "model",
             "overlay",
             "proto",
+            "rule",
             "statemachine",
             "store",
             "swarm",
@@ -176,6 +179,7 @@ const TABLE: &[Row] = &[
             "model",
             "overlay",
             "proto",
+            "rule",
             "sim",
             "statemachine",
             "store",
