@@ -96,7 +96,12 @@ impl Desk {
             id,
             steps: received,
         };
-        (sent, CommandInput::Call(call, command))
+        let input = if order.when_reachable {
+            CommandInput::Post(call, command)
+        } else {
+            CommandInput::Call(call, command)
+        };
+        (sent, input)
     }
 
     /// A program offers to serve.

@@ -29,6 +29,8 @@ pub struct Order {
     pub deadline: Duration,
     /// Which rules led to it.
     pub lineage: Lineage,
+    /// The target may be away.
+    pub when_reachable: bool,
 }
 
 /// What becomes of a command that was sent. When the receiver is dropped, nobody waits any more.
@@ -217,6 +219,7 @@ fn order_of(request: pb::SendRequest) -> Result<Order, Status> {
         argument: json::read(&request.arguments)?,
         deadline,
         lineage,
+        when_reachable: request.when_reachable,
     })
 }
 

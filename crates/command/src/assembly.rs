@@ -1,6 +1,7 @@
 //! Arguments on their way: a command waits here until all parts of its argument are there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::MachineId;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +20,8 @@ pub(crate) struct Assembly {
     pub(crate) digest: [u8; 32],
     pub(crate) size: usize,
     pub(crate) bytes: Vec<u8>,
+    /// It came as a letter, which counts for so long altogether.
+    pub(crate) lifetime: Option<Duration>,
 }
 
 impl Assembly {

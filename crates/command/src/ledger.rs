@@ -48,6 +48,8 @@ pub(crate) struct Active {
     pub(crate) step: Step,
     /// The caller hears of it: its link has not broken since it asked last.
     pub(crate) is_attached: bool,
+    /// It came as a letter, which wants a reply.
+    pub(crate) is_posted: bool,
     pub(crate) answer: Collected,
 }
 

@@ -22,6 +22,7 @@ mod error;
 mod handlers;
 mod id;
 mod ledger;
+mod letter;
 mod load;
 mod machine;
 mod message;
@@ -36,6 +37,7 @@ pub use attempt::{Attempt, Side};
 pub use config::Config;
 pub use error::{ArgumentError, IdError, NoteError, RangeError};
 pub use id::CommandId;
+pub use letter::{Envelope, Letter};
 pub use machine::{
     Call, CallId, Command, Commands, Fault, HandlerId, Input, Offer, Output, Recovered, RunId,
     Stats,

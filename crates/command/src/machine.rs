@@ -9,8 +9,8 @@ use statemachine::{Deadline, Instant, StateMachine, Ticket};
 use crate::caller::Caller;
 use crate::target::Target;
 use crate::{
-    Argument, Attempt, CommandId, CommandName, Config, Lineage, Message, Note, NoteWrite, Policy,
-    Rights, Status,
+    Answer, Argument, Attempt, CallKey, CommandId, CommandName, Config, Letter, Lineage, Message,
+    Note, NoteWrite, Policy, Rights, Status,
 };
 
 /// Names a command that the application sent, until it has ended.
@@ -93,6 +93,20 @@ pub enum Input {
         /// What it says.
         message: Message,
     },
+    /// A letter to this machine was opened; answered by [`Output::Reply`], whatever becomes of it,
+    /// each time that it comes.
+    Letter {
+        /// Who sent it, and which command it is.
+        key: CallKey,
+        /// What the sender's membership lets it do here.
+        rights: Rights,
+        /// What it says.
+        letter: Letter,
+        /// How long it still counts.
+        remaining: Duration,
+        /// How long it counts altogether.
+        lifetime: Duration,
+    },
     /// A handler serves commands from now on.
     HandlerUp(HandlerId, Offer),
     /// A handler is gone.
@@ -126,6 +140,8 @@ pub enum Output {
     HoldLink(MachineId),
     /// As target: no use for the link any more.
     LetLinkGo(MachineId),
+    /// Answer a letter.
+    Reply(CallKey, Answer),
     /// Write, then say [`Input::Persisted`] or [`Input::PersistFailed`].
     Persist(Ticket, NoteWrite),
     /// Have a handler carry a command out.
@@ -204,6 +220,12 @@ impl Commands {
         self.target.stats(self.caller.calls_total())
     }
 
+    /// Whether a handler of this machine serves a command now.
+    #[must_use]
+    pub fn serves(&self, name: &CommandName) -> bool {
+        self.target.serves(name)
+    }
+
     fn drain(&mut self) {
         self.outputs.append(&mut self.caller.outputs);
         self.outputs.append(&mut self.target.outputs);
@@ -240,6 +262,16 @@ impl StateMachine for Commands {
                 rights,
                 message,
             } => self.on_received(now, from, &rights, message),
+            Input::Letter {
+                key,
+                rights,
+                letter,
+                remaining,
+                lifetime,
+            } => {
+                let times = [remaining, lifetime];
+                self.target.on_letter(now, key, rights, letter, times);
+            }
             Input::HandlerUp(handler, offer) => self.target.on_handler_up(handler, offer),
             Input::HandlerDown(handler) => self.target.on_handler_down(now, handler),
             Input::Item(run, value) => self.target.on_item(now, run, &value),

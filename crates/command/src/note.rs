@@ -88,6 +88,48 @@ struct RawAnswer {
     items: Vec<Bytes>,
 }
 
+impl From<&Answer> for RawAnswer {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            code: answer.status.code.number().into(),
+            message: answer.status.message.clone(),
+            items_total: answer.items_total,
+            items: answer.items.clone(),
+        }
+    }
+}
+
+impl TryFrom<RawAnswer> for Answer {
+    type Error = NoteError;
+
+    fn try_from(raw: RawAnswer) -> Result<Self, NoteError> {
+        let code = Code::from_number(raw.code).ok_or(NoteError("code"))?;
+        Ok(Self {
+            status: Status::new(code, raw.message),
+            items_total: raw.items_total,
+            items: raw.items,
+        })
+    }
+}
+
+impl Answer {
+    /// Its bytes, as a letter carries them.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        RawAnswer::from(self).encode_to_vec()
+    }
+
+    /// Reads an answer that somebody else has written.
+    ///
+    /// # Errors
+    ///
+    /// [`NoteError`] if it does not decode or has a status that there is not.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NoteError> {
+        let raw = RawAnswer::decode(bytes).map_err(|_| NoteError("answer"))?;
+        Self::try_from(raw)
+    }
+}
+
 impl Note {
     /// Its bytes, as they stand in a record of the file.
     #[must_use]
@@ -97,12 +139,7 @@ impl Note {
             id: Bytes::copy_from_slice(&self.key.id.to_bytes()),
             digest: Bytes::copy_from_slice(&self.digest),
             keep_millis: u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX),
-            answer: self.answer.as_ref().map(|answer| RawAnswer {
-                code: answer.status.code.number().into(),
-                message: answer.status.message.clone(),
-                items_total: answer.items_total,
-                items: answer.items.clone(),
-            }),
+            answer: self.answer.as_ref().map(RawAnswer::from),
         }
         .encode_to_vec()
     }
@@ -117,14 +154,7 @@ impl Note {
         let caller = <[u8; 32]>::try_from(raw.caller.as_ref());
         let id = <[u8; 16]>::try_from(raw.id.as_ref());
         let digest = <[u8; 32]>::try_from(raw.digest.as_ref());
-        let answer = raw.answer.map(|answer| {
-            let code = Code::from_number(answer.code).ok_or(NoteError("code"))?;
-            Ok(Answer {
-                status: Status::new(code, answer.message),
-                items_total: answer.items_total,
-                items: answer.items,
-            })
-        });
+        let answer = raw.answer.map(Answer::try_from);
         Ok(Self {
             key: CallKey {
                 caller: MachineId::from_bytes(caller.map_err(|_| NoteError("caller"))?),

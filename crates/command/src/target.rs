@@ -21,6 +21,8 @@ use crate::{
     NoteWrite, Offer, Output, Policy, Rights, RunId, Side, Stats, Status,
 };
 
+mod posted;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// The command's deadline.
@@ -81,12 +83,6 @@ impl Target {
         }
     }
 
-    /// Commands that queued up while this machine did not run look new: they carry the time that
-    /// remained when they were sent.
-    pub(crate) fn on_paused(&mut self, now: Instant) {
-        self.suspect_until = now + SUSPECT_TIME;
-    }
-
     fn recover(&mut self, notes: Vec<Note>) {
         for note in notes {
             let phase = note.answer.map_or(Phase::Interrupted, Phase::Ended);
@@ -137,6 +133,7 @@ impl Target {
                     digest,
                     size,
                     bytes: Vec::new(),
+                    lifetime: None,
                 };
                 self.on_new(now, key, assembly, &chunk);
             }
@@ -203,7 +200,8 @@ impl Target {
     }
 
     fn on_new(&mut self, now: Instant, key: CallKey, assembly: Assembly, chunk: &Bytes) {
-        if let Err(status) = self.admit(now, key, &assembly) {
+        let admitted = self.is_suspect(now).and(self.admit(now, key, &assembly));
+        if let Err(status) = admitted {
             self.refuse(key, Some(assembly.name), status);
             return;
         }
@@ -229,11 +227,6 @@ impl Target {
             let message = "this machine does not remember a command that it answered in part; \
                            nobody knows what was done";
             return Err(Status::new(Code::Unknown, message));
-        }
-        if now < self.suspect_until {
-            let message = "this machine has just been paused and cannot tell how old a command \
-                           is; it did not run, send it again";
-            return Err(Status::new(Code::Unavailable, message));
         }
         let exhausted = |message: &str| Err(Status::new(Code::ResourceExhausted, message));
         if !is_safe && !self.ledger.has_room(&key.caller) {
@@ -292,7 +285,8 @@ impl Target {
         handler: HandlerId,
         is_safe: bool,
     ) {
-        let keep = assembly.deadline.since(now) + self.config.skew;
+        let posted = assembly.lifetime;
+        let keep = posted.unwrap_or(assembly.deadline.since(now)) + self.config.skew;
         let active = Active {
             name: assembly.name,
             argument: Some(argument),
@@ -305,7 +299,8 @@ impl Target {
             } else {
                 Step::Writing
             },
-            is_attached: true,
+            is_attached: posted.is_none(),
+            is_posted: posted.is_some(),
             answer: Collected::default(),
         };
         let entry = Entry {
@@ -536,7 +531,7 @@ impl Target {
         self.timers.clear(&Timer::Deadline(key));
         let answer = active.answer.ended(status.clone());
         let items = answer.items_total;
-        entry.phase = Phase::Ended(answer);
+        entry.phase = Phase::Ended(answer.clone());
         let noted = note(key, entry);
         if active.is_safe {
             self.ledger.remove(&key);
@@ -544,6 +539,9 @@ impl Target {
             self.write(noted);
         }
         self.tell(key, Some(active.name), false, status.clone());
+        if active.is_posted {
+            self.reply(key, answer);
+        }
         if active.is_attached {
             self.send_done(key, items, status);
         }

@@ -106,7 +106,9 @@ impl Catalogue {
             | StateKind::Candidacy
             | StateKind::Progress
             | StateKind::Renewal
-            | StateKind::NetworkKey => {}
+            | StateKind::NetworkKey
+            | StateKind::Letter
+            | StateKind::Reply => {}
         }
     }
 

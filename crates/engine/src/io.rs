@@ -111,7 +111,10 @@ pub enum Input {
 pub enum CommandInput {
     /// Send a command; answered by [`CommandOutput::Answer`] and [`CommandOutput::Finished`].
     Call(CallId, Call),
-    /// The application does not wait for it any more.
+    /// Have a command carried to its target sealed, by all machines, for as long as its deadline
+    /// is away; answered like [`Self::Call`]. An id that is on its way already is waited for.
+    Post(CallId, Call),
+    /// The application does not wait for it any more; what was posted stays on its way.
     Abandon(CallId),
     /// A handler serves commands from now on.
     HandlerUp(HandlerId, Offer),

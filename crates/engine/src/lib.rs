@@ -23,6 +23,7 @@ mod health;
 mod io;
 mod links;
 mod lookback;
+mod mail;
 mod node;
 mod own;
 mod past;

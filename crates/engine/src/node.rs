@@ -1,11 +1,12 @@
 //! The node: routes what happened to the protocols; `outputs` translates what they say, `own_word`
 //! is what the node says of itself, `standing` who counts as a member, `renewing` what it is given
 //! and gives while it runs, `administer` does what an administrator asks, `enrol` makes machines
-//! members.
+//! members, `mail` carries commands to machines that are not there.
 
 mod administer;
 mod commands;
 mod enrol;
+mod mail;
 mod outputs;
 mod own_word;
 mod renewing;
@@ -28,6 +29,7 @@ use own_word::start_of;
 use crate::feed::Feed;
 use crate::health::Uplinks;
 use crate::links::{Action, Links};
+use crate::mail::Mail;
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
 use crate::{
@@ -53,6 +55,8 @@ enum Timer {
     Reread,
     /// Look for memberships that end soon.
     Renew,
+    /// Look after letters.
+    Mail,
 }
 
 /// A whole node, but for its effects.
@@ -65,6 +69,7 @@ pub struct Node {
     gossip: Gossip,
     election: Election,
     commands: Commands,
+    mail: Mail,
     publisher: Publisher,
     own: OwnStates,
     feed: Feed,
@@ -140,6 +145,7 @@ impl Node {
                     notes: recovered.notes,
                 },
             ),
+            mail: Mail::default(),
             publisher: Publisher::new(machine, network, &config, start, recovered.publishers),
             own: OwnStates::new(machine, network, version),
             feed: Feed::new(network, config.uplinks.clone()),
@@ -486,6 +492,7 @@ impl StateMachine for Node {
                 Timer::Watermark => self.say_watermark(now),
                 Timer::Reread => self.end_reread(now),
                 Timer::Renew => self.renew(now),
+                Timer::Mail => self.look_after_mail(now),
             }
         }
         self.drain(now);
@@ -505,6 +512,7 @@ impl StateMachine for Node {
             Timer::Watermark => "node: watermark",
             Timer::Reread => "node: reread",
             Timer::Renew => "node: renew",
+            Timer::Mail => "node: mail",
         });
         [
             self.overlay.next_deadline(),

@@ -88,6 +88,8 @@ pub enum Fault {
     Redemption,
     /// A network key for no machine.
     NetworkKey,
+    /// A letter or a reply in a slot that there is not.
+    Slot,
     /// A block whose columns do not decode.
     Columns,
     /// A frontier entry or span whose ends contradict each other.

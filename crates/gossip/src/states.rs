@@ -120,7 +120,9 @@ impl States {
             StateKind::Presence
             | StateKind::Watermark
             | StateKind::Candidacy
-            | StateKind::Progress => admitted.is_some() && !self.is_out(&key.origin),
+            | StateKind::Progress
+            | StateKind::Letter
+            | StateKind::Reply => admitted.is_some() && !self.is_out(&key.origin),
         }
     }
 
@@ -149,6 +151,14 @@ impl States {
             StateKind::NetworkKey => (state.key().subject.parse::<MachineId>())
                 .map(|_| Content::Other)
                 .map_err(|_| Fault::NetworkKey),
+            StateKind::Letter | StateKind::Reply => {
+                let subject = &state.key().subject;
+                let slot = subject.parse::<u8>();
+                // Written in one way only: each of them is one state.
+                let is_slot =
+                    slot.is_ok_and(|slot| slot < State::SLOTS && slot.to_string() == *subject);
+                is_slot.then_some(Content::Other).ok_or(Fault::Slot)
+            }
             StateKind::Presence
             | StateKind::Series
             | StateKind::Watermark

@@ -34,11 +34,17 @@ pub enum StateKind {
     /// The origin, the operator, gives the machine that the subject names a newer network key, sealed
     /// to it.
     NetworkKey,
+    /// The origin commands a machine that may not be reachable, sealed to it; the subject is one of
+    /// [`State::SLOTS`] numbers, and an empty payload takes what stood there back.
+    Letter,
+    /// The origin has carried out what a letter asked, or not, sealed to who sent that; the subject
+    /// is as for letters.
+    Reply,
 }
 
 impl StateKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Membership,
         Self::Presence,
         Self::Series,
@@ -49,6 +55,8 @@ impl StateKind {
         Self::Redemption,
         Self::Renewal,
         Self::NetworkKey,
+        Self::Letter,
+        Self::Reply,
     ];
 
     /// Its number on the wire.
@@ -65,6 +73,8 @@ impl StateKind {
             Self::Redemption => 10,
             Self::Renewal => 8,
             Self::NetworkKey => 9,
+            Self::Letter => 11,
+            Self::Reply => 12,
         }
     }
 
@@ -85,7 +95,9 @@ impl StateKind {
             | Self::Candidacy
             | Self::Progress
             | Self::Renewal
-            | Self::NetworkKey => false,
+            | Self::NetworkKey
+            | Self::Letter
+            | Self::Reply => false,
         }
     }
 
@@ -99,7 +111,9 @@ impl StateKind {
             | Self::Revocation
             | Self::Redemption
             | Self::Renewal
-            | Self::NetworkKey => true,
+            | Self::NetworkKey
+            | Self::Letter
+            | Self::Reply => true,
             Self::Presence | Self::Watermark | Self::Candidacy => false,
         }
     }
@@ -227,6 +241,9 @@ impl State {
     pub const SUBJECT_BYTES_MAX: usize = 128;
     /// Longest payload. Unit: bytes. Source: a membership with 32 command patterns has 3 KiB.
     pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024;
+    /// Most letters, and most replies, of one origin at a time: what they cost everyone is bounded
+    /// by this whatever becomes of their origin. Source: guess; 512 KiB of an origin at worst.
+    pub const SLOTS: u8 = 64;
     /// Longest state as it travels. Unit: bytes.
     pub const BYTES_MAX: usize = Self::PAYLOAD_BYTES_MAX + Self::SUBJECT_BYTES_MAX + 256;
 

@@ -16,6 +16,8 @@ use crate::world::{Event, World};
 #[derive(Debug)]
 struct Asked {
     target: usize,
+    /// It is carried by the others instead of going over a link.
+    is_posted: bool,
     at: Instant,
     runs: u32,
     /// What the application heard; `None` while it waits.
@@ -55,6 +57,13 @@ impl Applications {
     #[must_use]
     pub(crate) fn runs(&self) -> u32 {
         self.asked.values().map(|asked| asked.runs).sum()
+    }
+
+    /// How many of those that were posted.
+    #[must_use]
+    pub(crate) fn runs_of_letters(&self) -> u32 {
+        let posted = self.asked.values().filter(|asked| asked.is_posted);
+        posted.map(|asked| asked.runs).sum()
     }
 }
 
@@ -102,6 +111,7 @@ impl World {
         let target = self.applications.rng.index(self.site.len()).unwrap_or(0);
         let asked = Asked {
             target,
+            is_posted: self.applications.rng.chance(POSTED_PERMILLE),
             at: self.now,
             runs: 0,
             heard: None,
@@ -121,7 +131,7 @@ impl World {
         }
         self.applications.last += 1;
         let call = CallId(self.applications.last);
-        let target = self.site.id(asked.target);
+        let (target, is_posted) = (self.site.id(asked.target), asked.is_posted);
         let life = self.machines[machine].life;
         self.applications.calls.insert((machine, life, call), id);
         let command = Call {
@@ -133,7 +143,12 @@ impl World {
             lineage: Lineage::default(),
             deadline: remaining,
         };
-        self.command(machine, CommandInput::Call(call, command));
+        let input = if is_posted {
+            CommandInput::Post(call, command)
+        } else {
+            CommandInput::Call(call, command)
+        };
+        self.command(machine, input);
     }
 
     /// A node says something about commands.
@@ -242,5 +257,7 @@ const LATE_MAX: Duration = Duration::from_secs(10);
 const WORK: Duration = Duration::from_millis(20);
 /// Mean time that it takes now and then, so that crashes hit it in the middle.
 const WORK_LONG: Duration = Duration::from_millis(1_500);
+/// How many commands are posted. Unit: per mille.
+const POSTED_PERMILLE: u32 = 300;
 /// How often. Unit: per mille.
 const LONG_PERMILLE: u32 = 150;

@@ -153,6 +153,10 @@ impl World {
         self.checker.require(commands.is_none() || runs > 0, || {
             "no command was ever carried out".to_owned()
         });
+        let letters = self.applications.runs_of_letters();
+        self.checker.require(commands.is_none() || letters > 0, || {
+            "no letter was ever carried out".to_owned()
+        });
         let blocks = self.all_blocks();
         for machine in self.members() {
             self.checker.on_crash(machine, &self.machines[machine].disk);

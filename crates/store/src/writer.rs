@@ -280,7 +280,9 @@ impl Writer {
             | StateKind::Revocation
             | StateKind::Redemption
             | StateKind::Renewal
-            | StateKind::NetworkKey => {
+            | StateKind::NetworkKey
+            | StateKind::Letter
+            | StateKind::Reply => {
                 batch.states.insert(key.clone(), state.version());
                 let body = state.as_bytes().clone();
                 batch.push(What::State(state), body);

@@ -114,9 +114,13 @@ pub struct SendArgs {
     /// With what, as JSON; `-` reads it from standard input.
     #[arg(allow_hyphen_values = true)]
     pub arguments: Option<String>,
-    /// Time until the deadline, at most 1h.
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "5s")]
-    pub deadline: Duration,
+    /// Time until the deadline: 5s unless said otherwise, at most 1h; with --when-reachable 1h and
+    /// at most 7d.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub deadline: Option<Duration>,
+    /// The machine may be away: the others carry the command to it, sealed, and its answer back.
+    #[arg(long)]
+    pub when_reachable: bool,
     /// The id of a command that was sent before: asks what became of it, and never has it carried
     /// out twice.
     #[arg(long, value_name = "ULID")]

@@ -1,6 +1,8 @@
 //! `send`.
 
+use std::error::Error as _;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use proto::v1::{self as pb, send_response::Step};
 use serde_json::{Value as Json, json};
@@ -22,16 +24,22 @@ pub(crate) async fn send(
         Some(arguments) => arguments.to_owned(),
         None => String::new(),
     };
+    let deadline = args.deadline.unwrap_or(if args.when_reachable {
+        LETTER_DEADLINE
+    } else {
+        DEADLINE
+    });
     let mut client = Client::connect(args.node).await?;
     let mut request = tonic::Request::new(pb::SendRequest {
         machine: args.machine,
         name: args.name,
         arguments,
-        deadline: prost_types::Duration::try_from(args.deadline).ok(),
+        deadline: prost_types::Duration::try_from(deadline).ok(),
         id: args.id.unwrap_or_default(),
         lineage: Vec::new(),
+        when_reachable: args.when_reachable,
     });
-    request.set_timeout(args.deadline + BEYOND_DEADLINE);
+    request.set_timeout(deadline + BEYOND_DEADLINE);
     let answer = client.commands.send(request).await;
     let mut steps = answer.map_err(|status| refused(&status, ""))?.into_inner();
     let mut id = String::new();
@@ -61,6 +69,11 @@ fn print_value(value: &str, id: &str, output: Output, out: &mut impl Write) -> R
 
 /// The command's status, by its name. With an id it can be sent again, safely.
 fn refused(status: &Status, id: &str) -> Failure {
+    if status.source().is_some() {
+        // A word of the client's own transport, not of the target.
+        let message = "the node went away before it told the end; ask again with the id";
+        return Failure::new(Kind::Unreachable, format!("UNKNOWN: {message} (id {id})"));
+    }
     let kind = match status.code() {
         Code::Unavailable => Kind::Unreachable,
         Code::InvalidArgument | Code::OutOfRange => Kind::Usage,
@@ -90,5 +103,9 @@ fn refused(status: &Status, id: &str) -> Failure {
     Failure::new(kind, format!("{name}: {}{id}", escape(status.message())))
 }
 
+/// Time until a deadline. Source: the contract.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The same for a machine that may be away. Source: guess.
+const LETTER_DEADLINE: Duration = Duration::from_hours(1);
 /// How long the node may take beyond a command's deadline to say that it has passed. Source: guess.
-const BEYOND_DEADLINE: std::time::Duration = std::time::Duration::from_secs(5);
+const BEYOND_DEADLINE: Duration = Duration::from_secs(5);

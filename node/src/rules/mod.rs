@@ -238,6 +238,7 @@ impl RuleDesk {
                         argument,
                         deadline,
                         lineage,
+                        when_reachable: false,
                     };
                     acts.orders.push((rule, order));
                 }

@@ -7,7 +7,7 @@ use statemachine::StateMachine as _;
 use tokio::sync::oneshot;
 
 use super::Runtime;
-use crate::audit::Record;
+use crate::audit::{ADMINISTRATOR, Kind, Record};
 use crate::commands::{self, Errand};
 use crate::{clock, config};
 
@@ -52,6 +52,10 @@ impl Runtime {
         let target = match commands::find(&self.node, &order.machine) {
             Ok(target) => target,
             Err(error) => {
+                let record = Record::new(clock::wall_time(), Kind::Sent, ADMINISTRATOR, "");
+                let record = record.with(format!("{} to {}", order.name, order.machine));
+                let record = record.failed(format!("NOT_FOUND: {error}"));
+                self.audit.record(self.clock.now(), record);
                 let _ = reply.send(Err(error)); // Whoever asked may be gone.
                 return;
             }

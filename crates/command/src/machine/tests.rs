@@ -7,6 +7,7 @@
 
 mod bounds;
 mod crashes;
+mod letters;
 mod support;
 
 use std::time::Duration;

@@ -14,14 +14,22 @@ impl Node {
     pub(super) fn on_command(&mut self, now: Instant, input: CommandInput) {
         let input = match input {
             CommandInput::Call(id, call) => command::Input::Call(id, call),
-            CommandInput::Abandon(id) => command::Input::Abandon(id),
+            CommandInput::Post(id, call) => return self.on_post(now, id, call),
+            CommandInput::Abandon(id) => {
+                self.on_letter_abandoned(id);
+                command::Input::Abandon(id)
+            }
             CommandInput::HandlerUp(handler, offer) => command::Input::HandlerUp(handler, offer),
             CommandInput::HandlerDown(handler) => command::Input::HandlerDown(handler),
             CommandInput::Item(run, value) => command::Input::Item(run, value),
             CommandInput::Ended(run, status) => command::Input::Ended(run, status),
             CommandInput::Policy(policy) => command::Input::Policy(policy),
         };
+        let is_handler = matches!(input, command::Input::HandlerUp(..));
         self.commands.handle(now, input);
+        if is_handler {
+            self.hand_over(now); // Letters may have waited for it.
+        }
     }
 
     pub(super) fn on_command_message(&mut self, now: Instant, from: MachineId, message: Message) {
@@ -42,7 +50,7 @@ impl Node {
 
     /// What a machine may ask of this one: nothing while its membership is not known. Whether that
     /// is valid now was judged when the link was made, and is as long as the link stands.
-    fn rights_of(&self, machine: MachineId) -> Rights {
+    pub(super) fn rights_of(&self, machine: MachineId) -> Rights {
         if machine == self.machine {
             return Rights::own();
         }
@@ -68,6 +76,7 @@ impl Node {
             Said::ReleaseLink(machine) => self.links.release_target(now, machine),
             Said::HoldLink(machine) => self.links.set_caller(now, machine, true),
             Said::LetLinkGo(machine) => self.links.set_caller(now, machine, false),
+            Said::Reply(key, answer) => self.on_replied(now, key, &answer),
             Said::Persist(ticket, write) => {
                 let ticket = self.ticket_for(Owner::Command(ticket));
                 self.outputs.push_back(Output::Note(ticket, write));

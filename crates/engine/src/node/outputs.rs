@@ -276,6 +276,7 @@ impl Node {
             StateKind::Redemption => self.on_redemption(now, &state),
             StateKind::Renewal => self.on_renewal(now, &state),
             StateKind::NetworkKey => self.on_network_key(&state),
+            StateKind::Letter | StateKind::Reply => self.on_mail(now, &state),
             StateKind::Membership
             | StateKind::Presence
             | StateKind::Candidacy

@@ -38,6 +38,9 @@ impl Node {
             if state.key().kind == StateKind::NetworkKey {
                 self.on_network_key(state);
             }
+            if matches!(state.key().kind, StateKind::Letter | StateKind::Reply) {
+                self.on_mail(Instant::ZERO, state);
+            }
             if let Some((uplink, origin, progress)) = progress_of(state)
                 && self.may_relay(&state.key().origin)
             {
