@@ -20,6 +20,8 @@ mod bad_input;
 mod behind;
 mod capture;
 mod client;
+mod command_crashes;
+mod commands;
 mod crash;
 mod discovery;
 mod failover;
