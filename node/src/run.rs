@@ -288,6 +288,7 @@ fn start_swarm(
     config.mdns = configuration.mdns;
     config.dial_timeout = configuration.dial_timeout;
     config.idle_timeout = configuration.idle_timeout;
+    config.ping_interval = configuration.ping_interval;
     config.path_mtu_probes = configuration.path_mtu_probes;
     config.seen = seen;
     config.socket_layer = hooks.socket_layer;

@@ -37,6 +37,8 @@ pub struct Configuration {
     pub dial_timeout: Duration,
     /// How long a link may be silent.
     pub idle_timeout: Duration,
+    /// How often the round trip of a link is measured.
+    pub ping_interval: Duration,
     /// Whether QUIC may probe how large datagrams may be.
     pub path_mtu_probes: bool,
     /// Where gRPC listens.
@@ -173,6 +175,10 @@ impl Settings {
         engine.overlay.passive_max =
             within("overlay.passive_max", self.overlay.passive_max, 8, 1024)?;
         engine.policy = self.commands.check()?;
+        if self.relays.profile == Profile::Thin {
+            engine.presence_interval = THIN_INTERVAL;
+            engine.overlay.shuffle_interval = THIN_INTERVAL;
+        }
         engine.election = election::Config::of(profile_of(self.relays.profile));
         engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
         Ok(Configuration {
@@ -185,6 +191,7 @@ impl Settings {
             mdns: self.listen.mdns,
             dial_timeout: dial_timeout_of(self.relays.profile),
             idle_timeout: idle_timeout_of(self.relays.profile),
+            ping_interval: ping_interval_of(self.relays.profile),
             path_mtu_probes: self.relays.profile != Profile::Thin,
             grpc: loopback("api.grpc", &self.api.grpc)?,
             socket: (!self.api.socket.as_os_str().is_empty()).then(|| base.join(&self.api.socket)),
@@ -431,6 +438,14 @@ fn dial_timeout_of(profile: Profile) -> Duration {
     }
 }
 
+/// Round trips are for people and for choosing neighbours, so that they may be old.
+fn ping_interval_of(profile: Profile) -> Duration {
+    match profile {
+        Profile::Lan | Profile::Wan => Duration::from_secs(15),
+        Profile::Thin => THIN_INTERVAL,
+    }
+}
+
 /// A link on such a network may be silent for as long; a third of it is between signs of life.
 fn idle_timeout_of(profile: Profile) -> Duration {
     match profile {
@@ -514,6 +529,9 @@ fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigEr
         .map_err(|error: T::Err| ConfigError::value(key, error))
 }
 
+/// How often machines say where they are, mix what they know and measure round trips where bytes are
+/// paid for; changes are said at once anyway. Source: guess.
+const THIN_INTERVAL: Duration = Duration::from_secs(300);
 /// Most that a day's budget can be, ten terabytes. Unit: kB. Source: guess.
 const DAILY_KB_MAX: u64 = 10_000_000_000;
 /// Least time between two samples of the host: sysinfo needs 200 ms for a CPU figure.
