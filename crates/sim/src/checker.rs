@@ -182,17 +182,18 @@ impl Checker {
             .min()
     }
 
-    /// A state became valid at a machine.
-    pub(crate) fn on_state(&mut self, state: &State) {
+    /// A state became valid at a machine; returns whether it did so anywhere for the first time.
+    pub(crate) fn on_state(&mut self, state: &State) -> bool {
         let name = (state.key().clone(), state.version());
         if let Some(known) = self.states.get(&name) {
             let same = known == state;
             self.require(same, || format!("two different states {name:?}"));
-            return;
+            return false;
         }
         let verdict = verify_state(&self.network, state);
         self.require(verdict.is_ok(), || format!("state {name:?}: {verdict:?}"));
         self.states.insert(name, state.clone());
+        true
     }
 
     /// A machine has something to tell its operator.

@@ -16,14 +16,14 @@ impl World {
             return;
         };
         if let Some(fault) = self.faults.choose(self.plan.faults).copied() {
-            self.trace.note(self.now, 0, "fault", &format!("{fault:?}"));
             self.strike(fault);
         }
         let next = self.faults.jitter(every);
         self.after(next, Event::Fault);
     }
 
-    fn strike(&mut self, fault: Fault) {
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        self.trace.note(self.now, 0, "fault", &format!("{fault:?}"));
         let machine = self.faults.index(self.site.len()).unwrap_or(0);
         let candidate = self
             .faults
@@ -54,6 +54,11 @@ impl World {
             Fault::SinkOutage => {
                 self.set_sink(false);
                 self.after(pause, Event::SinkUp);
+            }
+            Fault::SinkLost => self.set_sink(false),
+            Fault::KillCandidates => {
+                let candidates = self.plan.candidates(self.site.len());
+                (0..candidates).for_each(|candidate| self.crash(candidate, true));
             }
             Fault::Revoke => self.revoke(machine),
             Fault::Redeem => self.redeem(machine),

@@ -170,7 +170,11 @@ impl World {
                 self.input_after(READ, machine, Input::BlocksFound(ticket, blocks, searched));
             }
             Output::Deliver(block) => self.on_deliver(machine, &block),
-            Output::StateChanged(state) => self.checker.on_state(&state),
+            Output::StateChanged(state) => {
+                if self.checker.on_state(&state) {
+                    self.check_progress(&state);
+                }
+            }
             Output::Reply(request, result) => {
                 let answer = format!("{request:?} {result:?}");
                 self.trace.note(self.now, machine, "reply", &answer);

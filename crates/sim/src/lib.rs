@@ -1,8 +1,9 @@
 //! Sim: many nodes of the real engine over a simulated network, disk, sink and clock.
 //!
 //! Start at [`run`]. A seed draws the network, the machines' work and the faults; frames pass
-//! through `wire`. Safety is checked after every event (`checker`); then the faults stop, and
-//! everyone must hold everything and the sink every window in bounded time (`world`), judged by an
+//! through `wire`. Safety is checked after every event (`checker`), and that progress never runs
+//! ahead of the sink and whoever can be served is (`uploads`); then the faults stop, and everyone
+//! must hold everything and the sink every window in bounded time (`world`), judged by an
 //! independent computation (`oracle`). Each seed is run twice, and its traces must be equal.
 //!
 //! # Not here
@@ -24,6 +25,7 @@ mod run;
 mod scenario;
 mod sink;
 mod trace;
+mod uploads;
 mod workload;
 mod world;
 

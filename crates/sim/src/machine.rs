@@ -25,6 +25,8 @@ pub(crate) struct Site {
     operator: Keypair,
     /// The first so many machines are candidates.
     candidates: usize,
+    /// The one window length.
+    window: Duration,
     machines: Vec<MachineId>,
     numbers: BTreeMap<MachineId, usize>,
     memberships: Vec<Membership>,
@@ -33,7 +35,7 @@ pub(crate) struct Site {
 impl Site {
     /// A site of so many machines.
     #[must_use]
-    pub(crate) fn new(machines: usize, candidates: usize) -> Self {
+    pub(crate) fn new(machines: usize, candidates: usize, window: Duration) -> Self {
         let machines: Vec<_> = (0..machines).map(|m| keypair(m).machine()).collect();
         let operator = keypair(usize::MAX);
         let memberships = (machines.iter().enumerate())
@@ -47,6 +49,7 @@ impl Site {
         Self {
             operator,
             candidates,
+            window,
             machines,
             numbers,
             memberships,
@@ -150,7 +153,7 @@ impl Site {
         let uplink = UplinkConfig {
             id: uplink(),
             windows: WindowsConfig {
-                lengths: vec![WINDOW],
+                lengths: vec![self.window],
                 allowed_lateness: ALLOWED_LATENESS,
                 windows_max: 10_000,
             },
@@ -229,13 +232,13 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine that never ran.
     #[must_use]
-    pub(crate) fn new(machine: usize, rng: &Rng) -> Self {
+    pub(crate) fn new(machine: usize, publish_every: Duration, rng: &Rng) -> Self {
         let mut skew = rng.fork("skew");
         Self {
             life: 0,
             running: None,
             disk: Disk::new(rng.fork("disk")),
-            publisher: Publisher::new(machine, rng.fork("publisher")),
+            publisher: Publisher::new(machine, publish_every, rng.fork("publisher")),
             skew: Duration::from_micros(skew.below(1_000_000)),
             reaches_sink: true,
             hops: BTreeMap::new(),
@@ -305,10 +308,8 @@ const LIFETIME: Duration = Duration::from_secs(86_400);
 /// Numbers of keys: secrets of invitations, and machines that are no members yet.
 const SECRETS_FROM: usize = 1_000_000;
 const NEWCOMERS_FROM: usize = 2_000_000;
-/// The one window length of the site.
-pub(crate) const WINDOW: Duration = Duration::from_secs(1);
-/// Longer than any reading is late.
-const ALLOWED_LATENESS: Duration = Duration::from_secs(600);
+/// Shorter than some readings are late, so that windows are computed from the log again.
+const ALLOWED_LATENESS: Duration = Duration::from_secs(1);
 /// Silence after which windows are given as they are; below the time that a machine may be down.
 const PARTIAL_AFTER: Duration = Duration::from_secs(3);
 /// Few neighbours, so that most pairs are several hops apart.

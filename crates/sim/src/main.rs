@@ -9,7 +9,8 @@ use sim::Scenario;
 /// Runs real nodes over a simulated network, each seed twice.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// steady, churn, partition, relay-death, revocation, enrolment or roll-back.
+    /// steady, churn, partition, relay-death, revocation, enrolment, roll-back, commands or
+    /// outage.
     #[arg(long, default_value = "churn")]
     scenario: Scenario,
     /// How many machines.

@@ -111,6 +111,11 @@ pub(crate) fn valid<'a>(
 }
 
 impl Expected {
+    /// The last block that contributed.
+    pub(crate) const fn last(&self) -> Option<Position> {
+        self.last
+    }
+
     /// Compares a record with the readings; says what is wrong with it.
     ///
     /// # Errors

@@ -18,6 +18,9 @@ pub(crate) struct Meter {
     latencies: Vec<Duration>,
     hops: Vec<u32>,
     revocations: Vec<Duration>,
+    uploads: usize,
+    uploads_repeated: u64,
+    unserved: Duration,
 }
 
 impl Meter {
@@ -25,6 +28,16 @@ impl Meter {
     /// pushed.
     pub(crate) fn on_revoked(&mut self, latency: Duration) {
         self.revocations.push(latency);
+    }
+
+    /// The sink has so many records, and was given so many again.
+    pub(crate) const fn on_end(&mut self, uploads: usize, repeated: u64) {
+        (self.uploads, self.uploads_repeated) = (uploads, repeated);
+    }
+
+    /// Nobody has served an origin for so long.
+    pub(crate) fn on_unserved(&mut self, unserved: Duration) {
+        self.unserved = self.unserved.max(unserved);
     }
 
     /// A frame was sent.
@@ -78,6 +91,12 @@ pub struct Report {
     /// From the push of a revocation until a machine has closed its link to the outcast. Partitions
     /// and restarts count.
     pub revoked_p99: Option<Duration>,
+    /// Records that the sink was given again: what a sink holds twice that cannot compare names.
+    pub uploads_repeated: u64,
+    /// Records that the sink has, by name.
+    pub uploads: usize,
+    /// Longest that nobody served an origin although a candidate was fit to.
+    pub unserved_max: Duration,
 }
 
 impl Report {
@@ -105,6 +124,9 @@ impl Report {
             latency_p99: quantile(&meter.latencies, 990),
             hops_p99: quantile(&meter.hops, 990),
             revoked_p99: quantile(&meter.revocations, 990),
+            uploads_repeated: meter.uploads_repeated,
+            uploads: meter.uploads,
+            unserved_max: meter.unserved,
         }
     }
 
@@ -138,6 +160,9 @@ impl Report {
             "latency_p99_ms": millis(self.latency_p99),
             "hops_p99": self.hops_p99,
             "revoked_p99_ms": millis(self.revoked_p99),
+            "uploads": self.uploads,
+            "uploads_repeated": self.uploads_repeated,
+            "unserved_max_ms": self.unserved_max.as_secs_f64() * 1e3,
             "trace": self.trace.to_string(),
         })
     }
@@ -168,6 +193,9 @@ impl Report {
         add("latency p50", self.latency_p50.map(millis));
         add("p99", self.latency_p99.map(millis));
         add("revoked p99", self.revoked_p99.map(millis));
+        add("uploads", Some(self.uploads.to_string()));
+        add("repeated", Some(self.uploads_repeated.to_string()));
+        add("unserved at most", Some(millis(self.unserved_max)));
         if let Some(failure) = &self.failure {
             let _ = write!(text, "\nFAILED: {failure}\nreplay: {}", self.replay());
         }

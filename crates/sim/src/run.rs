@@ -1,7 +1,5 @@
 //! One seed, twice.
 
-use std::time::Duration;
-
 use crate::report::Report;
 use crate::scenario::{Plant, Scenario};
 use crate::world::World;
@@ -46,7 +44,7 @@ fn run_once(
     let plan = scenario.plan();
     let mut world = World::draw(plan, plant, nodes, seed, readable);
     world.run_for(plan.duration);
-    let healed = world.settle(SETTLE_MAX);
+    let healed = world.settle(plan.settle_max);
     if healed.is_some() {
         world.finish();
     }
@@ -55,7 +53,3 @@ fn run_once(
     let report = Report::new(name, failure, healed, world.trace(), world.meter());
     (report, world.into_lines())
 }
-
-/// How long everything may take to be whole again. Source: guess, above what the longest backoff of
-/// a dial and the timeouts of dead links add up to.
-const SETTLE_MAX: Duration = Duration::from_secs(60);

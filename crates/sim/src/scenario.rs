@@ -33,6 +33,10 @@ pub(crate) enum Fault {
     Redeem,
     /// A process is killed, and comes back with a list of thrown-out machines from before.
     RollBack,
+    /// The sink does not answer any more, until everything heals.
+    SinkLost,
+    /// The processes of all candidates are killed at once.
+    KillCandidates,
 }
 
 /// Mistakes that a shell could make, switched in to show that the simulator finds them.
@@ -55,12 +59,22 @@ pub(crate) struct Plan {
     pub(crate) fault_every: Option<Duration>,
     /// From which one is drawn each time.
     pub(crate) faults: &'static [Fault],
+    /// What happens at a set time after the warm-up, whatever is drawn beside it.
+    pub(crate) set_faults: &'static [(Duration, Fault)],
     /// Answers of the sink that get lost. Unit: per mille.
     pub(crate) lost_answers_permille: u32,
     /// Mean time between the commands of one machine; none without it.
     pub(crate) command_every: Option<Duration>,
+    /// Mean time between batches of one machine.
+    pub(crate) publish_every: Duration,
+    /// How long windows are.
+    pub(crate) window: Duration,
+    /// How long nobody may serve an origin while a candidate is fit to.
+    pub(crate) unserved_max: Duration,
     /// How long it goes on before everything heals.
     pub(crate) duration: Duration,
+    /// How long everything may take to be whole again.
+    pub(crate) settle_max: Duration,
 }
 
 impl Plan {
@@ -90,11 +104,13 @@ pub enum Scenario {
     RollBack,
     /// Machines command each other while callers and targets crash.
     Commands,
+    /// The sink is away for three days, and in the middle every relay is restarted.
+    Outage,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -103,6 +119,7 @@ impl Scenario {
         Self::Enrolment,
         Self::RollBack,
         Self::Commands,
+        Self::Outage,
     ];
 
     /// Its name on the command line.
@@ -117,6 +134,7 @@ impl Scenario {
             Self::Enrolment => "enrolment",
             Self::RollBack => "roll-back",
             Self::Commands => "commands",
+            Self::Outage => "outage",
         }
     }
 
@@ -127,14 +145,20 @@ impl Scenario {
             weather: Weather::CALM,
             fault_every: None,
             faults: &[],
+            set_faults: &[],
             lost_answers_permille: 0,
             command_every: None,
+            publish_every: Duration::from_millis(250),
+            window: Duration::from_secs(1),
+            unserved_max: UNSERVED_MAX_CALM,
             duration: Duration::from_secs(20),
+            settle_max: SETTLE_MAX,
         };
         match self {
             Self::Steady => steady,
             Self::Churn => Plan {
                 weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_millis(1_500)),
                 faults: &[
                     Fault::Kill,
@@ -149,6 +173,7 @@ impl Scenario {
             },
             Self::Partition => Plan {
                 weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_secs(3)),
                 faults: &[
                     Fault::Partition,
@@ -165,6 +190,7 @@ impl Scenario {
             },
             Self::Enrolment => Plan {
                 weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_millis(700)),
                 faults: &[
                     Fault::Redeem,
@@ -178,6 +204,7 @@ impl Scenario {
             },
             Self::RollBack => Plan {
                 weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_secs(2)),
                 faults: &[
                     Fault::Partition,
@@ -185,6 +212,15 @@ impl Scenario {
                     Fault::RollBack,
                     Fault::Kill,
                 ],
+                ..steady
+            },
+            Self::Outage => Plan {
+                set_faults: OUTAGE,
+                lost_answers_permille: 50,
+                publish_every: Duration::from_secs(10),
+                window: Duration::from_mins(1),
+                duration: Duration::from_mins(72 * 60 + 10),
+                settle_max: Duration::from_mins(10),
                 ..steady
             },
             Self::RelayDeath => Plan {
@@ -200,6 +236,7 @@ impl Scenario {
             },
             Self::Commands => Plan {
                 weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_millis(700)),
                 faults: &[
                     Fault::Kill,
@@ -233,3 +270,18 @@ impl FromStr for Scenario {
         found.ok_or_else(|| format!("no scenario {text:?}; there are {names}"))
     }
 }
+
+/// How long everything may take to be whole again. Source: guess, above what the longest backoff of
+/// a dial and the timeouts of dead links add up to.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// How long nobody may serve an origin, once the candidates know each other. Source: design,
+/// section 9, without the upload.
+const UNSERVED_MAX_CALM: Duration = Duration::from_millis(440);
+/// Where packets get lost and machines are late, relays are given up to six times the time.
+/// Source: `election`, its patience and local health; 250 runs needed up to 2.1 s.
+const UNSERVED_MAX_ROUGH: Duration = Duration::from_secs(3);
+/// The sink goes for 72 hours; every relay that could take notes in memory is killed on the way.
+const OUTAGE: &[(Duration, Fault)] = &[
+    (Duration::from_mins(10), Fault::SinkLost),
+    (Duration::from_hours(36), Fault::KillCandidates),
+];

@@ -19,11 +19,13 @@ pub(crate) enum Attempt {
     Gone,
 }
 
-/// The one sink that all relays upload to. It keeps what it was given by name.
+/// The one sink that all relays upload to. It keeps what it was given by name, once, as a stream
+/// does that compares names, and counts how often it was given, as a sink does that cannot.
 #[derive(Debug)]
 pub(crate) struct Sink {
     rng: Rng,
     records: BTreeMap<String, Record>,
+    copies: u64,
     up: bool,
     /// Answers that get lost. Unit: per mille.
     lost_answers_permille: u32,
@@ -36,6 +38,7 @@ impl Sink {
         Self {
             rng,
             records: BTreeMap::new(),
+            copies: 0,
             up: true,
             lost_answers_permille,
         }
@@ -63,6 +66,13 @@ impl Sink {
         &self.records
     }
 
+    /// How many records it was given that it had already: a sink that cannot compare names holds
+    /// them, too.
+    #[must_use]
+    pub(crate) const fn copies(&self) -> u64 {
+        self.copies
+    }
+
     /// How long it takes until something sent to it arrives.
     pub(crate) fn way(&mut self) -> Duration {
         self.rng.jitter(WAY)
@@ -85,7 +95,7 @@ impl Sink {
                     "one key with two contents: {known:?} and {record:?}"
                 ));
             }
-            Some(_) => {}
+            Some(_) => self.copies += 1,
             None => {
                 self.records.insert(name, record.clone());
             }

@@ -44,6 +44,8 @@ pub(crate) fn bits(value: &Value) -> Option<ValueBits> {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     rng: Rng,
+    /// Mean time between batches.
+    every: Duration,
     /// Numbers its batches, publishes one at a time, and repeats it until it is answered.
     numbers: bool,
     series: Vec<Arc<SeriesDefinition>>,
@@ -59,7 +61,7 @@ impl Publisher {
     ///
     /// Never: the names are good.
     #[must_use]
-    pub(crate) fn new(machine: usize, rng: Rng) -> Self {
+    pub(crate) fn new(machine: usize, every: Duration, rng: Rng) -> Self {
         let names = [
             "press/oil/temperature",
             "press/oil/pressure",
@@ -75,6 +77,7 @@ impl Publisher {
         };
         Self {
             rng,
+            every,
             numbers: machine % 2 == 1,
             series: names.into_iter().map(definition).collect(),
             values: 0,
@@ -85,7 +88,7 @@ impl Publisher {
 
     /// When it publishes again.
     pub(crate) fn pause(&mut self) -> Duration {
-        self.rng.jitter(INTERVAL)
+        self.rng.jitter(self.every)
     }
 
     /// What it publishes now: the batch that was not answered, if it numbers them, or a new one.
@@ -132,7 +135,7 @@ impl Publisher {
     fn reading(&mut self, now: Timestamp) -> NewReading {
         self.values += 1;
         let late = self.rng.chance(LATE_PERMILLE);
-        let age = Duration::from_micros(self.rng.below(if late { 3_000_000 } else { 100_000 }));
+        let age = Duration::from_micros(self.rng.below(if late { 15_000_000 } else { 100_000 }));
         let series = self.rng.choose(&self.series).unwrap_or(&self.series[0]);
         NewReading {
             series: Arc::clone(series),
@@ -143,7 +146,5 @@ impl Publisher {
     }
 }
 
-/// Mean time between batches of one machine.
-const INTERVAL: Duration = Duration::from_millis(250);
 /// Readings that are late. Unit: per mille.
 const LATE_PERMILLE: u32 = 20;

@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::{Input, UploadId};
-use model::MachineId;
+use model::{LogId, MachineId, Reading, SeriesDefinition};
 use statemachine::{Instant, Rng};
 
 use crate::checker::Checker;
 use crate::commands::Applications;
-use crate::machine::{Machine, Site, WINDOW};
+use crate::machine::{Machine, Site};
 use crate::network::{LinkNumber, Network, Parcel};
 use crate::newcomers::Newcomers;
 use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
 use crate::report::Meter;
-use crate::scenario::{Plan, Plant};
+use crate::scenario::{Fault, Plan, Plant};
 use crate::sink::Sink;
 use crate::trace::{Trace, TraceHash};
+use crate::uploads::Service;
 
 /// Something that happens at its time. What belongs to one life of a machine carries its number.
 #[derive(Debug)]
@@ -36,7 +37,9 @@ pub(crate) enum Event {
     Publish(usize),
     Ask(usize),
     Fault,
+    SetFault(Fault),
     HealNetwork,
+    LookAtService,
     SinkUp,
     UplinkUp(usize),
 }
@@ -66,6 +69,7 @@ pub(crate) struct World {
     pub(crate) meter: Meter,
     pub(crate) trace: Trace,
     pub(crate) publishing: bool,
+    pub(crate) service: Service,
     pub(crate) outcast: Option<Outcast>,
     pub(crate) newcomers: Newcomers,
     pub(crate) requests: u64,
@@ -86,8 +90,8 @@ impl World {
         readable: bool,
     ) -> Self {
         let rng = Rng::from_u64(seed);
-        let site = Site::new(nodes, plan.candidates(nodes));
-        let machine = |m| Machine::new(m, &rng.fork(&format!("machine {m}")));
+        let site = Site::new(nodes, plan.candidates(nodes), plan.window);
+        let machine = |m| Machine::new(m, plan.publish_every, &rng.fork(&format!("machine {m}")));
         let mut world = Self {
             now: Instant::ZERO,
             machines: (0..nodes).map(machine).collect(),
@@ -103,6 +107,7 @@ impl World {
             plan,
             plant,
             publishing: true,
+            service: Service::default(),
             outcast: None,
             newcomers: Newcomers::default(),
             requests: 0,
@@ -114,6 +119,10 @@ impl World {
             world.start(machine);
             world.after(WARM_UP, Event::Publish(machine));
             world.after(WARM_UP, Event::Ask(machine));
+        }
+        world.after(WARM_UP, Event::LookAtService);
+        for (at, fault) in world.plan.set_faults {
+            world.after(WARM_UP + *at, Event::SetFault(*fault));
         }
         if let Some(every) = world.plan.fault_every {
             world.after(WARM_UP + every, Event::Fault);
@@ -157,6 +166,8 @@ impl World {
         self.checker.require(commands.is_none() || letters > 0, || {
             "no letter was ever carried out".to_owned()
         });
+        self.meter
+            .on_end(self.sink.records().len(), self.sink.copies());
         let blocks = self.all_blocks();
         for machine in self.members() {
             self.checker.on_crash(machine, &self.machines[machine].disk);
@@ -256,7 +267,9 @@ impl World {
             Event::Publish(machine) => self.publish(machine),
             Event::Ask(machine) => self.ask(machine),
             Event::Fault => self.draw_fault(),
+            Event::SetFault(fault) => self.strike(fault),
             Event::HealNetwork => self.heal_network(),
+            Event::LookAtService => self.look_at_service(),
             Event::SinkUp => self.set_sink(true),
             Event::UplinkUp(machine) => self.set_uplink(machine, true),
         }
@@ -265,7 +278,7 @@ impl World {
 
 impl World {
     /// All blocks that are safe anywhere.
-    fn all_blocks(&self) -> Blocks {
+    pub(crate) fn all_blocks(&self) -> Blocks {
         let mut all = Blocks::new();
         for machine in self.members() {
             for (log, blocks) in self.machines[machine].disk.blocks() {
@@ -316,18 +329,13 @@ impl World {
         let outcast = self.outcast.map(|outcast| self.site.id(outcast.machine));
         let origins = all.keys().map(|log| log.machine);
         let origins: BTreeSet<_> = origins.filter(|origin| Some(*origin) != outcast).collect();
-        let catalogue = self.machines.first()?.running.as_ref()?.node.catalogue();
         let mut valid = oracle::valid(self.sink.records().values());
         valid.retain(|(origin, _, _), _| Some(*origin) != outcast);
         let mut expected = 0;
         for origin in origins {
             let canonical = oracle::canonical(&all, origin);
-            let define = |log: &_, reading: &model::Reading| {
-                catalogue
-                    .definition(log, reading.series)
-                    .map(std::sync::Arc::as_ref)
-            };
-            for (name, window) in oracle::windows(&canonical, define, WINDOW) {
+            for (name, window) in oracle::windows(&canonical, self.definitions()?, self.plan.window)
+            {
                 expected += 1;
                 let lacking = match valid.get(&name) {
                     None => Some(format!("the sink lacks the window {}", self.show(&name))),
@@ -342,7 +350,25 @@ impl World {
         stray.then(|| format!("the sink has {} windows instead of {expected}", valid.len()))
     }
 
-    fn show(&self, (origin, series, start): &(MachineId, model::SeriesName, i64)) -> String {
+    /// What the series of readings are, as some machine knows it.
+    pub(crate) fn definitions<'a>(
+        &'a self,
+    ) -> Option<impl Fn(&LogId, &Reading) -> Option<&'a SeriesDefinition>> {
+        let mut running = self
+            .machines
+            .iter()
+            .filter_map(|machine| machine.running.as_ref());
+        let catalogue = running.next()?.node.catalogue();
+        Some(move |log: &LogId, reading: &Reading| {
+            let definition = catalogue.definition(log, reading.series);
+            definition.map(std::sync::Arc::as_ref)
+        })
+    }
+
+    pub(crate) fn show(
+        &self,
+        (origin, series, start): &(MachineId, model::SeriesName, i64),
+    ) -> String {
         let machine = self.site.number(origin);
         format!("{series} of machine {machine:?} at {start}")
     }
