@@ -8,7 +8,7 @@ use testnet::args::{MachineArgs, UpArgs};
 use testnet::{machine, up};
 
 use crate::measure::Report;
-use crate::{codec, failover, fanout, footprint, handshake, ingest, query, rtt, rules};
+use crate::{aggregate, codec, failover, fanout, footprint, handshake, ingest, query, rtt, rules};
 
 /// Benchmarks of Fieldmesh.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     List,
     /// Bytes and nanoseconds per reading of sealing and of checking and reading blocks.
     Codec(codec::Args),
+    /// Readings per second that one core folds into windows.
+    Aggregate(aggregate::Args),
     /// Durable readings per second of one node, bytes written and memory.
     Ingest(ingest::Args),
     /// From nothing to the first answer: time, CPU and bytes of the link and of others.
@@ -63,6 +65,7 @@ pub fn run() -> anyhow::Result<()> {
     match cli.command {
         Command::List => return list(),
         Command::Codec(args) => codec::run(&args, &mut report)?,
+        Command::Aggregate(args) => aggregate::run(&args, &mut report)?,
         Command::Ingest(args) => ingest::run(&args, &mut report)?,
         Command::Handshake(args) => block_on(handshake::run(&args, &mut report))?,
         Command::Rtt(args) => rtt::run(&args, &mut report)?,

@@ -13,6 +13,7 @@
 //!
 //! Checks of behaviour: a benchmark fails when it cannot measure, never because it is slow.
 
+mod aggregate;
 mod cli;
 mod client;
 mod codec;
