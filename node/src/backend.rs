@@ -25,6 +25,7 @@ use crate::audit::{AuditReader, Category, Record};
 use crate::clock;
 use crate::config;
 use crate::keys;
+use crate::uplinks::SetAsideReaders;
 use crate::view::{Definitions, View};
 
 /// What the services ask of the loop.
@@ -101,6 +102,7 @@ pub struct NodeBackend {
     view: Arc<View>,
     feed: Arc<api::Feed>,
     audit: AuditReader,
+    set_aside: SetAsideReaders,
     trust: Trust,
     config_file: Option<PathBuf>,
 }
@@ -114,6 +116,7 @@ impl NodeBackend {
         view: Arc<View>,
         feed: Arc<api::Feed>,
         audit: AuditReader,
+        set_aside: SetAsideReaders,
         trust: Trust,
     ) -> Self {
         Self {
@@ -122,6 +125,7 @@ impl NodeBackend {
             view,
             feed,
             audit,
+            set_aside,
             trust,
             config_file: None,
         }
@@ -446,6 +450,47 @@ impl Backend for NodeBackend {
         let backend = self.clone();
         async move { backend.acknowledge_alarm(machine, name).await }.boxed()
     }
+
+    fn set_aside(
+        &self,
+        uplink: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListSetAsideResponse, Refusal>> {
+        let mut readers = self.set_aside.clone();
+        async move {
+            if let Some(wanted) = uplink {
+                readers.retain(|id, _| id.as_str() == wanted);
+                if readers.is_empty() {
+                    let text = format!("this node has no uplink {wanted:?}; see its status");
+                    return Err(Refusal::NotFound(text));
+                }
+            }
+            let read = tokio::task::spawn_blocking(move || read_set_aside(&readers, limit)).await;
+            let failed = |error: &dyn std::fmt::Display| Refusal::Failed(error.to_string());
+            let records = read
+                .map_err(|error| failed(&error))?
+                .map_err(|error| failed(&error))?;
+            Ok(pb::ListSetAsideResponse { records })
+        }
+        .boxed()
+    }
+}
+
+fn read_set_aside(
+    readers: &SetAsideReaders,
+    limit: usize,
+) -> std::io::Result<Vec<pb::SetAsideRecord>> {
+    let mut records = Vec::new();
+    for (id, reader) in readers {
+        let newest = reader.newest(limit)?.into_iter();
+        records.extend(newest.map(|kept| pb::SetAsideRecord {
+            uplink_id: id.as_str().to_owned(),
+            key: kept.key,
+            reason: kept.reason,
+            record: kept.record,
+        }));
+    }
+    Ok(records)
 }
 
 /// A series has a latest reading in each epoch; the newest by time, then by log, is its latest.

@@ -171,6 +171,7 @@ pub async fn run_configured(
         Arc::clone(&view),
         Arc::clone(&feed),
         audit.reader(),
+        uplinks::set_aside(&configuration.uplinks, &configuration.data_dir),
         trust,
     )
     .with_config_file(configuration.path.clone());

@@ -1,17 +1,20 @@
 //! This machine's uplinks, and what they have not taken yet.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aggregate::Record;
 use election::UplinkId;
 use engine::{Input, UploadId};
 use model::{MachineId, Pattern};
 use tokio::sync::mpsc;
-use uplink::{Config, DropReason, Event, Item, Outgoing, Priority, Status, Uplink};
+use uplink::{Config, DropReason, Event, Item, Outgoing, Priority, SetAsideReader, Status, Uplink};
 
 use crate::config::UplinkTarget;
 use crate::keys::{self, KeyError};
+
+/// What the uplinks of a configuration have set aside, for whoever lists it.
+pub type SetAsideReaders = BTreeMap<UplinkId, SetAsideReader>;
 
 /// This machine's uplinks.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Uplinks {
                 when_spent: target.when_spent,
                 ..Config::new(target.id.clone(), target.url.clone(), machine)
             };
-            let home = data_dir.join("uplinks").join(target.id.as_str());
+            let home = home_of(target, data_dir);
             let seed = keys::random_bytes()?;
             let uplink = Uplink::start(config, &home, seed, events.clone())?;
             uplinks.insert(
@@ -168,6 +171,20 @@ impl Uplinks {
             held.uplink.stop().await;
         }
     }
+}
+
+/// Where the uplinks of a configuration keep what they have set aside.
+#[must_use]
+pub fn set_aside(targets: &[UplinkTarget], data_dir: &Path) -> SetAsideReaders {
+    let reader = |target: &UplinkTarget| {
+        let reader = SetAsideReader::new(&home_of(target, data_dir));
+        (target.id.clone(), reader)
+    };
+    targets.iter().map(reader).collect()
+}
+
+fn home_of(target: &UplinkTarget, data_dir: &Path) -> PathBuf {
+    data_dir.join("uplinks").join(target.id.as_str())
 }
 
 /// Checks that nobody else can read the passwords and keys of uplinks.

@@ -84,6 +84,14 @@ pub trait Backend: CommandBackend {
     /// Acknowledges an alarm of a machine, which is given by name or id, durably.
     fn acknowledge(&self, machine: String, name: String)
     -> BoxFuture<'static, Result<(), Refusal>>;
+
+    /// The newest records that sinks refuse for ever, of one uplink or of all, at most so many of
+    /// each.
+    fn set_aside(
+        &self,
+        uplink: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListSetAsideResponse, Refusal>>;
 }
 
 /// Held readings in parts of any size, none of them empty. An error ends it.

@@ -22,14 +22,20 @@ pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
     run_once(scenario, nodes, seed, None, true).1
 }
 
-/// Runs seeds from 0 on with a mistake switched in, until one finds it: a run that fails with the
-/// mistake and holds without it.
+/// Runs seeds from 0 on with a mistake switched in, until one finds it: a run that fails with these
+/// words, and holds without the mistake.
 #[must_use]
-pub fn find_failure(scenario: Scenario, nodes: usize, plant: Plant, seeds: u64) -> Option<Report> {
+pub fn find_failure(
+    (scenario, nodes): (Scenario, usize),
+    plant: Plant,
+    words: &str,
+    seeds: u64,
+) -> Option<Report> {
     let once = |seed, plant| run_once(scenario, nodes, seed, plant, false).0;
     (0..seeds).find_map(|seed| {
         let planted = once(seed, Some(plant));
-        let found = planted.failure.is_some() && once(seed, None).failure.is_none();
+        let failure = planted.failure.as_deref().unwrap_or_default();
+        let found = failure.contains(words) && once(seed, None).failure.is_none();
         found.then_some(planted)
     })
 }

@@ -37,6 +37,7 @@ mod url;
 mod worker;
 
 pub use access::{Access, ClientIdentity, Secret};
+pub use aside::{SetAside, SetAsideReader};
 pub use budget::WhenSpent;
 pub use config::Config;
 pub use error::{SinkError, StartError, UrlError};

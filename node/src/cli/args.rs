@@ -43,8 +43,8 @@ pub enum Command {
     Topology(NodeArgs),
     /// List the relays and the origins that each one serves.
     Relays(NodeArgs),
-    /// Show how the uplinks of a node are doing.
-    Uplink(NodeArgs),
+    /// Show how the uplinks of a node are doing, or what their sinks refuse for ever.
+    Uplink(UplinkArgs),
     /// Check rules, show them, or try them on recorded readings.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -125,6 +125,21 @@ pub struct SendArgs {
     /// out twice.
     #[arg(long, value_name = "ULID")]
     pub id: Option<String>,
+}
+
+/// What to show of the uplinks.
+#[derive(Debug, Args)]
+pub struct UplinkArgs {
+    /// List what was set aside: the newest records that a sink refuses for ever, of all uplinks or
+    /// of this one.
+    #[arg(long, value_name = "UPLINK")]
+    pub set_aside: Option<Option<String>>,
+    /// The newest so many of each uplink.
+    #[arg(long, value_name = "N", requires = "set_aside", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub limit: u32,
+    /// Which node to ask.
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// Which audit records to show.

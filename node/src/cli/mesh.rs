@@ -7,11 +7,11 @@ use proto::v1::{self as pb, uplink_status::State};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::args::{NodeArgs, Output};
+use super::args::{NodeArgs, Output, UplinkArgs};
 use super::client::Client;
 use super::failure::Failure;
 use super::render::{bytes, count, escape, millis, time};
-use super::table;
+use super::{set_aside, table};
 
 /// `fieldmesh status`
 pub(crate) async fn status(
@@ -333,11 +333,15 @@ pub(crate) fn print_relays(
 
 /// `fieldmesh uplink`
 pub(crate) async fn uplink(
-    args: NodeArgs,
+    args: UplinkArgs,
     output: Output,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let mut client = Client::connect(args).await?;
+    let mut client = Client::connect(args.node).await?;
+    if let Some(uplink) = args.set_aside {
+        let uplink = uplink.unwrap_or_default();
+        return set_aside::list(client, uplink, args.limit, output, out).await;
+    }
     let answer = client.mesh.get_status(pb::GetStatusRequest {}).await;
     let status = answer
         .map_err(|status| client.failure(&status))?

@@ -25,6 +25,7 @@ mod readings;
 mod render;
 mod rules;
 mod rules_args;
+mod set_aside;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use super::args::{Ack, Cli, Command, Format, Output, Time};
 use super::failure::Failure;
 use super::render::{bytes, count, escape, integer, quality, time, value};
-use super::{mesh, publish, readings};
+use super::{mesh, publish, readings, set_aside};
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     let words = std::iter::once("fieldmesh").chain(line.split_whitespace());
@@ -250,6 +250,11 @@ fn text_of_peers_cannot_steer_the_terminal() {
         ..Default::default()
     };
 
+    let refused = pb::SetAsideRecord {
+        reason: hostile.to_owned(),
+        ..Default::default()
+    };
+
     let tables = [
         printed(|out| readings::print_readings(&[reading], Output::Table, out)),
         printed(|out| mesh::print_peers(&topology, Output::Table, out)),
@@ -257,6 +262,7 @@ fn text_of_peers_cannot_steer_the_terminal() {
         printed(|out| mesh::print_status(&status, Output::Table, out)),
         printed(|out| mesh::print_relays(&[relay], Output::Table, out)),
         printed(|out| mesh::print_uplinks(&[uplink], Output::Table, out)),
+        printed(|out| set_aside::print(&[refused], Output::Table, out)),
     ];
 
     for table in tables {
@@ -452,4 +458,34 @@ fn sizes_are_rounded_down_to_a_tenth_of_their_unit() {
     assert_eq!(bytes(1_024), "1.0 KiB");
     assert_eq!(bytes(1_600), "1.5 KiB");
     assert_eq!(bytes(u64::MAX), "15.9 EiB");
+}
+
+#[test]
+fn what_was_set_aside_prints_with_its_record_as_json_and_limits_are_only_for_it() {
+    let refused = pb::SetAsideRecord {
+        uplink_id: "cloud".to_owned(),
+        key: "k".to_owned(),
+        reason: "too large".to_owned(),
+        record: r#"{"series":"a"}"#.to_owned(),
+    };
+
+    let text = printed(|out| set_aside::print(&[refused], Output::Json, out));
+
+    let found: Json = serde_json::from_str(&text).expect("JSON");
+    let expected = json!({
+        "uplink": "cloud", "key": "k", "reason": "too large", "record": { "series": "a" },
+    });
+    assert_eq!(found, expected);
+    assert!(
+        Cli::try_parse_from([
+            "fieldmesh",
+            "uplink",
+            "--set-aside",
+            "cloud",
+            "--limit",
+            "5"
+        ])
+        .is_ok()
+    );
+    assert!(Cli::try_parse_from(["fieldmesh", "uplink", "--limit", "5"]).is_err());
 }

@@ -382,6 +382,20 @@ impl Backend for Face {
         };
         futures::future::ready(Ok(relays)).boxed()
     }
+
+    fn set_aside(
+        &self,
+        uplink: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<pb::ListSetAsideResponse, Refusal>> {
+        let record = pb::SetAsideRecord {
+            uplink_id: uplink.unwrap_or_default(),
+            reason: limit.to_string(),
+            ..Default::default()
+        };
+        let records = vec![record];
+        futures::future::ready(Ok(pb::ListSetAsideResponse { records })).boxed()
+    }
 }
 
 /// The names of the services, by one version of reflection.
