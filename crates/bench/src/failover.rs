@@ -1,9 +1,10 @@
 //! From the death of a relay to its successor's first upload, between real processes.
 //!
 //! Two machines are fed, windows last 100 ms, and each relay writes into its own file. The relay
-//! of a fed machine is killed, stopped, or cut off from all others; the time ends with the first
-//! record of that machine by another relay. It begins before the order is given, so what it takes
-//! to carry it out counts too.
+//! of a fed machine is killed, stopped, cut off from all others, or ends in order; the time ends with
+//! the first record of that machine by another relay. It begins before the order is given, so what
+//! it takes to carry it out counts too. A second case of each kind ends when a machine's log says
+//! that it serves: that is finding out and electing; the rest is reading on, folding and uploading.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -40,16 +41,18 @@ enum Death {
     Kill,
     Stop,
     Cut,
+    Leave,
 }
 
 impl Death {
-    const ALL: [Self; 3] = [Self::Kill, Self::Stop, Self::Cut];
+    const ALL: [Self; 4] = [Self::Kill, Self::Stop, Self::Cut, Self::Leave];
 
     fn order(self, name: String) -> Request {
         match self {
             Self::Kill => Request::Kill(vec![name]),
             Self::Stop => Request::Stop(vec![name]),
             Self::Cut => Request::Partition(vec![name]),
+            Self::Leave => Request::Restart(vec![name]),
         }
     }
 
@@ -58,7 +61,7 @@ impl Death {
         match self {
             Self::Kill => Request::Restart(vec![name]),
             Self::Stop => Request::Continue(vec![name]),
-            Self::Cut => Request::Heal,
+            Self::Cut | Self::Leave => Request::Heal,
         }
     }
 
@@ -73,6 +76,7 @@ impl Death {
                 "cut off",
                 "limited by the silence of 300 ms and 40 ms for probes",
             ),
+            Self::Leave => ("left in order", "it says so before it ends"),
         }
     }
 }
@@ -87,25 +91,33 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
     let mut watcher = Watcher {
         site: &site,
         fed: &fed,
-        sink: Sink::new(site.sink()),
+        sink: Files::below(site.sink()),
+        logs: site.nodes().iter().map(Files::of).collect(),
         clock: Monotonic::start(),
     };
-    let mut samples: [Sample; 3] = Default::default();
+    let mut samples: [(Sample, Sample); 4] = Default::default();
     for _ in 0..args.count {
         for (death, sample) in Death::ALL.into_iter().zip(&mut samples) {
-            sample.push(millis(watcher.measure(death).await?));
+            let (served, uploaded) = watcher.measure(death).await?;
+            sample.0.push(millis(served));
+            sample.1.push(millis(uploaded));
         }
     }
     feeds.shutdown().await;
-    for (death, sample) in Death::ALL.into_iter().zip(&samples) {
+    for (death, (served, uploaded)) in Death::ALL.into_iter().zip(&samples) {
         let (case, limit) = death.describe();
         let note = format!(
-            "{} machines, windows of 100 ms, a reading every {} ms; {limit}; then up to a window \
-             and 200 ms of watermark delay if nothing was left to upload",
+            "{} machines, windows of 100 ms, a reading every {} ms; {limit}; a successor serves after \
+             {:.0} ms (median), then up to a window and 200 ms of watermark delay if nothing was left \
+             to upload",
             args.nodes,
             FEED_INTERVAL.as_millis(),
+            served.median(),
         );
-        report.add(TIME, case, sample, note)?;
+        report.add(TIME, case, uploaded, note)?;
+        let note =
+            format!("the part of it until another machine's log says that it serves; {limit}");
+        report.add(TIME, format!("{case}, until served"), served, note)?;
     }
     site.stop().await
 }
@@ -133,27 +145,41 @@ async fn feed(grpc: String) {
 struct Watcher<'a> {
     site: &'a Site,
     fed: &'a [NodeDescription],
-    sink: Sink,
+    sink: Files,
+    /// Of each machine.
+    logs: Vec<Files>,
     clock: Monotonic,
 }
 
 impl Watcher<'_> {
-    /// Lets the relay of a fed machine die, and brings it back.
-    async fn measure(&mut self, death: Death) -> anyhow::Result<Duration> {
+    /// Lets the relay of a fed machine die, and brings it back. Returns when another one served, and
+    /// when it had uploaded.
+    async fn measure(&mut self, death: Death) -> anyhow::Result<(Duration, Duration)> {
         let (origin, relay) = self.settle().await?;
         let nodes = self.site.nodes();
-        let node = nodes.iter().find(|node| node.machine_id == relay);
-        let name = node.context("a relay is one of the machines")?.name.clone();
+        let place = nodes.iter().position(|node| node.machine_id == relay);
+        let place = place.context("a relay is one of the machines")?;
+        let name = nodes[place].name.clone();
+        for log in &mut self.logs {
+            log.lines()?;
+        }
 
         let began = self.clock.uptime();
         let ordered = self.site.order(death.order(name.clone()));
-        let sink = &mut self.sink;
-        let clock = self.clock;
+        let (sink, logs, clock) = (&mut self.sink, &mut self.logs, self.clock);
         let succeeded = async {
+            let mut served = None;
             loop {
-                for record in sink.read()? {
+                let others = logs.iter_mut().enumerate().filter(|(at, _)| *at != place);
+                for (_, log) in others {
+                    if log.lines()?.iter().any(|line| line.contains(SERVES)) {
+                        served = served.or(Some(clock.uptime() - began));
+                    }
+                }
+                for record in sink.records()? {
                     if record.machine_id == origin && record.relay != relay {
-                        return anyhow::Ok(clock.uptime() - began);
+                        let uploaded = clock.uptime() - began;
+                        return anyhow::Ok((served.unwrap_or(uploaded), uploaded));
                     }
                 }
                 tokio::time::sleep(POLL_INTERVAL).await;
@@ -178,7 +204,7 @@ impl Watcher<'_> {
                 now - began < SETTLE_MAX,
                 "the relays did not settle: {serving:?}"
             );
-            for record in self.sink.read()? {
+            for record in self.sink.records()? {
                 newest.insert(record.machine_id.clone(), now);
                 let known = serving.entry(record.machine_id);
                 let known = known.or_insert_with(|| (record.relay.clone(), now));
@@ -212,28 +238,46 @@ struct Record {
     relay: String,
 }
 
-/// The files that relays write records to, and how far each has been read.
-struct Sink {
-    dir: PathBuf,
+/// Files that grow, and how far each has been read.
+struct Files {
+    /// A directory, or one file.
+    path: PathBuf,
     read: BTreeMap<PathBuf, u64>,
 }
 
-impl Sink {
-    fn new(dir: PathBuf) -> Self {
+impl Files {
+    /// Every file of a directory.
+    fn below(dir: PathBuf) -> Self {
         Self {
-            dir,
+            path: dir,
             read: BTreeMap::new(),
         }
     }
 
+    /// The log of a machine.
+    fn of(node: &NodeDescription) -> Self {
+        Self::below(node.log.clone())
+    }
+
     /// The records that were written since the last time.
-    fn read(&mut self) -> anyhow::Result<Vec<Record>> {
-        let mut records = Vec::new();
-        let Ok(entries) = fs::read_dir(&self.dir) else {
-            return Ok(records); // Nothing has been written yet.
+    fn records(&mut self) -> anyhow::Result<Vec<Record>> {
+        let lines = self.lines()?;
+        let record = |line: &String| serde_json::from_str(line).context("a record is JSON");
+        lines.iter().map(record).collect()
+    }
+
+    /// The lines that were written since the last time.
+    fn lines(&mut self) -> anyhow::Result<Vec<String>> {
+        let paths: Vec<PathBuf> = match fs::read_dir(&self.path) {
+            Ok(entries) => {
+                let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+                paths.collect::<Result<_, _>>()?
+            }
+            Err(_) if self.path.is_file() => vec![self.path.clone()],
+            Err(_) => Vec::new(), // Nothing has been written yet.
         };
-        for entry in entries {
-            let path = entry?.path();
+        let mut lines = Vec::new();
+        for path in paths {
             let read = self.read.entry(path.clone()).or_default();
             if fs::metadata(&path)?.len() <= *read {
                 continue;
@@ -242,19 +286,19 @@ impl Sink {
             file.seek(SeekFrom::Start(*read))?;
             let mut text = String::new();
             file.read_to_string(&mut text)?;
-            // What follows the last line break is not a record yet.
+            // What follows the last line break is not a line yet.
             let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
             *read += u64::try_from(whole.len())?;
-            for line in whole.lines() {
-                records.push(serde_json::from_str(line).context("a record is JSON")?);
-            }
+            lines.extend(whole.lines().map(str::to_owned));
         }
-        Ok(records)
+        Ok(lines)
     }
 }
 
 const TIME: Measure = Measure::lower("failover", "ms");
 const SERIES: &str = "bench/failover";
+/// What a machine logs when it begins to serve. Source: `fieldmesh`, its loop.
+const SERVES: &str = "serving an origin";
 /// Several readings to a window.
 const FEED_INTERVAL: Duration = Duration::from_millis(25);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
