@@ -199,6 +199,24 @@ async fn a_command_reaches_a_machine_that_was_away_through_a_third_one_and_so_do
     assert_eq!(text(&told[0], "id"), ID);
 }
 
+#[tokio::test]
+async fn a_machine_that_is_no_neighbour_is_dialled_for_a_command() {
+    let _turn = gate::beside_others();
+    let testnet = Testnet::start("127.0.58", 10, &["--quiet-sources"]).await;
+    let neighbours = testnet.clients()[0].neighbours().await.expect("an answer");
+    let others = testnet.nodes()[1..].iter();
+    let strangers = others.filter(|node| !neighbours.contains(&node.machine_id));
+    let strangers: Vec<_> = strangers.collect();
+
+    for stranger in &strangers {
+        let answer = send(&testnet, &[&stranger.name, "identify", "--output", "json"]).await;
+        let answer = json(&answer.done());
+        assert_eq!(answer["value"]["machine_id"], *stranger.machine_id);
+    }
+
+    assert!(!strangers.is_empty(), "all are neighbours: {neighbours:?}");
+}
+
 fn manual() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/manual/commands.md");
     std::fs::read_to_string(page).expect("a page")
