@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
 
 /// Local testnets of Fieldmesh: real nodes on this computer, real readings, faults by command.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ pub enum Command {
     Heal(FaultArgs),
     /// Delay everything that the named machines send and receive.
     Slow(SlowArgs),
+    /// Run a scenario from its start to its end: `heating`, or a file.
+    Scenario(ScenarioArgs),
     /// Run one machine; `up` starts these.
     #[command(hide = true)]
     Machine(MachineArgs),
@@ -77,6 +79,40 @@ pub struct UpArgs {
     /// one computer.
     #[arg(long, default_value = "127.0.1", value_parser = subnet)]
     pub subnet: String,
+    /// Names and configurations of the machines; machine-1, machine-2 and so on if there are none.
+    #[arg(skip)]
+    pub machines: Vec<MachinePlan>,
+}
+
+/// A machine that is not like the others.
+#[derive(Clone, Debug)]
+pub struct MachinePlan {
+    /// Its name.
+    pub name: String,
+    /// What stands at the end of its configuration.
+    pub config: String,
+}
+
+/// Which scenario.
+#[derive(Debug, Args)]
+pub struct ScenarioArgs {
+    /// `heating`, or a file.
+    pub scenario: String,
+    /// Where keys, configurations, logs and data go; a fresh temporary directory by default, which
+    /// is removed at the end unless the scenario fails.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// The first three numbers of the machines' loopback addresses.
+    #[arg(long, default_value = "127.0.1", value_parser = subnet)]
+    pub subnet: String,
+}
+
+impl Default for UpArgs {
+    fn default() -> Self {
+        let command = Self::augment_args(clap::Command::new("up")).no_binary_name(true);
+        let matches = command.get_matches_from(std::iter::empty::<&str>());
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Which machines of a running testnet.

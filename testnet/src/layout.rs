@@ -69,7 +69,8 @@ struct Layout<'a> {
 
 impl Layout<'_> {
     fn lay_out_machine(&self, number: u8, uplinks: &[String]) -> anyhow::Result<NodeDescription> {
-        let name = format!("machine-{number}");
+        let plan = self.args.machines.get(usize::from(number) - 1);
+        let name = plan.map_or_else(|| format!("machine-{number}"), |plan| plan.name.clone());
         let home = self.dir.join(&name);
         let machine = keys::init(&home)?;
         let roles = BTreeSet::from([Role::Publish, Role::Relay, Role::Command, Role::Observe]);
@@ -93,7 +94,9 @@ impl Layout<'_> {
         let link = format!("{ip}:{LINK_PORT}");
         let settings = self.settings(number, &home, uplinks, [&grpc, &metrics, &link]);
         let config = home.join("fieldmesh.toml");
-        std::fs::write(&config, toml::to_string(&settings)?)
+        let more = plan.map(|plan| plan.config.as_str()).unwrap_or_default();
+        let text = format!("{}\n{more}", toml::to_string(&settings)?);
+        std::fs::write(&config, text)
             .with_context(|| format!("cannot write {}", config.display()))?;
         Ok(NodeDescription {
             name,

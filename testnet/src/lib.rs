@@ -6,6 +6,7 @@
 //! - [`up`] starts machines, watches over them and ends them.
 //! - [`control`] is the Unix socket by which commands reach a running testnet.
 //! - [`faults`] is the layer below the nodes' connections that partitions and slows them.
+//! - [`scenario`] starts machines, takes steps, and checks what follows.
 //! - [`layout`] lays out directories, keys and configurations.
 //!
 //! # Not here
@@ -19,4 +20,5 @@ pub mod description;
 pub mod faults;
 pub mod layout;
 pub mod machine;
+pub mod scenario;
 pub mod up;

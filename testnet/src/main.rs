@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use testnet::args::{Cli, Command};
 use testnet::control::{Request, ask};
-use testnet::{machine, up};
+use testnet::{machine, scenario, up};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             &args.fault.dir,
             &Request::Slow(args.fault.names, args.delay),
         ),
+        Command::Scenario(args) => scenario::run::run(&args).await,
         Command::Machine(args) => machine::run(&args.config).await,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,7 +22,7 @@ use crate::machine::{self, Process};
 
 /// A running testnet.
 #[derive(Debug)]
-struct Testnet {
+pub(crate) struct Testnet {
     description: Description,
     processes: Vec<Option<Process>>,
     faults: Vec<FaultTable>,
@@ -45,13 +45,7 @@ pub async fn up(args: &UpArgs) -> anyhow::Result<()> {
         .dir
         .clone()
         .or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned()));
-    let description = layout::lay_out(args, &dir.unwrap_or_else(|| PathBuf::from(".")))?;
-    let faults = vec![FaultTable::default(); description.nodes.len()];
-    let mut testnet = Testnet {
-        description,
-        processes: Vec::new(),
-        faults,
-    };
+    let mut testnet = Testnet::lay_out(args, &dir.unwrap_or_else(|| PathBuf::from(".")))?;
     let stop = async {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -64,7 +58,10 @@ pub async fn up(args: &UpArgs) -> anyhow::Result<()> {
         () = &mut stop => Ok(false),
     };
     let ran = match started {
-        Ok(true) => testnet.serve(args.duration, stop).await,
+        Ok(true) => match testnet.introduce() {
+            Ok(()) => testnet.serve(args.duration, stop).await,
+            Err(error) => Err(error),
+        },
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
@@ -73,7 +70,23 @@ pub async fn up(args: &UpArgs) -> anyhow::Result<()> {
 }
 
 impl Testnet {
-    async fn start(&mut self) -> anyhow::Result<()> {
+    /// Lays out what the machines need; none of them runs yet.
+    pub(crate) fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Self> {
+        let description = layout::lay_out(args, dir)?;
+        let faults = vec![FaultTable::default(); description.nodes.len()];
+        Ok(Self {
+            description,
+            processes: Vec::new(),
+            faults,
+        })
+    }
+
+    /// Its machines.
+    pub(crate) fn nodes(&self) -> &[NodeDescription] {
+        &self.description.nodes
+    }
+
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let count = self.description.nodes.len();
         for (node, faults) in self.description.nodes.iter().zip(&self.faults) {
             let process = Process::start(node, faults).await?;
@@ -86,7 +99,11 @@ impl Testnet {
         self.wait_until_ready(&(0..count).collect::<Vec<_>>(), START_TIMEOUT)
             .await?;
         progress_done(&format!("{count} machines are ready and know each other"));
-        self.write_description()?;
+        self.write_description()
+    }
+
+    /// Says what runs where.
+    fn introduce(&self) -> anyhow::Result<()> {
         print_line(&serde_json::to_string(&self.description)?);
         eprint_text(&self.guide());
         Ok(())
@@ -166,7 +183,7 @@ impl Testnet {
         }
     }
 
-    async fn carry_out(&mut self, request: Request) -> anyhow::Result<()> {
+    pub(crate) async fn carry_out(&mut self, request: Request) -> anyhow::Result<()> {
         match request {
             Request::Kill(names) => {
                 for index in self.find(&names)? {
@@ -320,7 +337,7 @@ impl Testnet {
     }
 
     /// Ends every machine at the same time, in order.
-    async fn end(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         progress("ending all machines");
         let mut ending = tokio::task::JoinSet::new();
         for (node, process) in self.description.nodes.iter().zip(&mut self.processes) {
@@ -387,7 +404,7 @@ fn progress_done(text: &str) {
     let _ = writeln!(std::io::stderr(), "\r\x1b[K{text}");
 }
 
-fn eprint_text(text: &str) {
+pub(crate) fn eprint_text(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

@@ -30,6 +30,7 @@ pub struct Settings {
     /// `[commands]`.
     pub commands: CommandsSettings,
     /// `[[rule]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule: Vec<RuleSettings>,
     /// `[[source]]`.
     pub source: Vec<SourceSettings>,

@@ -118,6 +118,36 @@ async fn a_circle_of_rules_on_two_machines_stops_by_itself_and_is_written_down()
     assert!(audit.iter().any(is_told), "{audit:#?}");
 }
 
+#[tokio::test]
+async fn the_scenario_of_a_phone_a_thermostat_a_boiler_and_a_window_goes_well_to_its_end() {
+    let _turn = gate::beside_others();
+    let scenario = ["scenario", "heating", "--subnet", "127.0.64"];
+
+    let said = program::run(program::testnet(), &scenario, "").await;
+
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(said.stderr.contains("steps went well"), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn a_scenario_whose_expectation_does_not_hold_fails_and_says_at_which_step() {
+    let _turn = gate::beside_others();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("wrong.toml");
+    let text = "about = \"wrong\"\n[[machine]]\nname = \"press\"\n[[step]]\n\
+                publish = { machine = \"press\", series = \"oil\", value = 1.0 }\n[[step]]\n\
+                expect = { at = \"press\", series = \"press:oil\", value = 2.0, within = \"500ms\" }\n";
+    std::fs::write(&file, text).expect("a scenario");
+
+    let file = file.to_string_lossy();
+    let scenario = ["scenario", &*file, "--subnet", "127.0.65"];
+    let said = program::run(program::testnet(), &scenario, "").await;
+
+    let said = said.failed(1);
+    assert!(said.contains("step 2"), "{said}");
+    assert!(said.contains("press:oil is"), "{said}");
+}
+
 /// A rule that derives a series from another.
 fn plus_one(series: &str, from: &str) -> String {
     format!(
