@@ -7,8 +7,10 @@ use model::MachineId;
 use statemachine::{Instant, Timers};
 
 /// The connections of this machine and who needs them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Links {
+    /// How long to wait before a candidate is dialled again.
+    redial: Duration,
     up: BTreeSet<MachineId>,
     overlay: BTreeSet<MachineId>,
     election: BTreeSet<MachineId>,
@@ -37,6 +39,20 @@ pub(crate) enum Action {
 }
 
 impl Links {
+    /// No connections. A candidate is dialled twice as often as candidacies are repeated, so that
+    /// on a thin link one that is gone costs little.
+    pub(crate) fn new(refresh_interval: Duration) -> Self {
+        Self {
+            redial: refresh_interval / 2,
+            up: BTreeSet::new(),
+            overlay: BTreeSet::new(),
+            election: BTreeSet::new(),
+            targets: BTreeSet::new(),
+            callers: BTreeSet::new(),
+            timers: Timers::default(),
+        }
+    }
+
     pub(crate) fn on_up(&mut self, now: Instant, machine: MachineId) {
         self.up.insert(machine);
         self.timers.clear(&Timer::Redial(machine));
@@ -52,7 +68,7 @@ impl Links {
 
     pub(crate) fn on_dial_failed(&mut self, now: Instant, machine: MachineId) {
         if self.election.contains(&machine) && !self.up.contains(&machine) {
-            self.timers.set(Timer::Redial(machine), now + REDIAL);
+            self.timers.set(Timer::Redial(machine), now + self.redial);
         }
     }
 
@@ -73,7 +89,7 @@ impl Links {
         if self.up.contains(&machine) {
             return false;
         }
-        self.timers.set(Timer::Redial(machine), now + REDIAL);
+        self.timers.set(Timer::Redial(machine), now + self.redial);
         true
     }
 
@@ -116,7 +132,7 @@ impl Links {
         Some(match timer {
             Timer::Idle(machine) => Action::Release(machine),
             Timer::Redial(machine) => {
-                self.timers.set(timer, now + REDIAL);
+                self.timers.set(timer, now + self.redial);
                 Action::Dial(machine)
             }
         })
@@ -143,5 +159,3 @@ impl Links {
 /// How long a link that nobody needs stays open, so that the other side may say what it is for.
 /// Source: guess, above the time that a join and its answer take on a slow link.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long to wait before a candidate is dialled again. Source: guess.
-const REDIAL: Duration = Duration::from_secs(1);

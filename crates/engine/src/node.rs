@@ -153,7 +153,7 @@ impl Node {
             load: 0,
             reread_until: Instant::ZERO,
             catalogue: Catalogue::new(roll),
-            links: Links::default(),
+            links: Links::new(config.election.refresh_interval),
             shown: BTreeMap::new(),
             roll_changed: false,
             redeeming: BTreeMap::new(),
