@@ -8,7 +8,9 @@ use testnet::args::{MachineArgs, UpArgs};
 use testnet::{machine, up};
 
 use crate::measure::Report;
-use crate::{aggregate, codec, failover, fanout, footprint, handshake, ingest, query, rtt, rules};
+use crate::{
+    aggregate, codec, command, failover, fanout, footprint, handshake, ingest, query, rtt, rules,
+};
 
 /// Benchmarks of Fieldmesh.
 #[derive(Debug, Parser)]
@@ -36,6 +38,9 @@ enum Command {
     Handshake(handshake::Args),
     /// A 64-byte frame there and back between two machines, and raw TCP beside it.
     Rtt(rtt::Args),
+    /// A command to a neighbour and to a machine that must be dialled, and a bare frame beside it.
+    #[command(name = "command")]
+    Send(command::Args),
     /// From a publisher to every other machine: latency, copies, bytes, CPU.
     Fanout(fanout::Args),
     /// From the death of a relay to its successor's first upload.
@@ -69,6 +74,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Ingest(args) => ingest::run(&args, &mut report)?,
         Command::Handshake(args) => block_on(handshake::run(&args, &mut report))?,
         Command::Rtt(args) => rtt::run(&args, &mut report)?,
+        Command::Send(args) => command::run(&args, &mut report)?,
         Command::Fanout(args) => block_on(fanout::run(&args, &mut report))?,
         Command::Failover(args) => block_on(failover::run(&args, &mut report))?,
         Command::Footprint(args) => block_on(footprint::run(&args, &mut report))?,

@@ -17,6 +17,7 @@ mod aggregate;
 mod cli;
 mod client;
 mod codec;
+mod command;
 mod failover;
 mod fanout;
 mod footprint;

@@ -176,6 +176,24 @@ async fn ask_new(connection: &mut Connection, count: u32) -> anyhow::Result<Vec<
     Ok(times.split_off(usize::try_from(WARM_UP)?))
 }
 
+/// The times of frames through the swarm, on one thread.
+pub(crate) fn through_swarm(count: u32) -> anyhow::Result<Vec<f64>> {
+    measure(Case::Swarm(Threads::One), count)
+}
+
+/// As [`meet`], on one thread.
+pub(crate) fn meet_on_one_thread<T, A, R>(
+    answer: impl FnOnce(oneshot::Sender<T>) -> A + Send + 'static,
+    ask: impl FnOnce(oneshot::Receiver<T>) -> R,
+) -> anyhow::Result<Vec<f64>>
+where
+    T: Send + 'static,
+    A: Future<Output = anyhow::Result<()>>,
+    R: Future<Output = anyhow::Result<Vec<f64>>>,
+{
+    meet(Threads::One, answer, ask)
+}
+
 /// Lets one side ask and the other answer until the asker has finished. What the answering side
 /// says first tells the asker where it is.
 fn meet<T, A, R>(
@@ -225,9 +243,7 @@ fn runtime() -> std::io::Result<Runtime> {
 
 async fn answer_link(ready: oneshot::Sender<Contact>) -> anyhow::Result<()> {
     let (machine, mut swarm) = start_swarm(2)?;
-    let anywhere =
-        Address::new("/ip4/127.0.0.1/udp/0/quic/noise".to_owned()).context("a short address")?;
-    swarm.listen(&anywhere)?;
+    swarm.listen(&anywhere()?)?;
     let mut ready = Some(ready);
     loop {
         let event = swarm.next().await;
@@ -281,7 +297,13 @@ async fn ask_link(contact: oneshot::Receiver<Contact>, count: u32) -> anyhow::Re
     Ok(times.split_off(usize::try_from(WARM_UP)?))
 }
 
-fn start_swarm(number: u8) -> anyhow::Result<(model::MachineId, Swarm)> {
+/// An address for a link on this computer.
+pub(crate) fn anywhere() -> anyhow::Result<Address> {
+    Address::new("/ip4/127.0.0.1/udp/0/quic/noise".to_owned()).context("a short address")
+}
+
+/// A swarm of machine `number`.
+pub(crate) fn start_swarm(number: u8) -> anyhow::Result<(model::MachineId, Swarm)> {
     let identity = keys::identity(number)?;
     let network_keys = keys::network_keys();
     let roll = Roll::new(identity.trust, Duration::ZERO);
@@ -338,4 +360,5 @@ const KINDS: [Kind; 4] = [
 const QUINN: usize = 1;
 /// Requests before the measured ones.
 const WARM_UP: u32 = 200;
-const ENDED: &str = "the answering side ended";
+/// Said when the asker is alone.
+pub(crate) const ENDED: &str = "the answering side ended";
