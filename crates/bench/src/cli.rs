@@ -9,7 +9,8 @@ use testnet::{machine, up};
 
 use crate::measure::Report;
 use crate::{
-    aggregate, codec, command, failover, fanout, footprint, handshake, ingest, query, rtt, rules,
+    aggregate, codec, command, failover, fanout, footprint, handshake, ingest, query, react, rtt,
+    rules,
 };
 
 /// Benchmarks of Fieldmesh.
@@ -51,6 +52,8 @@ enum Command {
     Query(query::Args),
     /// Readings that one core brings to its rules and judges, per second.
     Rules(rules::Args),
+    /// From a reading on one machine to what a rule of another does about it.
+    React(react::Args),
     /// Run a testnet of this program; benchmarks start it.
     #[command(hide = true)]
     Up(UpArgs),
@@ -80,6 +83,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Footprint(args) => block_on(footprint::run(&args, &mut report))?,
         Command::Query(args) => block_on(query::run(&args, &mut report))?,
         Command::Rules(args) => rules::run(&args, &mut report)?,
+        Command::React(args) => block_on(react::run(&args, &mut report))?,
         Command::Up(args) => return block_on(up::up(&args)),
         Command::Machine(args) => return block_on(machine::run(&args.config)),
     }

@@ -67,7 +67,10 @@ impl Death {
 
     fn describe(self) -> (&'static str, &'static str) {
         match self {
-            Self::Kill => ("killed", "the closed connections give it away at once"),
+            Self::Kill => (
+                "killed",
+                "over QUIC a killed process says nothing: it is found by its silence",
+            ),
             Self::Stop => (
                 "stopped",
                 "limited by the silence of 300 ms and 40 ms for probes",

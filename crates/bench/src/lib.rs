@@ -28,6 +28,7 @@ mod links;
 mod measure;
 mod process;
 mod query;
+mod react;
 mod rtt;
 mod rules;
 mod site;
