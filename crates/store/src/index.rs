@@ -235,6 +235,16 @@ impl Index {
         }
     }
 
+    /// How many readings a part of a log holds.
+    pub(crate) fn readings_in(&self, log: &LogId, from: Sequence, through: Sequence) -> u64 {
+        let mut readings = 0;
+        self.visit(log, from, through, |_, place| {
+            readings += u64::from(place.readings);
+            ControlFlow::Continue(())
+        });
+        readings
+    }
+
     /// Gives the places of a log that are no stragglers to `visit`, newest first, until it breaks.
     pub(crate) fn visit_back(
         &self,

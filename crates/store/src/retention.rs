@@ -5,6 +5,7 @@
 //! one block on (its floor), so what a younger segment holds of it below the floor counts as given
 //! up with it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -40,14 +41,22 @@ pub struct Dropped {
 }
 
 impl Retention {
-    /// Whether no uplink needs a block any more.
-    pub(crate) fn is_uploaded(&self, log: &LogId, sequence: Sequence) -> bool {
-        let Some(uploaded) = &self.uploaded else {
-            return true;
+    /// The first block of a log that some uplink still needs; `None` if none does.
+    pub(crate) fn needed_from(&self, log: &LogId) -> Option<Sequence> {
+        let uploaded = self.uploaded.as_ref()?;
+        let Some(needed) = uploaded.get(&log.machine) else {
+            return Some(Sequence::MIN);
         };
-        uploaded
-            .get(&log.machine)
-            .is_some_and(|needed| (log.epoch, sequence) < (needed.epoch, needed.sequence))
+        match log.epoch.cmp(&needed.epoch) {
+            Ordering::Less => None,
+            Ordering::Equal => Some(needed.sequence),
+            Ordering::Greater => Some(Sequence::MIN),
+        }
+    }
+
+    /// Whether no uplink needs a log up to a block any more.
+    pub(crate) fn is_uploaded(&self, log: &LogId, through: Sequence) -> bool {
+        self.needed_from(log).is_none_or(|needed| through < needed)
     }
 }
 

@@ -35,17 +35,13 @@ impl Writer {
         let shared = &self.shared;
         notes::put_given_up(&*shared.disk, &shared.config.directory, &given_up)?;
         let mut dropped = Dropped::default();
-        let blocks = victims.values().flat_map(|contents| &contents.blocks);
-        for block in blocks.filter(|block| !retention.is_uploaded(&block.id.log, block.id.sequence))
-        {
-            // Read before the index forgets which of them are held.
-            let is_held = read(&shared.index).get(block.id).is_some();
-            dropped.readings_waiting += u64::from(block.extent.readings) * u64::from(is_held);
-        }
         let mut index = write(&shared.index);
         let readings = index.readings;
         for (log, floor) in &given_up.floors {
             if self.at_rest.given_up.floors.get(log) != Some(floor) {
+                if let Some(needed) = retention.needed_from(log) {
+                    dropped.readings_waiting += index.readings_in(log, needed, floor.sequence - 1);
+                }
                 index.advance_floor(*log, floor.sequence);
                 dropped.floors.push((*log, floor.sequence));
             }

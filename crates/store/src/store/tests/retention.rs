@@ -10,11 +10,15 @@ use crate::{Dropped, Retention};
 
 /// A store whose segments end with every batch.
 fn short_segments(directory: &TempDir) -> Site {
+    short_segments_on(Arc::new(SystemDisk), directory)
+}
+
+fn short_segments_on(disk: Arc<dyn Disk>, directory: &TempDir) -> Site {
     let config = Config {
         segment_bytes: 1,
         ..config(directory)
     };
-    Site::open_with(Arc::new(SystemDisk), config).expect("opens")
+    Site::open_with(disk, config).expect("opens")
 }
 
 fn give_up(site: &Site, retention: Retention) -> Dropped {
@@ -204,6 +208,28 @@ fn what_no_uplink_has_brought_out_goes_last_and_is_counted() {
 }
 
 #[test]
+fn what_lies_in_younger_segments_below_a_floor_goes_with_it_and_is_counted_too() {
+    let directory = directory();
+    let mut site = short_segments(&directory);
+    // Gossip brings what was missed newest first.
+    let blocks: Vec<Block> = [4, 3, 2, 1]
+        .map(|n| block(OTHER, 1, n, &[(1, 1, 1)]))
+        .into();
+    put_each(&mut site, &blocks);
+    let retention = Retention {
+        bytes_max: room_for(&directory, 3),
+        uploaded: needed_from(1),
+        ..no_limits(&directory)
+    };
+
+    let dropped = give_up(&site, retention);
+
+    assert_eq!(dropped.floors, [(log_of(OTHER, 1), 5)]);
+    assert_eq!((dropped.segments, dropped.readings), (1, 4));
+    assert_eq!(dropped.readings_waiting, 4, "not only those of the segment");
+}
+
+#[test]
 fn what_is_too_old_goes_once_it_is_uploaded_and_not_before() {
     let directory = directory();
     let mut site = short_segments(&directory);
@@ -229,11 +255,7 @@ fn what_is_too_old_goes_once_it_is_uploaded_and_not_before() {
 fn a_full_disk_takes_what_is_uploaded_and_never_what_waits() {
     let directory = directory();
     let disk = FaultyDisk::default();
-    let config = Config {
-        segment_bytes: 1,
-        ..config(&directory)
-    };
-    let mut site = Site::open_with(Arc::new(disk.clone()), config).expect("opens");
+    let mut site = short_segments_on(Arc::new(disk.clone()), &directory);
     five_segments(&mut site);
     disk.set(Plan {
         free: Some(0),
@@ -345,11 +367,7 @@ fn a_file_that_a_crash_left_is_not_read_and_goes_with_the_next_pass() {
 fn what_cannot_be_noted_is_not_given_up() {
     let directory = directory();
     let disk = FaultyDisk::default();
-    let config = Config {
-        segment_bytes: 1,
-        ..config(&directory)
-    };
-    let mut site = Site::open_with(Arc::new(disk.clone()), config).expect("opens");
+    let mut site = short_segments_on(Arc::new(disk.clone()), &directory);
     let blocks = five_segments(&mut site);
     disk.set(Plan {
         sync: Some(io::ErrorKind::StorageFull),
