@@ -23,6 +23,7 @@ use wire::Frame;
 
 use crate::links::AFTER_START;
 use crate::measure::{Measure, Report, Sample, micros};
+use crate::rtt::Threads;
 use crate::{keys, rtt};
 
 /// What to measure.
@@ -82,11 +83,13 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
 fn measure(case: Case, count: u32) -> anyhow::Result<Vec<f64>> {
     match case {
         Case::Frame => rtt::through_swarm(count),
-        Case::Safe | Case::Noted => rtt::meet_on_one_thread(
+        Case::Safe | Case::Noted => rtt::meet(
+            Threads::One,
             move |ready| async move { Machine::start(2, case == Case::Safe)?.serve(ready).await },
             |at| ask(at, count),
         ),
-        Case::Link | Case::Dialled => rtt::meet_on_one_thread(
+        Case::Link | Case::Dialled => rtt::meet(
+            Threads::One,
             |ready| async move { Machine::start(2, true)?.serve(ready).await },
             move |at| dial(at, (count / 100).max(1), case == Case::Dialled),
         ),

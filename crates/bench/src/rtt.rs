@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
 /// Where the two ends run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Threads {
+pub(crate) enum Threads {
     One,
     Two,
 }
@@ -181,22 +181,9 @@ pub(crate) fn through_swarm(count: u32) -> anyhow::Result<Vec<f64>> {
     measure(Case::Swarm(Threads::One), count)
 }
 
-/// As [`meet`], on one thread.
-pub(crate) fn meet_on_one_thread<T, A, R>(
-    answer: impl FnOnce(oneshot::Sender<T>) -> A + Send + 'static,
-    ask: impl FnOnce(oneshot::Receiver<T>) -> R,
-) -> anyhow::Result<Vec<f64>>
-where
-    T: Send + 'static,
-    A: Future<Output = anyhow::Result<()>>,
-    R: Future<Output = anyhow::Result<Vec<f64>>>,
-{
-    meet(Threads::One, answer, ask)
-}
-
 /// Lets one side ask and the other answer until the asker has finished. What the answering side
 /// says first tells the asker where it is.
-fn meet<T, A, R>(
+pub(crate) fn meet<T, A, R>(
     threads: Threads,
     answer: impl FnOnce(oneshot::Sender<T>) -> A + Send + 'static,
     ask: impl FnOnce(oneshot::Receiver<T>) -> R,
