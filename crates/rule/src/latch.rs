@@ -96,6 +96,7 @@ impl Latch {
         self.is_blind = false;
         match (self.phase, when) {
             (Phase::Active, when) => {
+                self.is_limited = false;
                 if truth.until.unwrap_or(!when) {
                     self.phase = Phase::Idle;
                     return Verdict::End;
@@ -108,6 +109,7 @@ impl Latch {
                 Verdict::Rest
             }
             (Phase::Idle, true) => {
+                self.is_limited = false;
                 self.phase = Phase::Holding(now);
                 self.on_holding(now, now)
             }
@@ -120,8 +122,17 @@ impl Latch {
         match self.phase {
             Phase::Holding(since) if self.is_limited => Some(since.max(self.acts.next())),
             Phase::Holding(since) => Some((since + self.times.hold).max(self.cool_at)),
-            Phase::Idle | Phase::Active => None,
+            // It owes its safe act.
+            Phase::Idle | Phase::Active => self.is_limited.then(|| self.acts.next()),
         }
+    }
+
+    /// An input may still come: what was being held starts over, and nothing is owed.
+    pub(crate) fn wait(&mut self) {
+        if matches!(self.phase, Phase::Holding(_)) {
+            self.phase = Phase::Idle;
+        }
+        self.is_limited = false;
     }
 
     fn on_holding(&mut self, now: Instant, since: Instant) -> Verdict {
@@ -129,12 +140,7 @@ impl Latch {
             return Verdict::Rest;
         }
         if !self.acts.take(now) {
-            let said = std::mem::replace(&mut self.is_limited, true);
-            return if said {
-                Verdict::Rest
-            } else {
-                Verdict::Limited
-            };
+            return self.limited();
         }
         self.is_limited = false;
         self.phase = Phase::Active;
@@ -145,13 +151,21 @@ impl Latch {
     /// An input is stale or bad: said once, and what was being held starts over.
     fn on_blind(&mut self, now: Instant) -> Verdict {
         if matches!(self.phase, Phase::Holding(_)) {
-            self.phase = Phase::Idle;
+            self.wait();
         }
-        if std::mem::replace(&mut self.is_blind, true) {
+        if self.is_blind {
             return Verdict::Rest;
         }
-        if self.acts.take(now) {
-            Verdict::ActSafely
+        if !self.acts.take(now) {
+            return self.limited();
+        }
+        (self.is_blind, self.is_limited) = (true, false);
+        Verdict::ActSafely
+    }
+
+    fn limited(&mut self) -> Verdict {
+        if std::mem::replace(&mut self.is_limited, true) {
+            Verdict::Rest
         } else {
             Verdict::Limited
         }
@@ -245,6 +259,19 @@ mod tests {
         assert!(latch.is_active());
         assert_eq!(latch.judge(at(3), FALSE), Verdict::End);
         assert_eq!(latch.judge(at(4), BLIND), Verdict::ActSafely);
+    }
+
+    #[test]
+    fn blindness_beyond_its_limit_acts_safely_as_soon_as_it_may() {
+        let mut latch = latch(0, 0, 1);
+        latch.judge(at(0), TRUE);
+
+        assert_eq!(latch.judge(at(1), BLIND), Verdict::Limited);
+        assert_eq!(latch.judge(at(2), BLIND), Verdict::Rest);
+        let due = latch.due().expect("it waits for its turn");
+        assert!(due > at(59) && due <= at(61), "{due}");
+        assert_eq!(latch.judge(due, BLIND), Verdict::ActSafely);
+        assert_eq!(latch.due(), None);
     }
 
     #[test]

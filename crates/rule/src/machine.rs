@@ -32,7 +32,8 @@ pub enum Input {
         /// They are from before this node started.
         is_past: bool,
     },
-    /// Rules in place of those before; one that is the same goes on as it was.
+    /// Rules in place of those before; one that is the same goes on as it was. Every series is to be
+    /// told after it, since only those are kept that some rule listens to.
     Rules(Vec<Rule>),
 }
 
@@ -79,6 +80,8 @@ pub enum Event {
     Failed(String),
     /// It may not act so often.
     Limited,
+    /// More series are listened to, by it and others, than are heard.
+    Crowded,
     /// It listens to what follows from itself, maybe over other machines: it is stopped until
     /// rules are loaded anew.
     Circle,
@@ -117,14 +120,8 @@ pub struct RuleState<'a> {
     pub acted_at: Option<Timestamp>,
 }
 
-/// A series that is known, and who listens to it.
-#[derive(Debug)]
-struct Known {
-    definition: Arc<SeriesDefinition>,
-    names: BTreeSet<String>,
-    /// Rules and their calls.
-    listeners: Vec<(usize, usize)>,
-}
+/// Who listens to a series: rules, and their calls.
+type Listeners = Vec<(usize, usize)>;
 
 /// The rules of one machine.
 #[derive(Debug)]
@@ -132,8 +129,11 @@ pub struct Rules {
     own: MachineId,
     language: Language,
     rules: Vec<Running>,
-    series: BTreeMap<LogId, BTreeMap<SeriesNumber, Known>>,
+    /// The series that any rule listens to.
+    series: BTreeMap<LogId, BTreeMap<SeriesNumber, Listeners>>,
     series_count: usize,
+    /// There are more of them than are heard; said once.
+    is_crowded: bool,
     kept: Vec<Kept>,
     /// Wall-clock time at a point of monotonic time.
     wall: Option<(Instant, Timestamp)>,
@@ -143,7 +143,8 @@ pub struct Rules {
 impl Rules {
     /// Most rules of one machine; more are not taken. Source: guess.
     pub const RULES_MAX: usize = 1_000;
-    /// Most series that are known. Source: guess; a series beyond them is heard by no rule.
+    /// Most series that rules listen to. Source: guess; one beyond them is heard by no rule, and
+    /// [`Event::Crowded`] says so.
     pub const SERIES_MAX: usize = 65_536;
 
     /// No rules yet.
@@ -155,6 +156,7 @@ impl Rules {
             rules: Vec::new(),
             series: BTreeMap::new(),
             series_count: 0,
+            is_crowded: false,
             kept: recovered.kept,
             wall: None,
             outputs: VecDeque::new(),
@@ -163,26 +165,15 @@ impl Rules {
 
     /// Whether any rule listens to a series.
     #[must_use]
-    pub fn listens(&self, key: &SeriesKey) -> bool {
-        let known = self.known(key);
-        known.is_some_and(|known| !known.listeners.is_empty())
+    pub fn listens(&self, (log, number): &SeriesKey) -> bool {
+        let series = self.series.get(log);
+        series.is_some_and(|series| series.contains_key(number))
     }
 
     /// Whether any rule listens to anything of a log.
     #[must_use]
     pub fn listens_to_log(&self, log: &LogId) -> bool {
-        let series = self.series.get(log);
-        series.is_some_and(|series| series.values().any(|known| !known.listeners.is_empty()))
-    }
-
-    fn known(&self, (log, number): &SeriesKey) -> Option<&Known> {
-        self.series.get(log)?.get(number)
-    }
-
-    /// Whether a series was told before.
-    #[must_use]
-    pub fn knows(&self, key: &SeriesKey) -> bool {
-        self.known(key).is_some()
+        self.series.contains_key(log)
     }
 
     /// How every rule stands.
@@ -224,58 +215,54 @@ impl Rules {
                 running
             }));
         }
-        let of = |(log, series): (&LogId, &BTreeMap<SeriesNumber, Known>)| {
-            let log = *log;
-            let keys = series.keys().map(move |number| (log, *number));
-            keys.collect::<Vec<SeriesKey>>()
-        };
-        for key in self.series.iter().flat_map(of).collect::<Vec<_>>() {
-            self.subscribe(key);
-        }
-    }
-
-    fn on_series(
-        &mut self,
-        key: SeriesKey,
-        definition: Arc<SeriesDefinition>,
-        names: BTreeSet<String>,
-    ) {
-        let is_new = !self.knows(&key);
-        if is_new && self.series_count >= Self::SERIES_MAX {
-            return;
-        }
-        self.series_count += usize::from(is_new);
-        let known = Known {
-            definition,
-            names,
-            listeners: Vec::new(),
-        };
-        self.series.entry(key.0).or_default().insert(key.1, known);
-        self.subscribe(key);
+        self.series.clear();
+        (self.series_count, self.is_crowded) = (0, false);
     }
 
     /// Finds out who listens to a series.
-    fn subscribe(&mut self, key: SeriesKey) {
-        let of_log = self.series.get_mut(&key.0);
-        let Some(known) = of_log.and_then(|series| series.get_mut(&key.1)) else {
-            return;
-        };
-        known.listeners.clear();
+    fn on_series(
+        &mut self,
+        key: SeriesKey,
+        definition: &SeriesDefinition,
+        names: &BTreeSet<String>,
+    ) {
+        self.forget(&key);
+        let mut listeners = Listeners::new();
         for (place, rule) in self.rules.iter_mut().enumerate() {
+            let before = listeners.len();
             for (call, series) in rule.rule.calls.iter().enumerate() {
                 let is_own = key.0.machine == self.own;
-                if series.hears(is_own, &known.names, &known.definition.name) {
-                    known.listeners.push((place, call));
+                if series.hears(is_own, names, &definition.name) {
+                    listeners.push((place, call));
                 }
             }
-            let listens = known
-                .listeners
-                .last()
-                .is_some_and(|(last, _)| *last == place);
-            if listens && rule.on_series(&known.definition.labels) {
+            if listeners.len() > before && rule.on_series(&definition.labels) {
                 let name = rule.rule.name().to_owned();
                 self.outputs.push_back(Output::Event(name, Event::Circle));
             }
+        }
+        let Some(&(place, _)) = listeners.first() else {
+            return;
+        };
+        if self.series_count < Self::SERIES_MAX {
+            self.series_count += 1;
+            let of_log = self.series.entry(key.0).or_default();
+            of_log.insert(key.1, listeners);
+        } else if !std::mem::replace(&mut self.is_crowded, true)
+            && let Some(rule) = self.rules.get(place)
+        {
+            let name = rule.rule.name().to_owned();
+            self.outputs.push_back(Output::Event(name, Event::Crowded));
+        }
+    }
+
+    fn forget(&mut self, (log, number): &SeriesKey) {
+        let Some(series) = self.series.get_mut(log) else {
+            return;
+        };
+        self.series_count -= usize::from(series.remove(number).is_some());
+        if series.is_empty() {
+            self.series.remove(log);
         }
     }
 
@@ -288,11 +275,11 @@ impl Rules {
         };
         let mut out = Vec::new();
         for reading in readings {
-            let Some(known) = series.get(&reading.series) else {
+            let Some(listeners) = series.get(&reading.series) else {
                 continue;
             };
             let mut concerned = None;
-            for &(place, call) in &known.listeners {
+            for &(place, call) in listeners {
                 if let Some(rule) = self.rules.get_mut(place) {
                     rule.hear(now.wall, call, reading);
                     if is_past {
@@ -319,7 +306,7 @@ impl Rules {
             )
         });
         if is_to_keep {
-            // Before anything else: what follows an act must not come before it is kept.
+            // First, so that whoever can waits with what follows an act until it is kept.
             let kept = self.rules.iter().map(|rule| Kept {
                 rule: rule.rule.name().to_owned(),
                 is_active: rule.is_active(),
@@ -363,7 +350,7 @@ impl StateMachine for Rules {
     fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::WallClock(wall) => self.on_wall_clock(now, wall),
-            Input::Series(key, definition, names) => self.on_series(key, definition, names),
+            Input::Series(key, definition, names) => self.on_series(key, &definition, &names),
             Input::Readings {
                 log,
                 readings,

@@ -53,6 +53,8 @@ pub(crate) struct Running {
     /// Of what it publishes: a missing value is of the same series as those before.
     value_type: ValueType,
     was_blind: bool,
+    /// What it said last of its alarm is that nobody can say.
+    has_told_null: bool,
     /// Blindness counts from then: a start is no fault.
     born: Instant,
     lineage: Vec<u32>,
@@ -87,6 +89,7 @@ impl Running {
                 Action::Derive { .. } | Action::Command { .. } => ValueType::F64,
             },
             was_blind: false,
+            has_told_null: false,
             born: now,
             lineage: Vec::new(),
             is_halted: false,
@@ -253,12 +256,13 @@ impl Running {
 
     fn react(&mut self, now: Now, language: &Language, out: &mut Vec<Output>) {
         let Ok(truth) = self.condition(now, language, out) else {
+            self.latch.wait();
             return;
         };
-        let was_blind = std::mem::replace(&mut self.was_blind, truth.when.is_none());
+        self.was_blind = truth.when.is_none();
         match self.latch.judge(now.instant, truth) {
             Verdict::Rest => {
-                if was_blind && !self.was_blind {
+                if self.has_told_null && !self.was_blind {
                     self.raise(now, Value::Bool(self.latch.is_active()), out);
                 }
             }
@@ -326,7 +330,8 @@ impl Running {
     }
 
     /// Publishes an alarm's state; null if it cannot be judged.
-    fn raise(&self, now: Now, value: Value, out: &mut Vec<Output>) {
+    fn raise(&mut self, now: Now, value: Value, out: &mut Vec<Output>) {
+        self.has_told_null = value == Value::Null;
         let Action::Alarm {
             series,
             priority,
@@ -345,6 +350,7 @@ impl Running {
     }
 
     fn derive(&mut self, now: Now, language: &Language, out: &mut Vec<Output>) {
+        let is_owed = std::mem::take(&mut self.is_owed); // Without a value nothing is owed.
         let Ok(truth) = self.condition(now, language, out) else {
             return;
         };
@@ -365,9 +371,9 @@ impl Running {
         let (derived, quality) = match derived {
             Ok(derived) => (derived, Quality::GOOD),
             Err(EvalError::Blind(_)) if self.still_waits(now) => return,
-            Err(_) if self.was_blind => return,
+            Err(_) if self.was_blind && !is_owed => return,
             Err(error) => {
-                if truth.when.is_some() {
+                if truth.when.is_some() && !self.was_blind {
                     out.push(self.say(Event::Blind(error.to_string())));
                 }
                 let safe = safe.as_ref().map(|safe| self.value(safe, language));
@@ -377,7 +383,7 @@ impl Running {
                 }
             }
         };
-        let has_news = std::mem::take(&mut self.has_news) || self.is_owed;
+        let has_news = std::mem::take(&mut self.has_news) || is_owed;
         if !has_news && self.derived.as_ref() == Some(&derived) {
             return;
         }
@@ -397,7 +403,6 @@ impl Running {
             self.is_owed = true;
             return;
         }
-        self.is_owed = false;
         self.publish(now, series, &unit, derived, quality, &[], out);
     }
 

@@ -82,12 +82,8 @@ impl RuleDesk {
     }
 
     /// Puts rules in the place of those before.
-    pub fn load(&mut self, now: Instant, rules: Vec<Rule>) {
+    pub fn load(&mut self, now: Instant, rules: Vec<Rule>, catalogue: &Catalogue) {
         self.rules.handle(now, Input::Rules(rules));
-    }
-
-    /// Tells every series that is known.
-    pub fn tell_all_series(&mut self, now: Instant, catalogue: &Catalogue) {
         for (log, number, definition) in catalogue.series() {
             self.define(now, (*log, number), definition, catalogue);
         }
@@ -107,7 +103,7 @@ impl RuleDesk {
         let Some(definition) = catalogue.definition(&key.0, key.1) else {
             return;
         };
-        let is_new = !self.rules.knows(&key);
+        let is_new = !self.rules.listens(&key);
         self.define(now, key, definition, catalogue);
         if is_new && self.is_heard(&key) {
             for readings in self.recent.readings_of(key) {
@@ -300,6 +296,11 @@ fn log(rule: &str, event: &Event) {
         Event::Blind(why) => tracing::warn!(rule, why, "cannot judge its condition"),
         Event::Failed(why) => tracing::warn!(rule, why, "has no value to act with"),
         Event::Limited => tracing::warn!(rule, "may not act so often"),
+        Event::Crowded => tracing::warn!(
+            rule,
+            max = rule::Rules::SERIES_MAX,
+            "listens to more series than rules hear together; make its patterns narrower"
+        ),
         Event::Circle => {
             tracing::warn!(
                 rule,

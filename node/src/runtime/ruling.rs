@@ -32,8 +32,7 @@ impl RuleDesk {
         let (now, wall) = (clock.now(), clock::wall_time());
         let mut desk = Self::open(node.machine(), directory);
         desk.tell_wall_clock(now, wall);
-        desk.load(now, rules);
-        desk.tell_all_series(now, node.catalogue());
+        desk.load(now, rules, node.catalogue());
         desk.recall(now, wall, store, view);
         desk
     }
@@ -88,7 +87,8 @@ impl Runtime {
         );
         self.record(Some(record.with(format!("{} rules", rules.len()))));
         tracing::info!(rules = rules.len(), "rules were loaded");
-        self.rules.load(self.clock.now(), rules);
+        let now = self.clock.now();
+        self.rules.load(now, rules, self.node.catalogue());
     }
 
     pub(super) fn on_rules_request(&mut self, request: RulesRequest) {

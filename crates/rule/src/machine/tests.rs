@@ -11,6 +11,7 @@ use crate::{Draft, DraftAction, Limit};
 const OWN: MachineId = MachineId::from_bytes([1; 32]);
 const BOILER: MachineId = MachineId::from_bytes([2; 32]);
 const WATER: SeriesKey = (log(BOILER), SeriesNumber(1));
+const BAD: Quality = Quality::new(QualityLevel::Bad, QualityReason::DeviceFault);
 const SECOND: Duration = Duration::from_secs(1);
 
 const fn log(machine: MachineId) -> LogId {
@@ -194,11 +195,10 @@ fn a_stale_input_is_no_value_and_the_safe_value_is_used_once() {
 fn a_bad_reading_is_no_value_even_if_its_number_looks_fine() {
     let mut boiler = Boiler::new(command(HOT));
     boiler.says(&[50.0]);
-    let bad = Quality::new(QualityLevel::Bad, QualityReason::DeviceFault);
 
-    boiler.is(Value::F64(70.0), bad);
+    boiler.is(Value::F64(70.0), BAD);
     let told = boiler.told();
-    boiler.is(Value::Null, bad);
+    boiler.is(Value::Null, BAD);
     boiler.is(Value::F64(f64::NAN), Quality::GOOD);
 
     assert_eq!(told[1..], ["ActedSafely", "set 5"]);
@@ -334,6 +334,68 @@ fn derived_readings_are_bounded_and_the_last_one_comes_in_the_end() {
     );
 }
 
+/// A derived reading, once in ten seconds at most, while the water is warm.
+fn seldom() -> Boiler {
+    Boiler::new(Draft {
+        when: Some(r#"last("boiler:water") > 20.0"#.to_owned()),
+        limit: Limit {
+            count: 1,
+            per: 10 * SECOND,
+        },
+        ..with_action(DraftAction::Derive {
+            series: "copy".to_owned(),
+            unit: String::new(),
+            value: r#"last("boiler:water")"#.to_owned(),
+            safe: Some("5.0".to_owned()),
+        })
+    })
+}
+
+#[test]
+fn what_could_not_be_derived_is_not_looked_at_again_once_the_condition_is_false() {
+    let mut boiler = seldom();
+
+    assert_eq!(boiler.says(&[30.0, 31.0, 10.0]), ["copy F64(30.0) good"]);
+    let deadline = boiler.0.with(|rules| rules.next_deadline());
+    let wait = deadline.expect("it gets stale").at - boiler.0.now();
+
+    assert!(wait > 30 * SECOND, "{wait:?}");
+}
+
+#[test]
+fn a_safe_value_beyond_the_limit_comes_as_soon_as_it_may() {
+    let mut boiler = seldom();
+    boiler.says(&[30.0]);
+
+    boiler.is(Value::F64(31.0), BAD);
+    let at_once = boiler.told();
+    boiler.0.advance(10 * SECOND);
+
+    assert!(at_once.iter().all(|told| told.starts_with("Blind")));
+    assert_eq!(boiler.told(), ["copy F64(5.0) uncertain"]);
+}
+
+#[test]
+fn an_alarm_that_never_became_null_says_nothing_when_it_can_be_judged_again() {
+    let mut boiler = Boiler::new(Draft {
+        limit: Limit {
+            count: 1,
+            per: 60 * SECOND,
+        },
+        ..with_action(DraftAction::Alarm {
+            priority: "high".to_owned(),
+            text: "the water is too hot".to_owned(),
+        })
+    });
+    boiler.says(&[70.0]);
+
+    boiler.is(Value::F64(70.0), BAD);
+    let limited = boiler.told();
+    assert_eq!(limited.last().map(String::as_str), Some("Limited"));
+
+    assert!(boiler.says(&[70.0]).is_empty());
+}
+
 #[test]
 fn an_alarm_is_raised_cleared_and_null_when_nobody_can_say() {
     let alarm = DraftAction::Alarm {
@@ -390,12 +452,14 @@ fn loading_the_same_rules_again_changes_nothing_and_others_begin_anew() {
     boiler.says(&[70.0]);
 
     boiler.0.input(Input::Rules(vec![rule(command(HOT))]));
+    boiler.0.input(series());
     assert!(boiler.says(&[71.0]).is_empty());
     let other = command(r#"last("boiler:water") > 65.0"#);
     boiler.0.input(Input::Rules(vec![rule(Draft {
         name: "other".to_owned(),
         ..other
     })]));
+    boiler.0.input(series());
 
     assert_eq!(boiler.says(&[72.0]), ["Acted", "set 36"]);
 }

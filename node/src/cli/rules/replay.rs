@@ -281,6 +281,7 @@ fn describe(event: &Event) -> (&'static str, &str) {
         Event::Blind(why) => ("blind", why),
         Event::Failed(why) => ("failed", why),
         Event::Limited => ("limited", "it may not act so often"),
+        Event::Crowded => ("limited", "it listens to more series than are heard"),
         Event::Circle => ("stopped", "it is part of a circle of rules"),
     }
 }
