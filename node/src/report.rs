@@ -202,6 +202,13 @@ impl Sources<'_> {
         text.counter("gossip_states_sent_total", gossip.states_sent);
         text.counter("gossip_refused_invalid_total", gossip.refused_invalid);
         text.counter("gossip_refused_unadmitted_total", gossip.refused_unadmitted);
+        let commands = self.node.command_stats();
+        text.counter("commands_called_total", commands.calls);
+        text.counter("commands_run_total", commands.runs);
+        text.counter("commands_refused_total", commands.refused);
+        text.counter("commands_repeated_total", commands.repeated);
+        text.gauge("commands_waiting", commands.waiting);
+        text.gauge("commands_kept", commands.kept);
         for way in [Way::Quic, Way::Tcp, Way::Circuit] {
             let label = format!("{{transport=\"{}\"}}", way.name());
             let count = self.ways.values().filter(|its| **its == way).count();

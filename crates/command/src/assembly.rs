@@ -50,8 +50,11 @@ impl Assemblies {
 
     /// Whether an argument of this size of this caller may be gathered beside the others.
     pub(crate) fn has_room(&self, caller: MachineId, size: usize) -> bool {
-        let sizes = self.of(caller).map(|(_, assembly)| assembly.size);
-        sizes.sum::<usize>() + size <= BYTES_OF_CALLER_MAX
+        let bytes = |assembly: &Assembly| assembly.size;
+        let of_caller: usize = self.of(caller).map(|(_, assembly)| bytes(assembly)).sum();
+        of_caller + size <= BYTES_OF_CALLER_MAX
+            && self.of(caller).count() < COUNT_OF_CALLER_MAX
+            && self.0.values().map(bytes).sum::<usize>() + size <= BYTES_MAX
     }
 
     pub(crate) fn keys_of(&self, caller: MachineId) -> Vec<CallKey> {
@@ -78,3 +81,8 @@ pub(crate) fn digest(name: &CommandName, size: usize, chunk: &[u8]) -> [u8; 32] 
 
 /// Most bytes of arguments of one caller that are not whole yet. Source: two of the largest.
 const BYTES_OF_CALLER_MAX: usize = 2 * Argument::BYTES_MAX;
+/// Most arguments of one caller that are not whole yet. Source: guess; they arrive one after the
+/// other, but for those of which the caller says no more.
+const COUNT_OF_CALLER_MAX: usize = 16;
+/// Most bytes of all arguments that are not whole yet. Unit: bytes. Source: guess.
+const BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -77,6 +77,18 @@ impl Handlers {
         true
     }
 
+    /// How many commands wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.handlers.values().map(|h| h.queue.len()).sum()
+    }
+
+    /// A command ended before its turn came.
+    pub(crate) fn unqueue(&mut self, handler: HandlerId, key: &CallKey) {
+        if let Some(handler) = self.handlers.get_mut(&handler) {
+            handler.queue.retain(|queued| queued != key);
+        }
+    }
+
     /// The next command of a handler that has a turn free, under a new run.
     pub(crate) fn take_turn(&mut self, handler: HandlerId) -> Option<(RunId, CallKey)> {
         let waiting = self.handlers.get_mut(&handler)?;

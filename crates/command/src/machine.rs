@@ -187,6 +187,8 @@ pub struct Stats {
     pub refused: u64,
     /// Commands that came again and were answered from what is kept.
     pub repeated: u64,
+    /// Commands that wait for their turn at a handler now.
+    pub waiting: u64,
     /// Ids that are kept now.
     pub kept: u64,
 }

@@ -113,6 +113,16 @@ impl TryFrom<RawAnswer> for Answer {
 }
 
 impl Answer {
+    /// An end without values.
+    #[must_use]
+    pub const fn of(status: Status) -> Self {
+        Self {
+            status,
+            items_total: 0,
+            items: Vec::new(),
+        }
+    }
+
     /// Its bytes, as a letter carries them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

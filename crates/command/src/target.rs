@@ -75,10 +75,11 @@ impl Target {
     }
 
     pub(crate) fn stats(&self, calls: u64) -> Stats {
-        let kept = u64::try_from(self.ledger.len()).unwrap_or(u64::MAX);
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Stats {
             calls,
-            kept,
+            waiting: count(self.handlers.waiting()),
+            kept: count(self.ledger.len()),
             ..self.stats
         }
     }
@@ -200,6 +201,7 @@ impl Target {
     }
 
     fn on_new(&mut self, now: Instant, key: CallKey, assembly: Assembly, chunk: &Bytes) {
+        self.assemblies.remove(&key); // It begins anew.
         let admitted = self.is_suspect(now).and(self.admit(now, key, &assembly));
         if let Err(status) = admitted {
             self.refuse(key, Some(assembly.name), status);
@@ -286,6 +288,7 @@ impl Target {
         is_safe: bool,
     ) {
         let posted = assembly.lifetime;
+        let is_sent_too = self.assemblies.remove(&key).is_some(); // Of two ways the first counts.
         let keep = posted.unwrap_or(assembly.deadline.since(now)) + self.config.skew;
         let active = Active {
             name: assembly.name,
@@ -299,7 +302,7 @@ impl Target {
             } else {
                 Step::Writing
             },
-            is_attached: posted.is_none(),
+            is_attached: posted.is_none() || is_sent_too,
             is_posted: posted.is_some(),
             answer: Collected::default(),
         };
@@ -325,11 +328,11 @@ impl Target {
         }
     }
 
-    /// Has a note written; when the file has grown to twice what can be kept, all of it anew.
+    /// Has a note written; when most of the file is of no use any more, all of it anew.
     fn write(&mut self, note: Note) -> Ticket {
         self.ticket = self.ticket.next();
         self.noted += 1;
-        let write = if self.noted > self.config.kept_max * 2 {
+        let write = if self.noted > self.ledger.len().max(NOTES_FEW) * NOTES_PER_ENTRY_MAX {
             let notes = self.ledger.notes();
             self.noted = notes.len();
             NoteWrite::Replace(notes)
@@ -546,8 +549,10 @@ impl Target {
             self.send_done(key, items, status);
         }
         self.release_link(key.caller);
-        if let Step::Running(run) = active.step {
-            self.handlers.end_turn(run);
+        match active.step {
+            Step::Writing => {}
+            Step::Waiting => self.handlers.unqueue(active.handler, &key),
+            Step::Running(run) => self.handlers.end_turn(run),
         }
         self.pump(now, active.handler);
     }
@@ -593,6 +598,11 @@ impl Target {
 
 /// Longest answer. Unit: bytes. Source: guess; what is larger belongs into readings or files.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// How many notes the file may have for each entry before it is written anew. Source: guess, twice
+/// what an entry has with its beginning and its end.
+const NOTES_PER_ENTRY_MAX: usize = 4;
+/// So few entries are not worth writing the file anew for. Source: guess; 4 MiB with long answers.
+const NOTES_FEW: usize = 256;
 /// How long commands are refused after a pause. Source: guess, above the time in which everything
 /// that waited in buffers has been read.
 const SUSPECT_TIME: Duration = Duration::from_secs(2);

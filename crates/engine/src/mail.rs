@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use command::{Answer, CallId, CallKey, CommandId, CommandName, Envelope, Letter};
+use command::{Answer, CallId, CallKey, Code, CommandId, CommandName, Envelope, Letter, Status};
 use model::{MachineId, State, Timestamp};
 use statemachine::Instant;
 
@@ -62,6 +62,49 @@ pub(crate) struct Replied {
     pub(crate) until: Timestamp,
 }
 
+/// How many more letters may be handed to commands, so that each can be replied to.
+#[derive(Debug)]
+pub(crate) struct Room {
+    left: usize,
+    of_caller: BTreeMap<MachineId, usize>,
+}
+
+impl Room {
+    /// Takes a place for a letter of this caller, if there is one.
+    pub(crate) fn take(&mut self, caller: MachineId) -> bool {
+        let of_caller = self.of_caller.entry(caller).or_default();
+        let has_room = self.left > 0 && *of_caller < REPLIES_OF_CALLER_MAX;
+        if has_room {
+            self.left -= 1;
+            *of_caller += 1;
+        }
+        has_room
+    }
+}
+
+impl Posted {
+    /// Waits for a letter that was posted before; returns its answer if that is there.
+    ///
+    /// # Errors
+    ///
+    /// `ALREADY_EXISTS` if the id names a letter to somebody else, or if somebody waits for it.
+    pub(crate) fn wait(
+        &mut self,
+        call: CallId,
+        target: MachineId,
+    ) -> Result<Option<Answer>, Status> {
+        let refused = |message: &str| Err(Status::new(Code::AlreadyExists, message));
+        if self.target != target {
+            return refused("this id names another command; draw a new one for each command");
+        }
+        if self.call.is_some() {
+            return refused("another program waits for this command already; let it end first");
+        }
+        self.call = Some(call);
+        Ok(self.answer.take())
+    }
+}
+
 impl Mail {
     /// A slot for one more letter.
     pub(crate) fn free_for_letter(&self) -> Option<u8> {
@@ -71,6 +114,23 @@ impl Mail {
     /// A slot for one more reply.
     pub(crate) fn free_for_reply(&self) -> Option<u8> {
         (0..State::SLOTS).find(|slot| !self.replies.contains_key(slot))
+    }
+
+    /// How many more letters can be replied to, besides those that commands have already.
+    pub(crate) fn room_for_replies(&self) -> Room {
+        let handed = self.received.iter();
+        let handed = handed.filter(|(_, received)| received.stage == Stage::Handed);
+        let handed = handed.map(|((caller, _), _)| *caller);
+        let replied = self.replies.values().map(|replied| replied.key.caller);
+        let mut room = Room {
+            left: usize::from(State::SLOTS),
+            of_caller: BTreeMap::new(),
+        };
+        for caller in handed.chain(replied) {
+            room.left = room.left.saturating_sub(1);
+            *room.of_caller.entry(caller).or_default() += 1;
+        }
+        room
     }
 
     /// The letter of this machine with this id.
@@ -105,3 +165,7 @@ impl Mail {
         self.posted.is_empty() && self.received.is_empty() && self.replies.is_empty()
     }
 }
+
+/// Most replies to one machine at once, and letters of its that are carried out. Its other letters
+/// wait until it has taken the first ones back. Source: guess, a quarter of the slots.
+const REPLIES_OF_CALLER_MAX: usize = 16;

@@ -239,6 +239,12 @@ impl Node {
         self.gossip.stats()
     }
 
+    /// Counters of commands.
+    #[must_use]
+    pub fn command_stats(&self) -> command::Stats {
+        self.commands.stats()
+    }
+
     /// By origin, the first block that some uplink still needs, as far as relays have told; `None`
     /// if there is no uplink.
     #[must_use]

@@ -47,7 +47,7 @@ impl Target {
             Err(status) => {
                 self.stats.refused += 1;
                 self.tell(key, Some(assembly.name), false, status.clone());
-                self.reply(key, nothing_but(status));
+                self.reply(key, Answer::of(status));
             }
         }
     }
@@ -61,14 +61,14 @@ impl Target {
         let answer = match &mut entry.phase {
             _ if entry.digest != *digest => {
                 let message = "this id names another command; draw a new one for each command";
-                nothing_but(Status::new(Code::AlreadyExists, message))
+                Answer::of(Status::new(Code::AlreadyExists, message))
             }
             Phase::Active(active) => {
                 active.is_posted = true;
                 return true;
             }
             Phase::Ended(answer) => answer.clone(),
-            Phase::Interrupted => nothing_but(interrupted()),
+            Phase::Interrupted => Answer::of(interrupted()),
         };
         self.tell(key, None, true, answer.status.clone());
         self.reply(key, answer);
@@ -99,13 +99,5 @@ impl Target {
 
     pub(super) fn reply(&mut self, key: CallKey, answer: Answer) {
         self.outputs.push_back(Output::Reply(key, answer));
-    }
-}
-
-fn nothing_but(status: Status) -> Answer {
-    Answer {
-        status,
-        items_total: 0,
-        items: Vec::new(),
     }
 }

@@ -20,17 +20,24 @@ use crate::mail::{Posted, Received, Replied, Stage};
 use crate::{CommandOutput, Output};
 
 impl Node {
-    /// The application posts a command, or asks again what came of one.
+    /// The application posts a command, or asks again what came of one. This machine itself can
+    /// be reached.
     pub(super) fn on_post(&mut self, now: Instant, call: CallId, command: Call) {
-        if let Some((slot, posted)) = self.mail.posted_as(command.id) {
-            posted.call = Some(call);
-            if let Some(answer) = posted.answer.take() {
-                self.end_letter(now, slot, answer);
-            }
+        if command.target == self.machine {
+            self.commands
+                .handle(now, command::Input::Call(call, command));
             return;
         }
         let (target, id, name) = (command.target, command.id, command.name.clone());
-        match self.post(now, call, command) {
+        let posted = match self.mail.posted_as(id) {
+            Some((slot, posted)) => posted.wait(call, target).map(|answer| {
+                if let Some(answer) = answer {
+                    self.end_letter(now, slot, answer);
+                }
+            }),
+            None => self.post(now, call, command),
+        };
+        match posted {
             Ok(()) => self.timers.set(Timer::Mail, now + MAIL_INTERVAL),
             Err(status) => {
                 self.attempted(target, id, Some(name), &status);
@@ -192,6 +199,7 @@ impl Node {
         let over = |received: &Received| time >= received.envelope.until();
         self.mail.received.retain(|_, received| !over(received));
         let replied: BTreeSet<_> = self.mail.replies.values().map(|r| r.key).collect();
+        let mut room = self.mail.room_for_replies();
         let mut due = Vec::new();
         for ((from, _), received) in &mut self.mail.received {
             let (caller, id) = (*from, received.envelope.id);
@@ -200,7 +208,7 @@ impl Node {
             }
             let has_waited = now.since(received.since) >= SERVED_WITHIN;
             let is_due = has_waited || self.commands.serves(&received.letter.name);
-            if received.stage == Stage::Waits && is_due {
+            if received.stage == Stage::Waits && is_due && room.take(caller) {
                 received.stage = Stage::Handed;
                 due.push((*from, received.envelope.clone(), received.letter.clone()));
             }
@@ -373,21 +381,12 @@ fn fitting(answer: &Answer) -> Vec<u8> {
     }
     let code = answer.status.code;
     let message = format!("it ended with {code}; its answer is too large for a letter");
-    Answer {
-        status: Status::new(Code::DataLoss, message),
-        items_total: 0,
-        items: Vec::new(),
-    }
-    .encode()
+    Answer::of(Status::new(Code::DataLoss, message)).encode()
 }
 
 fn unanswered() -> Answer {
     let message = "no answer came while the letter counted; the command may have run";
-    Answer {
-        status: Status::new(Code::DeadlineExceeded, message),
-        items_total: 0,
-        items: Vec::new(),
-    }
+    Answer::of(Status::new(Code::DeadlineExceeded, message))
 }
 
 /// What a seal is bound to, so that a letter is never taken for a reply.

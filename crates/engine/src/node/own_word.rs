@@ -17,13 +17,18 @@ use crate::{Config, Output, Presence, Recovered};
 impl Node {
     /// Takes in what the disk knew.
     pub(super) fn recover(&mut self, frontier: &[gossip::FrontierEntry], states: &[State]) {
-        let memberships_first = |state: &&State| {
-            let kind = state.key().kind;
+        // Who counts before what they say, and what this machine asks before what others answer.
+        let order = |state: &&State| {
+            let (kind, origin) = (state.key().kind, state.key().origin);
             let ends_some = matches!(kind, StateKind::Revocation | StateKind::Redemption);
-            (kind != StateKind::Membership, !ends_some)
+            (
+                kind != StateKind::Membership,
+                !ends_some,
+                origin != self.machine,
+            )
         };
         let mut states: Vec<&State> = states.iter().collect();
-        states.sort_by_key(memberships_first);
+        states.sort_by_key(order);
         for state in states {
             self.catalogue.apply(state);
             if let Ok(revocation) = Revocation::from_state(state) {

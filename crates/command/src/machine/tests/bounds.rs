@@ -1,5 +1,7 @@
 //! What is too large or too many.
 
+use bytes::Bytes;
+
 use super::*;
 
 fn large(bytes: usize) -> Argument {
@@ -20,6 +22,16 @@ fn sent(id: CommandId, argument: Argument) -> Vec<Message> {
         _ => None,
     });
     messages.collect()
+}
+
+/// A command whose argument does not come.
+fn begun(id: CommandId) -> Message {
+    let mut message = call(id, "heating/set", 5);
+    if let Message::Call { size, chunk, .. } = &mut message {
+        *size = 10;
+        *chunk = Bytes::new();
+    }
+    message
 }
 
 fn number(n: u8) -> CommandId {
@@ -56,6 +68,26 @@ fn an_argument_beyond_the_limit_is_not_sent() {
 
     assert_eq!(finished(caller.outputs()), [Code::InvalidArgument]);
     assert_eq!(attempts(caller.outputs()).len(), 1);
+}
+
+#[test]
+fn an_id_that_comes_whole_while_it_comes_in_parts_runs_once() {
+    let mut target = target();
+    let parts = sent(ID, large(100_000));
+
+    target.input(received(parts[0].clone()));
+    target.input(received(call(ID, "heating/set", 5)));
+    for part in &parts[1..] {
+        target.input(received(part.clone()));
+    }
+    note_written(&mut target);
+    let run = runs(&target.take());
+    target.input(Input::Ended(run[0], Status::OK));
+
+    assert_eq!(run.len(), 1);
+    assert!(runs(target.outputs()).is_empty());
+    let link = target.outputs().contains(&Output::LetLinkGo(CALLER));
+    assert!(link, "nothing of this caller is active any more");
 }
 
 #[test]
@@ -134,16 +166,13 @@ fn a_full_ledger_refuses_and_forgets_nothing_early() {
 }
 
 #[test]
-fn the_file_of_notes_is_written_anew_before_it_grows_without_end() {
-    let config = Config {
-        kept_max: 4,
-        ..Config::default()
-    };
-    let mut target = target_with(config, Vec::new());
+fn the_file_of_notes_is_written_anew_when_most_of_it_is_of_no_use_any_more() {
+    let mut target = target();
     let mut replaced = Vec::new();
 
-    for n in 0..20 {
-        target.input(received(call(number(n), "heating/set", 5)));
+    for n in 0..2_000_u16 {
+        let id = CommandId::from_bytes([n.to_le_bytes(); 8].concat().try_into().expect("16 bytes"));
+        target.input(received(call(id, "heating/set", 5)));
         let written = ticket(target.outputs());
         target.input(Input::Persisted(written));
         let run = runs(target.outputs());
@@ -156,7 +185,39 @@ fn the_file_of_notes_is_written_anew_before_it_grows_without_end() {
         }));
     }
 
-    assert_eq!(replaced, [1; 4]); // 40 notes, of which one was alive each time.
+    assert_eq!(replaced, [1; 3]); // 4,000 notes, of which one was alive each time.
+}
+
+#[test]
+fn arguments_of_which_no_more_comes_are_few() {
+    let mut target = target();
+
+    for n in 0..=16 {
+        target.input(received(begun(number(n))));
+    }
+    let mine = codes(&target.take());
+    target.input(received_from(OTHER_CALLER, begun(ID)));
+
+    assert_eq!(mine, [Code::ResourceExhausted]);
+    assert!(codes(target.outputs()).is_empty());
+}
+
+#[test]
+fn commands_that_expire_before_their_turn_do_not_pile_up_before_a_handler_that_hangs() {
+    let mut target = target();
+    let run = begin(&mut target, ID);
+    for round in 0..3_u8 {
+        for n in 0..100 {
+            let id = CommandId::from_bytes([round + 10, n].repeat(8).try_into().expect("16 bytes"));
+            target.input(received(call(id, "heating/set", 1)));
+            note_written(&mut target);
+        }
+        target.advance(Duration::from_secs(1));
+        target.take();
+    }
+
+    assert_eq!(target.machine().stats().waiting, 0);
+    target.input(Input::Ended(run, Status::OK));
 }
 
 #[test]

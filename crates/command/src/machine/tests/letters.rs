@@ -82,6 +82,29 @@ fn the_same_id_by_letter_and_over_a_link_is_one_command_answered_in_both_ways() 
 }
 
 #[test]
+fn a_letter_that_overtakes_its_parts_over_a_link_is_answered_in_both_ways() {
+    let mut target = target();
+    let mut begun = call(ID, "heating/set", 5);
+    if let Message::Call { size, chunk, .. } = &mut begun {
+        *size = 10;
+        *chunk = bytes::Bytes::new();
+    }
+
+    target.input(received(begun));
+    target.input(set());
+    note_written(&mut target);
+    let run = runs(&target.take());
+    target.input(received(Message::Part(ID, vec![0; 10].into())));
+    target.input(Input::Ended(run[0], Status::OK));
+
+    let end = target.take();
+    assert_eq!(
+        (codes(&end), codes_of(&end)),
+        (vec![Code::Ok], vec![Code::Ok])
+    );
+}
+
+#[test]
 fn a_letter_is_kept_for_its_whole_lifetime_over_a_restart_in_the_middle() {
     let mut target = target();
     target.input(set());
