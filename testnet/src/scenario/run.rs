@@ -177,11 +177,7 @@ impl Stage {
             }
         };
         until(humantime::parse_duration(&expect.within)?, check).await?;
-        let stays = tokio::time::sleep(humantime::parse_duration(&expect.stays)?);
-        stays.await;
-        check()
-            .await
-            .map_err(|reason| anyhow::anyhow!("it did not stay so: {reason}"))
+        throughout(humantime::parse_duration(&expect.stays)?, check).await
     }
 
     async fn expect_alarm(&self, expect: &ExpectAlarm) -> anyhow::Result<()> {
@@ -236,7 +232,60 @@ async fn until<F: Future<Output = Result<(), String>>>(
     Ok(())
 }
 
+/// Checks again and again, the last time after `length`, whether it still holds.
+async fn throughout<F: Future<Output = Result<(), String>>>(
+    length: Duration,
+    mut check: impl FnMut() -> F,
+) -> anyhow::Result<()> {
+    let end = tokio::time::sleep(length);
+    tokio::pin!(end);
+    loop {
+        let is_last = end.is_elapsed();
+        let held = check().await;
+        held.map_err(|reason| anyhow::anyhow!("it did not stay so: {reason}"))?;
+        if is_last {
+            return Ok(());
+        }
+        tokio::select! {
+            () = &mut end => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+        }
+    }
+}
+
 /// How often an expectation is checked. Source: guess.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a command may take until it ends as it must.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_must_stay_so_is_looked_at_all_the_while() {
+        let mut looks = 0;
+        let flickers = throughout(Duration::from_secs(3_600), || {
+            looks += 1;
+            let holds = looks != 2;
+            async move { holds.then_some(()).ok_or_else(|| "it is off".to_owned()) }
+        });
+
+        let reason = flickers.await.unwrap_err().to_string();
+
+        assert_eq!(reason, "it did not stay so: it is off");
+    }
+
+    #[tokio::test]
+    async fn what_stays_so_is_looked_at_once_more_in_the_end() {
+        let mut looks = 0;
+        let stays = throughout(Duration::ZERO, || {
+            looks += 1;
+            std::future::ready(Ok(()))
+        });
+
+        stays.await.unwrap();
+
+        assert_eq!(looks, 2);
+    }
+}
