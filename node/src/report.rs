@@ -219,6 +219,8 @@ impl Sources<'_> {
         text.counter("links_tcp_fallbacks_total", self.swarm.tcp_fallbacks);
         text.counter("links_refused_total", self.swarm.refusals);
         let quic = self.swarm.quic;
+        text.counter("quic_sent_bytes_total", quic.bytes_sent);
+        text.counter("quic_received_bytes_total", quic.bytes_received);
         text.counter("quic_datagrams_foreign_total", quic.datagrams_foreign);
         text.counter(
             "quic_first_flights_foreign_total",

@@ -10,7 +10,7 @@ use testnet::{machine, up};
 use crate::measure::Report;
 use crate::{
     aggregate, codec, command, failover, fanout, footprint, handshake, ingest, query, react, rtt,
-    rules,
+    rules, throughput,
 };
 
 /// Benchmarks of Fieldmesh.
@@ -44,6 +44,8 @@ enum Command {
     Send(command::Args),
     /// From a publisher to every other machine: latency, copies, bytes, CPU.
     Fanout(fanout::Args),
+    /// Readings per second that one machine publishes and three others hold.
+    Throughput(throughput::Args),
     /// From the death of a relay to its successor's first upload.
     Failover(failover::Args),
     /// Memory of an idle node, and the size of the program.
@@ -79,6 +81,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Rtt(args) => rtt::run(&args, &mut report)?,
         Command::Send(args) => command::run(&args, &mut report)?,
         Command::Fanout(args) => block_on(fanout::run(&args, &mut report))?,
+        Command::Throughput(args) => block_on(throughput::run(&args, &mut report))?,
         Command::Failover(args) => block_on(failover::run(&args, &mut report))?,
         Command::Footprint(args) => block_on(footprint::run(&args, &mut report))?,
         Command::Query(args) => block_on(query::run(&args, &mut report))?,

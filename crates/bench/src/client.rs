@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use model::Timestamp;
 use prost_types::Timestamp as ProtoTimestamp;
 use proto::v1::readings_client::ReadingsClient;
 use proto::v1::value::Kind;
 use proto::v1::{
-    NewReading, PublishRequest, QueryRequest, QueryResponse, Value, WatchRequest, WatchResponse,
+    NewReading, PublishRequest, PublishResponse, QueryRequest, QueryResponse, Value, WatchRequest,
+    WatchResponse,
 };
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
@@ -43,6 +45,18 @@ impl Client {
         let answer = answers.message().await?;
         anyhow::ensure!(answer.is_some(), "a batch was not acknowledged");
         Ok(())
+    }
+
+    /// Publishes batches as they come; each is acknowledged when it is durable.
+    ///
+    /// # Errors
+    ///
+    /// If it is refused.
+    pub(crate) async fn publish_all(
+        &self,
+        batches: BoxStream<'static, PublishRequest>,
+    ) -> anyhow::Result<Streaming<PublishResponse>> {
+        Ok(self.0.clone().publish(batches).await?.into_inner())
     }
 
     /// Watches the readings of a pattern from now on.

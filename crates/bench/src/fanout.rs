@@ -4,7 +4,7 @@
 //! machine's `Watch` must show it. A round begins with silence, so that what the machines cost
 //! anyway is known and not counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::client::{Client, reading};
 use crate::measure::{Measure, Report, Sample, length, millis, number};
 use crate::process::Process;
-use crate::site::{self, SUBNET, Site};
+use crate::site::{self, Site};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -59,8 +59,7 @@ struct Counts {
     blocks_first: u64,
     blocks_duplicate: u64,
     block_bytes: u64,
-    /// `None` if the program `ss` is not there.
-    link_bytes: Option<u64>,
+    link_bytes: u64,
     cpu: Duration,
     at: Duration,
 }
@@ -145,10 +144,8 @@ impl Round<'_> {
         results.redundancy.push(duplicates / firsts);
         let bytes = number(after.block_bytes - before.block_bytes);
         results.block_bytes.push(bytes / deliveries);
-        if let Some((after, before)) = after.link_bytes.zip(before.link_bytes) {
-            let bytes = number(after.saturating_sub(before));
-            results.link_bytes.push(bytes / deliveries);
-        }
+        let bytes = number(after.link_bytes - before.link_bytes);
+        results.link_bytes.push(bytes / deliveries);
         let busy = (after.cpu - before.cpu).as_secs_f64();
         let beyond_idle = busy - idle * (after.at - before.at).as_secs_f64();
         results
@@ -220,7 +217,6 @@ impl Round<'_> {
     async fn counts(&self) -> anyhow::Result<Counts> {
         let mut counts = Counts {
             at: self.clock.uptime(),
-            link_bytes: link_bytes().await,
             ..Counts::default()
         };
         for pid in self.site.pids()? {
@@ -233,6 +229,7 @@ impl Round<'_> {
             counts.blocks_first += count("blocks_first").await?;
             counts.blocks_duplicate += count("blocks_duplicate").await?;
             counts.block_bytes += count("pushed_bytes").await? + count("served_bytes").await?;
+            counts.link_bytes += site::counter(node, site::LINK_BYTES).await?;
         }
         Ok(counts)
     }
@@ -259,11 +256,9 @@ impl Results {
         let note = "encoded blocks pushed and served; 64 bytes of value, and a signature, a header \
                     and a column for one reading alone";
         report.add(BYTES, case("blocks"), &self.block_bytes, note)?;
-        if self.link_bytes.median() > 0.0 {
-            let note = "all TCP payload of the links, which at this pace includes what silent \
-                        machines say: heartbeats of candidates, watermarks, presence";
-            report.add(BYTES, case("links in all"), &self.link_bytes, note)?;
-        }
+        let note = "all UDP payload that the links send, which at this pace includes what silent \
+                    machines say: heartbeats of candidates, watermarks, presence";
+        report.add(BYTES, case("links in all"), &self.link_bytes, note)?;
         let note = format!(
             "user and system time of all machines beyond what they use in silence ({:.1} % of a \
              core), gRPC of watchers and publishers included",
@@ -271,21 +266,6 @@ impl Results {
         );
         report.add(CPU, case("CPU per 1,000 deliveries"), &self.cpu, note)
     }
-}
-
-/// TCP payload that the machines' links have carried, both ways, as far as they are still open.
-async fn link_bytes() -> Option<u64> {
-    let ss = tokio::process::Command::new("ss").args(["-tinHO"]).output();
-    let text = String::from_utf8(ss.await.ok()?.stdout).ok()?;
-    let is_link = |line: &&str| {
-        let ends: BTreeSet<&str> = line.split_whitespace().skip(3).take(2).collect();
-        ends.iter().all(|end| end.starts_with(SUBNET)) && ends.iter().any(|end| end.ends_with(LINK))
-    };
-    let sent = |line: &str| {
-        let fields = &mut line.split_whitespace();
-        fields.find_map(|field| field.strip_prefix("bytes_sent:")?.parse::<u64>().ok())
-    };
-    Some(text.lines().filter(is_link).filter_map(sent).sum())
 }
 
 fn publisher_of(id: u64, machines: usize) -> usize {
@@ -321,8 +301,6 @@ const CPU: Measure = Measure::lower("fanout", "ms");
 const SERIES: &str = "bench/fanout";
 /// Unit: 8 bytes. Source: design, section 14 i: readings of 64 bytes.
 const PAYLOAD_WORDS: u64 = 8;
-/// How the address of a link's listening end ends.
-const LINK: &str = ":4001";
 /// Readings before the measured ones, in which the trees form.
 const SETTLE_COUNT: u64 = 100;
 /// How long the machines are watched in silence before each round.

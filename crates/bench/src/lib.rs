@@ -33,5 +33,6 @@ mod rtt;
 mod rules;
 mod site;
 mod table;
+mod throughput;
 
 pub use cli::run;

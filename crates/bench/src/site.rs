@@ -135,8 +135,10 @@ pub(crate) async fn counter(node: &NodeDescription, name: &str) -> anyhow::Resul
     Ok(value.trim().parse()?)
 }
 
+/// The counter of what a machine's links have sent, as UDP payload. Unit: bytes.
+pub(crate) const LINK_BYTES: &str = "fieldmesh_quic_sent_bytes_total";
 /// Its machines' addresses: away from those of testnets that somebody runs by hand.
-pub(crate) const SUBNET: &str = "127.0.77";
+const SUBNET: &str = "127.0.77";
 /// What the testnet says, in its directory.
 const LOG: &str = "testnet.log";
 /// The testnet ends by itself after this, should this program die.

@@ -108,6 +108,12 @@ impl QuietSocket {
         }
     }
 
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)?;
+        self.counters.bytes_sent.add_all(transmit.contents.len());
+        Ok(())
+    }
+
     fn is_let_through(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
         let Some((layer, held)) = &self.layer else {
             return true;
@@ -136,14 +142,14 @@ impl AsyncUdpSocket for QuietSocket {
         let size = transmit.segment_size.unwrap_or(transmit.contents.len());
         let mut datagrams = transmit.contents.chunks(size.max(1));
         if datagrams.all(may_leave) {
-            return self.inner.try_send(transmit);
+            return self.send(transmit);
         }
         let allowed = transmit
             .contents
             .chunks(size.max(1))
             .filter(|d| may_leave(d));
         for contents in allowed {
-            self.inner.try_send(&Transmit {
+            self.send(&Transmit {
                 contents,
                 segment_size: None,
                 ..transmit.clone()
@@ -167,6 +173,7 @@ impl AsyncUdpSocket for QuietSocket {
         let received = std::task::ready!(self.inner.poll_recv(cx, buffers, metas));
         if let Ok(count) = received {
             for (buffer, meta) in buffers.iter_mut().zip(metas).take(count) {
+                self.counters.bytes_received.add_all(meta.len);
                 self.sift(buffer, meta);
             }
         }

@@ -1,10 +1,14 @@
-//! What was dropped without a word, counted.
+//! What went through the sockets, and what was dropped without a word, counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a transport has counted since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// UDP payload that left. Unit: bytes.
+    pub bytes_sent: u64,
+    /// UDP payload that came, strangers' included. Unit: bytes.
+    pub bytes_received: u64,
     /// Datagrams of another protocol or version.
     pub datagrams_foreign: u64,
     /// First datagrams to ids that no member made, or that no member sealed.
@@ -20,6 +24,8 @@ pub struct Stats {
 /// [`Stats`], as they are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    pub(crate) bytes_sent: Counter,
+    pub(crate) bytes_received: Counter,
     pub(crate) datagrams_foreign: Counter,
     pub(crate) first_flights_foreign: Counter,
     pub(crate) first_flights_repeated: Counter,
@@ -30,6 +36,8 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn read(&self) -> Stats {
         Stats {
+            bytes_sent: self.bytes_sent.read(),
+            bytes_received: self.bytes_received.read(),
             datagrams_foreign: self.datagrams_foreign.read(),
             first_flights_foreign: self.first_flights_foreign.read(),
             first_flights_repeated: self.first_flights_repeated.read(),
@@ -45,7 +53,12 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_all(1);
+    }
+
+    pub(crate) fn add_all(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     fn read(&self) -> u64 {
