@@ -9,7 +9,7 @@ use api::{
     Backend, Batch, CommandBackend, HeldReading, Order, Query, ReadingStream, Refusal, Sent,
     SeriesEntry, Served, Serving,
 };
-use command::{HandlerId, Offer};
+use command::{Argument, Code, HandlerId, Offer, RunId, Status};
 use engine::{AckLevel, AdminError, AdminReply, AdminRequest, PublishError, Published, Rights};
 use futures::future::{self, BoxFuture};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -17,13 +17,12 @@ use identity::{EpochKey, InvitationId, Keypair, Token, Trust};
 use model::{BlockId, LogId, NewReading, Pattern, Timestamp};
 use overlay::Address;
 use proto::v1 as pb;
-use rule::Rule;
 use store::{Cursor, Selection, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::{AuditReader, Category, Record};
 use crate::clock;
-use crate::config;
+use crate::config::{self, Configuration};
 use crate::keys;
 use crate::uplinks::SetAsideReaders;
 use crate::view::{Definitions, View};
@@ -50,6 +49,8 @@ pub enum Request {
     Served(Served),
     /// A program is gone.
     Gone(HandlerId),
+    /// Put what a configuration says that can change while the node runs in place of what was.
+    Reload(Box<Configuration>, oneshot::Sender<()>),
     /// Say how the node is doing.
     Status(oneshot::Sender<pb::GetStatusResponse>),
     /// Say which machines and links are known.
@@ -63,8 +64,6 @@ pub enum Request {
 /// What the services ask of the loop about rules and alarms.
 #[derive(Debug)]
 pub enum RulesRequest {
-    /// Put rules in the place of those before.
-    Load(Vec<Rule>, oneshot::Sender<()>),
     /// Say how the rules stand.
     List(oneshot::Sender<pb::ListRulesResponse>),
     /// Say how the alarms stand.
@@ -80,8 +79,8 @@ pub enum RulesRequest {
         machine: String,
         /// Its name.
         name: String,
-        /// To whom; nothing if there is no such alarm.
-        reply: oneshot::Sender<Option<NewReading>>,
+        /// To whom, or why there is nothing to acknowledge.
+        reply: oneshot::Sender<Result<NewReading, String>>,
     },
 }
 
@@ -140,12 +139,13 @@ impl NodeBackend {
         }
     }
 
-    /// Reads the rules of the configuration file again. Returns how many there are.
+    /// Reads the configuration file again; what can change while the node runs does: the policy of
+    /// commands and the rules. Returns how many rules there are.
     ///
     /// # Errors
     ///
     /// [`Refusal::Invalid`] if the file does not hold; nothing has changed then.
-    pub async fn load_rules(&self) -> Result<usize, Refusal> {
+    pub async fn reload(&self) -> Result<usize, Refusal> {
         let Some(path) = self.config_file.clone() else {
             let problem = "this node was started without a configuration file";
             return Err(Refusal::Invalid(problem.to_owned()));
@@ -156,14 +156,30 @@ impl NodeBackend {
             .map_err(|error| Refusal::Failed(error.to_string()))?;
         let configuration = read.map_err(|error| Refusal::Invalid(error.to_string()))?;
         let count = configuration.rules.len();
-        let load = |reply| Request::Rules(RulesRequest::Load(configuration.rules, reply));
-        self.ask(load).await?;
+        let configuration = Box::new(configuration);
+        self.ask(|reply| Request::Reload(configuration, reply))
+            .await?;
         Ok(count)
+    }
+
+    /// Reads the configuration again because a command says so, and ends that.
+    pub async fn reload_for(&self, run: RunId) {
+        let (text, status) = match self.reload().await {
+            Ok(_) => (RELOADED.to_owned(), Status::OK),
+            Err(error) => {
+                let status = Status::new(Code::FailedPrecondition, error.to_string());
+                ("nothing was changed".to_owned(), status)
+            }
+        };
+        let value = Served::Value(run, Argument::Text(text));
+        for served in [value, Served::Ended(run, status)] {
+            // A loop that is gone has no commands any more.
+            let _ = self.requests.send(Request::Served(served)).await;
+        }
     }
 
     /// Publishes what acknowledges an alarm.
     async fn acknowledge_alarm(&self, machine: String, name: String) -> Result<(), Refusal> {
-        let unknown = format!("{machine} has no alarm {name} that was raised; see the list");
         let ask = |reply| {
             Request::Rules(RulesRequest::Acknowledge {
                 machine,
@@ -171,7 +187,7 @@ impl NodeBackend {
                 reply,
             })
         };
-        let reading = self.ask(ask).await?.ok_or(Refusal::NotFound(unknown))?;
+        let reading = self.ask(ask).await?.map_err(Refusal::NotFound)?;
         let batch = Batch {
             readings: vec![reading],
             publisher: None,
@@ -430,7 +446,7 @@ impl Backend for NodeBackend {
     fn reload_rules(&self) -> BoxFuture<'static, Result<pb::ReloadRulesResponse, Refusal>> {
         let backend = self.clone();
         async move {
-            let rules = u32::try_from(backend.load_rules().await?).unwrap_or(u32::MAX);
+            let rules = u32::try_from(backend.reload().await?).unwrap_or(u32::MAX);
             Ok(pb::ReloadRulesResponse { rules })
         }
         .boxed()
@@ -541,3 +557,5 @@ const PAGE_READINGS: usize = 1_024;
 /// Blocks that are remembered while a watcher is given what is held. Source: guess; a block beyond
 /// them may be given twice.
 const GIVEN_BLOCKS_MAX: usize = 262_144;
+/// What a command hears that has had the configuration read again.
+const RELOADED: &str = "the policy of commands and the rules; anything else needs a restart";

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use api::{Order, Sent, SentStep, Served, Serving, ServingOrder};
 use command::{
-    Argument, Attempt, Call, CallId, Code, Command, CommandId, HandlerId, Offer, RunId, Status,
+    Argument, Attempt, Call, CallId, Command, CommandId, HandlerId, Offer, RunId, Status,
 };
-use engine::{CommandInput, CommandOutput, Node};
+use engine::{CommandInput, CommandOutput, Member, Node};
 use identity::Grant;
 use model::{MachineId, Timestamp};
 use statemachine::Rng;
@@ -212,38 +212,42 @@ impl Desk {
     }
 }
 
-/// How a reload ended, for whoever asked for it.
-#[must_use]
-pub fn reloaded(run: RunId, result: Result<String, String>) -> [CommandInput; 2] {
-    let (text, status) = match result {
-        Ok(text) => (text, Status::OK),
-        Err(error) => {
-            let status = Status::new(Code::FailedPrecondition, error);
-            ("nothing was changed".to_owned(), status)
-        }
-    };
-    [
-        CommandInput::Item(run, Argument::Text(text)),
-        CommandInput::Ended(run, status),
-    ]
-}
-
 /// Finds a machine by id, by name, or as `self`.
 ///
 /// # Errors
 ///
 /// What to say if there is none, or more than one.
 pub fn find(node: &Node, text: &str) -> Result<MachineId, String> {
+    let members = node.catalogue().members();
+    find_among(node, members.map(|(_, member)| member), text)
+}
+
+/// As [`find`], also machines that were thrown out.
+///
+/// # Errors
+///
+/// As [`find`].
+pub fn find_anyone(node: &Node, text: &str) -> Result<MachineId, String> {
+    let everyone = node.catalogue().everyone();
+    find_among(node, everyone.map(|(member, _)| member), text)
+}
+
+fn find_among<'a>(
+    node: &Node,
+    members: impl Iterator<Item = &'a Member>,
+    text: &str,
+) -> Result<MachineId, String> {
     if text == SELF {
         return Ok(node.machine());
     }
     if let Ok(machine) = text.parse::<MachineId>() {
         return Ok(machine);
     }
-    let members = node.catalogue().members();
-    let mut named = members.filter(|(_, member)| member.membership.grant().name == text);
+    let mut named = members
+        .map(|member| member.membership.grant())
+        .filter(|grant| grant.name == text);
     match (named.next(), named.next()) {
-        (Some((machine, _)), None) => Ok(*machine),
+        (Some(grant), None) => Ok(grant.machine),
         (None, _) => Err(format!(
             "no machine named {text} is known here; `fieldmesh topology` lists those that are"
         )),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use command::RunId;
 use engine::{Node, RequestId};
 use handshake::ReplayGuard;
 use identity::Roll;
@@ -181,7 +182,8 @@ pub async fn run_configured(
     let mut services = Services::default();
     services.serve_grpc(listeners, backend.clone(), is_ready.clone());
     services.serve_metrics(metrics_listener, &metrics, is_ready);
-    services.reload_on_hangup(backend.clone());
+    let (reloads, reload) = mpsc::channel(RELOADS_MAX);
+    services.reload_when_told(backend.clone(), reload);
     sources::start(configuration.sources, &backend, &mut services.sources);
     tracing::info!(%machine, name = grant.name, site = grant.site, %network, "node started");
 
@@ -204,7 +206,7 @@ pub async fn run_configured(
         uplinks,
         desk: Desk::new(&grant, commands_rng),
         command_log,
-        config_file: configuration.path,
+        reloads,
         rules,
         view,
         feed,
@@ -367,15 +369,23 @@ impl Services {
         });
     }
 
-    /// Reads the rules again whenever the process gets SIGHUP.
-    fn reload_on_hangup(&mut self, backend: NodeBackend) {
+    /// Reads the configuration again whenever the process gets SIGHUP, and for every command that
+    /// says so.
+    fn reload_when_told(&mut self, backend: NodeBackend, mut reload: mpsc::Receiver<RunId>) {
         self.sources.spawn(async move {
             let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+                tracing::error!("the configuration is not read again while this node runs");
                 return;
             };
-            while hangup.recv().await.is_some() {
-                if let Err(error) = backend.load_rules().await {
-                    tracing::warn!(%error, "the rules stay as they were");
+            loop {
+                tokio::select! {
+                    Some(()) = hangup.recv() => {
+                        if let Err(error) = backend.reload().await {
+                            tracing::warn!(%error, "policy and rules stay as they were");
+                        }
+                    }
+                    Some(run) = reload.recv() => backend.reload_for(run).await,
+                    else => return,
                 }
             }
         });
@@ -396,3 +406,5 @@ const READS_MAX: usize = 16;
 const REQUESTS_MAX: usize = 256;
 /// What uplinks say that waits for the loop. Source: guess.
 const UPLINK_EVENTS_MAX: usize = 256;
+/// Commands that wait for the configuration to be read. Source: guess.
+const RELOADS_MAX: usize = 4;

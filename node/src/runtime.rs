@@ -10,11 +10,11 @@ mod keeping;
 mod ruling;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Batch;
+use command::RunId;
 use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
 use identity::{Grant, NetworkKeys, Revocation};
 use model::{MachineId, Timestamp};
@@ -97,8 +97,8 @@ pub struct Runtime {
     pub desk: Desk,
     /// The file of notes on commands.
     pub command_log: CommandLog,
-    /// The file to read again on a reload.
-    pub config_file: Option<PathBuf>,
+    /// Reads the configuration again, then ends the run of a command.
+    pub reloads: mpsc::Sender<RunId>,
     /// What this machine does by itself.
     pub rules: RuleDesk,
     /// What the services see.
@@ -484,6 +484,10 @@ impl Runtime {
             Request::Status(reply) => _ = reply.send(self.report().status()),
             Request::Topology(reply) => _ = reply.send(self.report().topology()),
             Request::Relays(reply) => _ = reply.send(self.report().relays()),
+            Request::Reload(configuration, reply) => {
+                self.reload(*configuration);
+                let _ = reply.send(()); // Whoever asked may be gone.
+            }
             Request::Rules(request) => self.on_rules_request(request),
         }
     }

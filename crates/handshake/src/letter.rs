@@ -12,10 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::HandshakeError;
 use crate::connection_id::keyed;
-use crate::noise::{self, SEALED_EXTRA};
-
-/// How much longer a sealed letter is than its content. Unit: bytes.
-pub const LETTER_EXTRA: usize = SEALED_EXTRA;
+use crate::noise;
 
 /// Seals `content` to a machine. `context` is what everybody can read of it; the letter opens with
 /// the same context only.
@@ -76,6 +73,7 @@ mod tests {
     use identity::Trust;
 
     use super::*;
+    use crate::noise::SEALED_EXTRA;
 
     fn key(seed: u8) -> Keypair {
         Keypair::from_seed(&[seed; 32])
@@ -97,7 +95,7 @@ mod tests {
         let opened = open_letter(&key(3), &network(), from, b"until noon", &sealed());
 
         assert_eq!(**opened.expect("opened"), *b"stop");
-        assert_eq!(sealed().len(), b"stop".len() + LETTER_EXTRA);
+        assert_eq!(sealed().len(), b"stop".len() + SEALED_EXTRA);
     }
 
     #[test]

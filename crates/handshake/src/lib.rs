@@ -55,7 +55,7 @@ pub use first_flight::{FirstFlight, FlightId};
 pub use keys::{
     DirectionKeys, KeyChange, KeySet, PacketKey, PacketKeySet, UpdateChain, initial_keys,
 };
-pub use letter::{LETTER_EXTRA, open_letter, seal_letter};
+pub use letter::{open_letter, seal_letter};
 pub use proof::{Judge, Local, Peer};
 pub use replay::{Freshness, ReplayGuard};
 pub use retry::{check_retry, retry_tag};

@@ -38,7 +38,7 @@ fn at(place: Option<&Place>) -> String {
 /// Why an expression has no value now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum EvalError {
+pub(crate) enum EvalError {
     /// A series that it needs is stale, bad or was never there.
     #[error("no good and fresh reading of {0}")]
     Blind(String),

@@ -12,8 +12,9 @@ use cel::{Context, Env, ExecutionError};
 use command::Argument;
 use model::Value;
 
+use crate::Place;
+use crate::error::EvalError;
 use crate::functions::{Function, SeriesCall};
-use crate::{EvalError, Place};
 
 /// A checked expression. Series calls stand in it as variables, by their place in a list.
 #[derive(Clone, Debug)]

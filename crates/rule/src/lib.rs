@@ -32,7 +32,6 @@ mod running;
 mod window;
 
 pub use draft::{Draft, DraftAction, Limit};
-pub use error::{CheckError, EvalError, Place};
-pub use lineage::{LINEAGE_LABEL, number as lineage_number};
+pub use error::{CheckError, Place};
 pub use machine::{Event, Input, Kept, Output, Recovered, RuleState, Rules, SeriesKey};
 pub use rule::{ALARM_PREFIX, Rule, is_alarm};

@@ -6,14 +6,14 @@ use sha2::{Digest as _, Sha256};
 use command::Lineage;
 
 /// The label of a derived series that names the rules that led to it, oldest first.
-pub const LINEAGE_LABEL: &str = "lineage";
+pub(crate) const LINEAGE_LABEL: &str = "lineage";
 
 /// The number of a rule in lineages.
 ///
 /// Two rules of a site share a number with a chance of one in four thousand million; they would
 /// then be taken for a circle if one fed the other.
 #[must_use]
-pub fn number(machine: &MachineId, rule: &str) -> u32 {
+pub(crate) fn number(machine: &MachineId, rule: &str) -> u32 {
     let digest = Sha256::new()
         .chain_update(machine.as_bytes())
         .chain_update(rule)

@@ -10,14 +10,15 @@ use model::{
 };
 use statemachine::Instant;
 
+use crate::Rule;
 use crate::bucket::Bucket;
+use crate::error::EvalError;
 use crate::expression::{Expression, Language, Slots};
 use crate::latch::{Latch, Times, Truth, Verdict};
 use crate::lineage::{self, LINEAGE_LABEL};
 use crate::machine::{Event, Output, RuleState};
 use crate::rule::Action;
 use crate::window::Window;
-use crate::{EvalError, Rule};
 
 /// Both clocks at once.
 #[derive(Clone, Copy, Debug)]

@@ -148,7 +148,7 @@ pub struct AuditArgs {
     /// The newest so many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    /// Of one category only: admission, command.
+    /// Of one category only: admission, command, rule.
     #[arg(long, value_name = "NAME")]
     pub category: Option<String>,
     /// Which node to ask.

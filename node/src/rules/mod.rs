@@ -17,8 +17,8 @@ use std::time::Duration;
 use api::Order;
 use engine::Catalogue;
 use model::{
-    Block, LogId, MachineId, Pattern, Reading, SeriesDefinition, SeriesNumber, State, StateKind,
-    Timestamp,
+    Block, BlockId, LogId, MachineId, Pattern, Reading, SeriesDefinition, SeriesNumber, State,
+    StateKind, Timestamp,
 };
 use rule::{Event, Input, Output, Recovered, Rule, RuleState, Rules, SeriesKey};
 use statemachine::{Deadline, Instant, StateMachine as _};
@@ -26,7 +26,8 @@ use store::{Cursor, Query, Selection, Store};
 
 use crate::backend::selection_of;
 use crate::view::{Definitions, View};
-pub use alarms::{ACKNOWLEDGEMENT_PREFIX, Acknowledgement, Alarm, AlarmBook, AlarmId, AlarmState};
+use alarms::{ACKNOWLEDGEMENT_PREFIX, Place};
+pub use alarms::{Alarm, AlarmBook, AlarmId, AlarmState};
 use kept::KeptFile;
 pub use outbox::Outbox;
 use recent::Recent;
@@ -106,8 +107,8 @@ impl RuleDesk {
         let is_new = !self.rules.listens(&key);
         self.define(now, key, definition, catalogue);
         if is_new && self.is_heard(&key) {
-            for readings in self.recent.readings_of(key) {
-                self.hear(now, key.0, readings);
+            for (block, readings) in self.recent.readings_of(key) {
+                self.hear(now, block, readings);
             }
         }
     }
@@ -139,7 +140,7 @@ impl RuleDesk {
             return;
         }
         if let Ok(readings) = block.readings() {
-            self.hear(now, log, readings);
+            self.hear(now, block.id(), readings);
         }
     }
 
@@ -148,12 +149,11 @@ impl RuleDesk {
         self.followed.range(all).next().is_some()
     }
 
-    fn hear(&mut self, now: Instant, log: LogId, readings: Vec<Reading>) {
+    fn hear(&mut self, now: Instant, block: BlockId, readings: Vec<Reading>) {
+        let log = block.log;
         if self.follows(log) {
-            for reading in &readings {
-                if let Some(series) = self.followed.get(&(log, reading.series)) {
-                    self.alarms.hear(log.machine, series, reading);
-                }
+            for (index, reading) in (0..).zip(&readings) {
+                self.hear_alarm(&Cursor { block, index }, reading);
             }
         }
         let is_past = false;
@@ -163,6 +163,14 @@ impl RuleDesk {
             is_past,
         };
         self.rules.handle(now, input);
+    }
+
+    fn hear_alarm(&mut self, at: &Cursor, reading: &Reading) {
+        let log = at.block.log;
+        if let Some(series) = self.followed.get(&(log, reading.series)) {
+            let place = Place::new(&at.block, at.index);
+            self.alarms.hear(log.machine, place, series, reading);
+        }
     }
 
     /// Fills windows and alarms with what is held already, so that a restart blinds nobody.
@@ -180,9 +188,9 @@ impl RuleDesk {
         }
         // One question for all rules: what two of them look at must be heard once.
         let query = since(selection_of(&wanted), wall.saturating_sub(back));
-        pages(store, &query, |log, reading| {
+        pages(store, &query, |at, reading| {
             let input = Input::Readings {
-                log,
+                log: at.block.log,
                 readings: vec![reading],
                 is_past: true,
             };
@@ -194,12 +202,12 @@ impl RuleDesk {
                 selection.extend(selection_of(&view.definitions(&pattern)));
             }
         }
+        let latest = store.latest(&selection); // Of what has not changed for longer than that.
         let query = since(selection, wall.saturating_sub(ALARMS_BACK));
-        pages(store, &query, |log, reading| {
-            if let Some(series) = self.followed.get(&(log, reading.series)) {
-                self.alarms.hear(log.machine, series, &reading);
-            }
-        });
+        pages(store, &query, |at, reading| self.hear_alarm(at, &reading));
+        for found in latest {
+            self.hear_alarm(&found.at, &found.reading);
+        }
     }
 
     /// Fires what is due.
@@ -272,12 +280,12 @@ const fn since(selection: Selection, from: Timestamp) -> Query {
 }
 
 /// Reads what is held, a page at a time.
-fn pages(store: &Store, query: &Query, mut hear: impl FnMut(LogId, Reading)) {
+fn pages(store: &Store, query: &Query, mut hear: impl FnMut(&Cursor, Reading)) {
     let mut after: Option<Cursor> = None;
     for _ in 0..RECALL_PAGES_MAX {
         let page = store.query(query, after);
         for found in page.found {
-            hear(found.at.block.log, found.reading);
+            hear(&found.at, found.reading);
         }
         after = page.next;
         if after.is_none() {

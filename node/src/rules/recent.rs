@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::{Block, Reading};
+use model::{Block, BlockId, Reading};
 use rule::SeriesKey;
 
 /// The newest blocks that were delivered.
@@ -27,14 +27,14 @@ impl Recent {
     }
 
     /// The readings of a series in them, block by block.
-    pub(crate) fn readings_of(&self, (log, series): SeriesKey) -> Vec<Vec<Reading>> {
+    pub(crate) fn readings_of(&self, (log, series): SeriesKey) -> Vec<(BlockId, Vec<Reading>)> {
         let blocks = self.blocks.iter().filter(|block| block.id().log == log);
-        let readings = blocks.filter_map(|block| block.readings().ok());
-        let readings = readings.map(|mut readings| {
+        let readings = blocks.filter_map(|block| {
+            let mut readings = block.readings().ok()?;
             readings.retain(|reading| reading.series == series);
-            readings
+            (!readings.is_empty()).then_some((block.id(), readings))
         });
-        readings.filter(|readings| !readings.is_empty()).collect()
+        readings.collect()
     }
 }
 

@@ -1,15 +1,16 @@
 //! Commands: between the node, the desk and the audit log.
 
 use api::{Order, Sent, Serving};
-use command::Offer;
+use command::{Code, Offer, Status};
 use engine::{CommandInput, CommandOutput, Input};
 use statemachine::StateMachine as _;
 use tokio::sync::oneshot;
 
 use super::Runtime;
 use crate::audit::{ADMINISTRATOR, Kind, Record};
+use crate::clock;
 use crate::commands::{self, Errand};
-use crate::{clock, config};
+use crate::config::Configuration;
 
 impl Runtime {
     /// The node says something about commands. Its outputs are being performed: what the desk has
@@ -19,9 +20,10 @@ impl Runtime {
             match errand {
                 Errand::Tell(input) => self.tell(input),
                 Errand::Reload(run) => {
-                    let result = self.reload();
-                    for input in commands::reloaded(run, result) {
-                        self.tell(input);
+                    if self.reloads.try_send(run).is_err() {
+                        let message = "this node reads its configuration already, or stops";
+                        let status = Status::new(Code::Unavailable, message);
+                        self.tell(CommandInput::Ended(run, status));
                     }
                 }
                 Errand::Record(attempt) => {
@@ -37,15 +39,12 @@ impl Runtime {
         self.node.handle(self.clock.now(), Input::Command(input));
     }
 
-    /// Reads the configuration again; what can change while the node runs does.
-    fn reload(&mut self) -> Result<String, String> {
-        let path = self.config_file.as_ref();
-        let path = path.ok_or("this node has no configuration file")?;
-        let configuration = config::load(path).map_err(|error| error.to_string())?;
+    /// What a configuration says that can change while the node runs is so from now on.
+    pub(super) fn reload(&mut self, configuration: Configuration) {
         self.tell(CommandInput::Policy(configuration.engine.policy));
-        tracing::info!("the policy of commands is read again");
+        tracing::info!("the policy of commands was read again");
         self.load_rules(configuration.rules);
-        Ok("the policy of commands and the rules; anything else needs a restart".to_owned())
+        self.perform_all();
     }
 
     pub(super) fn on_send(&mut self, order: Order, reply: oneshot::Sender<Result<Sent, String>>) {

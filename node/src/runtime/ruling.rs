@@ -12,11 +12,9 @@ use super::Runtime;
 use crate::audit::{Kind, Record};
 use crate::backend::RulesRequest;
 use crate::clock::{self, Monotonic};
-use crate::rules::{Acknowledgement, Acts, Alarm, AlarmId, AlarmState, RuleDesk};
+use crate::commands;
+use crate::rules::{Acts, Alarm, AlarmId, AlarmState, RuleDesk};
 use crate::view::View;
-
-/// An alarm as the book gives it.
-type Listed<'a> = (&'a AlarmId, &'a Alarm, Option<&'a Acknowledgement>);
 
 impl RuleDesk {
     /// The rules of a configuration, with what is held of the series that they listen to.
@@ -93,11 +91,6 @@ impl Runtime {
 
     pub(super) fn on_rules_request(&mut self, request: RulesRequest) {
         match request {
-            RulesRequest::Load(rules, reply) => {
-                self.load_rules(rules);
-                self.perform_all();
-                let _ = reply.send(()); // Whoever asked may be gone.
-            }
             RulesRequest::List(reply) => _ = reply.send(self.list_rules()),
             RulesRequest::Alarms { all, reply } => _ = reply.send(self.list_alarms(all)),
             RulesRequest::Acknowledge {
@@ -109,14 +102,13 @@ impl Runtime {
     }
 
     /// The reading that acknowledges an alarm.
-    fn acknowledge(&self, machine: &str, name: String) -> Option<NewReading> {
-        let mut members = self.node.catalogue().everyone();
-        let (member, _) = members.find(|(member, _)| {
-            let grant = member.membership.grant();
-            grant.name == machine || grant.machine.to_string() == machine
-        })?;
-        let id = (member.membership.machine(), name);
-        self.rules.alarms.acknowledge(&id, clock::wall_time())
+    fn acknowledge(&self, machine: &str, name: String) -> Result<NewReading, String> {
+        let id = (commands::find_anyone(&self.node, machine)?, name);
+        let reading = self.rules.alarms.acknowledge(&id, clock::wall_time());
+        reading.ok_or_else(|| {
+            let (machine, name) = (self.node.catalogue().name(&id.0), &id.1);
+            format!("{machine} has no alarm {name} that was raised; see the list")
+        })
     }
 
     fn list_rules(&self) -> pb::ListRulesResponse {
@@ -140,7 +132,8 @@ impl Runtime {
 
     fn list_alarms(&self, all: bool) -> pb::ListAlarmsResponse {
         let catalogue = self.node.catalogue();
-        let alarm = |((machine, name), alarm, given): Listed<'_>| {
+        let alarm = |((machine, name), alarm): (&AlarmId, &Alarm)| {
+            let given = alarm.acknowledgement();
             let label = |wanted: &str| {
                 let mut labels = alarm.series.labels.iter();
                 let label = labels.find(|(key, _)| *key == wanted);

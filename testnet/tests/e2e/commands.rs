@@ -254,7 +254,10 @@ async fn lock(testnet: &Testnet, number: usize, locked: bool) {
     );
     assert!(text.contains(&from), "{text}");
     std::fs::write(config, text.replace(&from, &to)).expect("written");
-    send_at(testnet, number, &["self", "reload"]).await.done();
+    let grpc = &testnet.node(number).grpc;
+    program::ask(&["rules", "reload", "--grpc", grpc])
+        .await
+        .done();
 }
 
 /// The example program at machine `number`.
