@@ -18,9 +18,10 @@ use crate::load::Load;
 use crate::note::Answer;
 use crate::{
     Argument, Attempt, CallKey, Code, Command, CommandName, Config, HandlerId, Message, Note,
-    NoteWrite, Offer, Output, Policy, Rights, RunId, Side, Stats, Status,
+    Offer, Output, Policy, Rights, RunId, Side, Stats, Status,
 };
 
+mod noting;
 mod posted;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -328,48 +329,6 @@ impl Target {
         }
     }
 
-    /// Has a note written; when most of the file is of no use any more, all of it anew.
-    fn write(&mut self, note: Note) -> Ticket {
-        self.ticket = self.ticket.next();
-        self.noted += 1;
-        let write = if self.noted > self.ledger.len().max(NOTES_FEW) * NOTES_PER_ENTRY_MAX {
-            let notes = self.ledger.notes();
-            self.noted = notes.len();
-            NoteWrite::Replace(notes)
-        } else {
-            NoteWrite::Append(note)
-        };
-        self.outputs.push_back(Output::Persist(self.ticket, write));
-        self.ticket
-    }
-
-    pub(crate) fn on_persisted(&mut self, now: Instant, ticket: Ticket) {
-        let Some(key) = self.writes.remove(&ticket) else {
-            return;
-        };
-        let Some(active) = self.ledger.active_mut(&key) else {
-            return; // Taken back, or expired.
-        };
-        let handler = active.handler;
-        active.step = Step::Waiting;
-        if self.handlers.queue(handler, key) {
-            self.pump(now, handler);
-        } else {
-            self.end(now, key, handler_gone());
-        }
-    }
-
-    /// The note is not on disk, or nobody knows: it did not run, and may be sent again.
-    pub(crate) fn on_persist_failed(&mut self, now: Instant, ticket: Ticket) {
-        let Some(key) = self.writes.remove(&ticket) else {
-            return;
-        };
-        if self.ledger.active(&key).is_some() {
-            let message = "the disk of this machine refuses to note the command; it did not run";
-            self.end(now, key, Status::new(Code::Unavailable, message));
-        }
-    }
-
     /// Gives waiting commands to their handler while it has turns free.
     fn pump(&mut self, now: Instant, handler: HandlerId) {
         while let Some((run, key)) = self.handlers.take_turn(handler) {
@@ -598,11 +557,6 @@ impl Target {
 
 /// Longest answer. Unit: bytes. Source: guess; what is larger belongs into readings or files.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// How many notes the file may have for each entry before it is written anew. Source: guess, twice
-/// what an entry has with its beginning and its end.
-const NOTES_PER_ENTRY_MAX: usize = 4;
-/// So few entries are not worth writing the file anew for. Source: guess; 4 MiB with long answers.
-const NOTES_FEW: usize = 256;
 /// How long commands are refused after a pause. Source: guess, above the time in which everything
 /// that waited in buffers has been read.
 const SUSPECT_TIME: Duration = Duration::from_secs(2);
