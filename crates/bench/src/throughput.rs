@@ -12,7 +12,6 @@ use proto::v1::value::Kind;
 use proto::v1::{NewReading, PublishRequest};
 use testnet::description::NodeDescription;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::client::{Client, reading};
 use crate::measure::{Measure, Report, Sample, micros, number};
@@ -100,19 +99,17 @@ struct Round<'a> {
 
 impl Round<'_> {
     async fn measure(&self, client: &Client, results: &mut Results) -> anyhow::Result<()> {
-        let mut flood = JoinSet::new();
-        let (per, ahead) = (self.per, (self.args.window / self.per).max(1));
-        let client = client.clone();
-        flood.spawn(async move { self::flood(&client, per, ahead).await });
-
-        tokio::time::sleep(WARM_UP).await;
-        let (from, cpu_from, bytes_from) = self.look().await?;
-        tokio::select! {
-            () = tokio::time::sleep(self.args.round) => {}
-            Some(ended) = flood.join_next() => ended??,
-        }
-        let (to, cpu_to, bytes_to) = self.look().await?;
-        flood.shutdown().await;
+        let ahead = (self.args.window / self.per).max(1);
+        let looking = async {
+            tokio::time::sleep(WARM_UP).await;
+            let before = self.look().await?;
+            tokio::time::sleep(self.args.round).await;
+            anyhow::Ok((before, self.look().await?))
+        };
+        let ((from, cpu_from, bytes_from), (to, cpu_to, bytes_to)) = tokio::select! {
+            looked = looking => looked?,
+            Err(error) = flood(client, self.per, ahead) => return Err(error),
+        };
 
         let spans = || from.iter().zip(&to);
         let rates = spans().map(|(from, to)| {

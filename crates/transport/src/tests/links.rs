@@ -13,7 +13,7 @@ async fn two_members_connect_and_both_open_streams() {
     let long = vec![7; 3_000_000];
     assert_eq!(ask(&mut dialler, &mut listener, &long).await, long);
     assert_eq!(ask(&mut listener, &mut dialler, &long).await, long);
-    let (there, back) = (from.quic.stats(), to.quic.stats());
+    let (there, back) = (from.handle.stats(), to.handle.stats());
     for bytes in [there.bytes_sent, back.bytes_received] {
         assert!(
             (6_000_000..9_000_000).contains(&bytes),
