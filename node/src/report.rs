@@ -176,6 +176,8 @@ impl Sources<'_> {
         text.gauge("uptime_seconds", self.uptime.as_secs());
         text.gauge("neighbours", self.node.neighbours().len());
         text.gauge("machines_known", self.node.catalogue().members().count());
+        let convicted = self.node.catalogue().equivocations().len();
+        text.gauge("machines_equivocating", convicted);
         text.gauge("store_bytes", self.store.bytes);
         text.gauge("store_segments", self.store.segments);
         text.gauge("store_blocks", self.store.blocks);

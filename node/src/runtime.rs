@@ -539,6 +539,11 @@ fn log(event: Event) {
             %invitation, %counts, %too_late,
             "an invitation was redeemed twice; only the first machine is a member by it"
         ),
+        Event::Equivocated(proof) => tracing::warn!(
+            machine = %proof.block().log.machine, block = %proof.block(),
+            "a machine has signed two different blocks of one number: its key is used twice or stolen; \
+             find the copy, then revoke the key with `fieldmesh network revoke`"
+        ),
         Event::Expelled(machine, why) => {
             tracing::warn!(neighbour = %machine, %why, "a link was closed");
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::{Membership, Redemption, Revocation, Roll};
+use identity::{Equivocation, Membership, Redemption, Revocation, Roll};
 use model::{Epoch, LogId, MachineId, SeriesDefinition, SeriesNumber, State, StateKind, Timestamp};
 
 use crate::Presence;
@@ -18,8 +18,8 @@ pub struct Member {
     pub presence: Option<Presence>,
 }
 
-/// Machines and series as the states of kinds `Membership`, `Presence`, `Series`, `Revocation` and
-/// `Redemption` tell of them.
+/// Machines and series as the states of kinds `Membership`, `Presence`, `Series`, `Revocation`,
+/// `Redemption` and `Equivocation` tell of them.
 ///
 /// Bounded by what `gossip` keeps: it grows with accepted states only.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub struct Catalogue {
     proved_past: Timestamp,
     members: BTreeMap<MachineId, Member>,
     series: BTreeMap<LogId, BTreeMap<SeriesNumber, Arc<SeriesDefinition>>>,
+    equivocations: BTreeMap<MachineId, Equivocation>,
 }
 
 impl Catalogue {
@@ -39,6 +40,7 @@ impl Catalogue {
             proved_past: Timestamp::MIN,
             members: BTreeMap::new(),
             series: BTreeMap::new(),
+            equivocations: BTreeMap::new(),
         }
     }
 
@@ -109,7 +111,18 @@ impl Catalogue {
             | StateKind::NetworkKey
             | StateKind::Letter
             | StateKind::Reply => {}
+            StateKind::Equivocation => {
+                if let Ok(proof) = Equivocation::from_state(&self.roll.trust().network(), state) {
+                    self.equivocations.insert(origin, proof);
+                }
+            }
         }
+    }
+
+    /// The machines that have signed two different blocks of one number, each with the proof.
+    #[must_use]
+    pub const fn equivocations(&self) -> &BTreeMap<MachineId, Equivocation> {
+        &self.equivocations
     }
 
     /// Where a machine is that was thrown out does not matter any more.

@@ -9,7 +9,7 @@ use command::{
 };
 use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
-use identity::{CredentialError, EpochKey, InvitationId, Membership, Revocation};
+use identity::{CredentialError, EpochKey, Equivocation, InvitationId, Membership, Revocation};
 use model::{
     Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
     Sequence, SeriesName, State, Timestamp,
@@ -250,6 +250,8 @@ pub enum Event {
         /// A machine that does not count as a member by it.
         too_late: MachineId,
     },
+    /// It is proved that a machine has signed two different blocks of one number, perhaps this one.
+    Equivocated(Equivocation),
     /// The link to a machine was closed because of what its membership is, or is not any more.
     Expelled(MachineId, CredentialError),
     /// This machine has a newer membership, which ends then.

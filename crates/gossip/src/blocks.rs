@@ -1,5 +1,6 @@
 //! Blocks on their way in: checked, forwarded, written, and only then claimed and delivered.
 
+use identity::Equivocation;
 use model::{Block, BlockId, LogId, MachineId, Sequence};
 use statemachine::Instant;
 
@@ -11,8 +12,9 @@ use crate::{Fault, FrontierEntry, Gossip, Insertion, Output, SEQUENCE_MAX, Span,
 
 impl Gossip {
     /// An own block goes out before it is on disk: a slow disk does not slow the mesh.
-    pub(crate) fn on_publish(&mut self, block: Block) {
+    pub(crate) fn on_publish(&mut self, now: Instant, block: Block) {
         if self.is_taken(&block.id()) {
+            self.compare(now, None, &block);
             let write = Write::Block(block); // Another machine uses our key and log.
             self.outputs.push_back(Output::NotPersisted(write));
             return;
@@ -29,6 +31,7 @@ impl Gossip {
         if !span_of(&id).is_consistent() {
             self.misbehaved(from, Fault::Frontier);
         } else if self.is_taken(&id) {
+            self.compare(now, Some(from), &block);
             self.on_duplicate(from, &id, pushed);
         } else if !self.states.may_publish(&id.log.machine) {
             self.stats.refused_unadmitted += 1; // Asked again once its membership is known.
@@ -97,6 +100,29 @@ impl Gossip {
         self.frontier.get(log).is_some()
             || (self.frontier.len() < max
                 && self.frontier.logs_of(log.machine) < share_of_origin(max))
+    }
+
+    /// A second copy came of a block that is here. If the first is still in memory and the two
+    /// differ, their origin has given one number to two blocks, and everyone is told. The first is
+    /// kept in any case, and nothing is read to compare: where the copies meet while they are new,
+    /// somebody sees both.
+    fn compare(&mut self, now: Instant, from: Option<MachineId>, second: &Block) {
+        let id = second.id();
+        let first = self.in_flight.get(&id).or_else(|| self.recent.get(&id));
+        let Some(first) = first.filter(|first| first.as_bytes() != second.as_bytes()) else {
+            return;
+        };
+        let proof = Equivocation::between(first, second);
+        if self.states.is_convicted(&id.log.machine) {
+            return;
+        }
+        match (identity::verify_block(&self.network, second), from) {
+            (Ok(()), _) => proof
+                .into_iter()
+                .for_each(|proof| self.convict(now, &proof)),
+            (Err(_), Some(from)) => self.misbehaved(from, Fault::Signature),
+            (Err(_), None) => {} // Our own key signs what we seal.
+        }
     }
 
     /// Forwards a block that is new and right, and has it written.

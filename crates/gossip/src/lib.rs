@@ -23,7 +23,7 @@
 //! # Not here
 //!
 //! Choosing neighbours (`overlay`), signatures (`identity`), bytes on the wire (`wire`), files
-//! (`store`), retention (the store moves floors), proofs of equivocation.
+//! (`store`), retention (the store moves floors).
 
 mod blocks;
 mod config;

@@ -366,7 +366,7 @@ impl StateMachine for Gossip {
             }
             Input::Drained(machine) => self.on_drained(now, machine),
             Input::Received(from, message) => self.on_received(now, from, message),
-            Input::Publish(block) => self.on_publish(block),
+            Input::Publish(block) => self.on_publish(now, block),
             Input::PublishState(state) => self.on_publish_state(now, state),
             Input::Persisted(ticket) => self.on_persisted(now, ticket),
             Input::PersistFailed(ticket) => self.on_persist_failed(now, ticket),

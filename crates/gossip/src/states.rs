@@ -7,12 +7,13 @@
 //! Who may say what: every machine its membership; members everything else, until they are thrown
 //! out; the operator and admitters, who is thrown out and who gets a newer membership; admitters,
 //! which invitations are used up; the operator, who gets a newer network key. Of a machine that was
-//! thrown out only what its blocks need to be read is kept.
+//! thrown out only what its blocks need to be read is kept, and what it is convicted of. A proof that
+//! a machine has signed two blocks of one number anyone may say: it is checked, not who says it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use identity::{Redemption, Renewal, Revocation, Role, Roll};
+use identity::{Equivocation, Redemption, Renewal, Revocation, Role, Roll};
 use model::{MachineId, State, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
 
@@ -116,7 +117,7 @@ impl States {
             StateKind::Revocation | StateKind::Renewal | StateKind::Redemption => {
                 admitted.is_some_and(|admitted| admitted.may_admit) && !self.is_out(&key.origin)
             }
-            StateKind::Series => admitted.is_some(),
+            StateKind::Series | StateKind::Equivocation => admitted.is_some(),
             StateKind::Presence
             | StateKind::Watermark
             | StateKind::Candidacy
@@ -163,7 +164,8 @@ impl States {
             | StateKind::Series
             | StateKind::Watermark
             | StateKind::Candidacy
-            | StateKind::Progress => Ok(Content::Other),
+            | StateKind::Progress
+            | StateKind::Equivocation => Ok(Content::Other),
         }
     }
 
@@ -202,14 +204,23 @@ impl States {
             .collect()
     }
 
+    /// Whether it is proved that a machine has signed two different blocks of one number.
+    pub(crate) fn is_convicted(&self, machine: &MachineId) -> bool {
+        self.by_key.contains_key(&StateKey {
+            origin: *machine,
+            kind: StateKind::Equivocation,
+            subject: String::new(),
+        })
+    }
+
     fn is_news(&self, state: &State) -> bool {
         (self.get(state.key())).is_none_or(|known| known.version() < state.version())
     }
 
     fn has_room_for(&self, key: &StateKey) -> bool {
         let of_origin = self.of_origin.get(&key.origin).copied().unwrap_or(0);
-        if self.by_key.contains_key(key) {
-            return true;
+        if self.by_key.contains_key(key) || key.kind == StateKind::Equivocation {
+            return true; // There is one of each origin, and what it says itself cannot keep it out.
         }
         if key.origin == self.roll.trust().operator() {
             // Its word is few, and no flood of others' keeps it out.
@@ -308,6 +319,13 @@ impl Gossip {
         } else {
             self.stats.states_old += 1; // The one that is newer was delivered already.
         }
+    }
+
+    /// Two blocks of one number have met here.
+    pub(crate) fn convict(&mut self, now: Instant, proof: &Equivocation) {
+        self.stats.equivocations += 1;
+        self.take_state(proof.to_state(), Content::Other, None);
+        self.after_states(now, false);
     }
 
     /// Takes a state that was signed elsewhere and did not come over a link. Returns whether it is

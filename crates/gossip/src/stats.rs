@@ -37,6 +37,8 @@ pub struct Stats {
     pub refused_invalid: u64,
     /// Logs that were ignored because as many as allowed are known.
     pub logs_over_limit: u64,
+    /// Origins that were found here to have signed two different blocks of one number.
+    pub equivocations: u64,
     /// Blocks that could not be written.
     pub blocks_not_persisted: u64,
     /// States taken, own ones included.

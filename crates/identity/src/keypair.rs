@@ -4,11 +4,11 @@ use std::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use hkdf::Hkdf;
-use model::{Block, MachineId, NetworkId, Signature, State};
+use model::{Block, MachineId, NetworkId, Signature, State, StateKind};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::SignatureError;
+use crate::{Equivocation, EquivocationError, SignatureError};
 
 /// An Ed25519 key: a machine's, or the operator's. Wiped when dropped.
 pub struct Keypair(SigningKey);
@@ -103,12 +103,20 @@ pub fn verify_block(network: &NetworkId, block: &Block) -> Result<(), SignatureE
     )
 }
 
-/// Checks that a state was signed by the origin that it names, for this network.
+/// Checks that a state was signed by the origin that it names, for this network; or, of a proof of an
+/// equivocation, that the blocks were.
 ///
 /// # Errors
 ///
 /// [`SignatureError`] if it was not.
 pub fn verify_state(network: &NetworkId, state: &State) -> Result<(), SignatureError> {
+    if state.key().kind == StateKind::Equivocation {
+        let proof = Equivocation::from_state(network, state);
+        return proof.map(|_| ()).map_err(|error| match error {
+            EquivocationError::Signature(error) => error,
+            EquivocationError::Malformed => SignatureError::Mismatch(state.key().origin),
+        });
+    }
     let (signature, digest) = state.signed(network);
     verify_digest(state.key().origin, &digest, &signature)
 }

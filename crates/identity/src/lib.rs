@@ -9,6 +9,7 @@
 //! an invitation is redeemed (`engine`), entropy (callers pass seeds in).
 
 mod credential;
+mod equivocation;
 mod error;
 pub mod file;
 mod grant;
@@ -26,6 +27,7 @@ mod signed;
 mod token;
 
 pub use credential::Credential;
+pub use equivocation::{Equivocation, EquivocationError};
 pub use error::{CredentialError, FileError, SignatureError};
 pub use file::FileKind;
 pub use grant::{Delegation, Grant, Role};

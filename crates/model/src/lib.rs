@@ -18,7 +18,7 @@ mod state;
 mod time;
 mod value;
 
-pub use block::{Block, BlockHash, BlockHeader, Draft, HashPrefix, PublisherMark};
+pub use block::{Block, BlockHash, BlockHeader, ContentHash, Draft, HashPrefix, PublisherMark};
 pub use error::{BlockError, IdError, NameError, PatternError, StateError};
 pub use id::{BlockId, Epoch, LogId, MachineId, NetworkId, Position, Sequence, Signature};
 pub use pattern::Pattern;

@@ -37,6 +37,9 @@ pub enum StateKind {
     /// The origin commands a machine that may not be reachable, sealed to it; the subject is one of
     /// [`State::SLOTS`] numbers, and an empty payload takes what stood there back.
     Letter,
+    /// The origin has signed two different blocks of one number; the payload proves it, so that anyone
+    /// may say it and nobody needs to sign it.
+    Equivocation,
     /// The origin has carried out what a letter asked, or not, sealed to who sent that; the subject
     /// is as for letters.
     Reply,
@@ -44,7 +47,7 @@ pub enum StateKind {
 
 impl StateKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Membership,
         Self::Presence,
         Self::Series,
@@ -57,6 +60,7 @@ impl StateKind {
         Self::NetworkKey,
         Self::Letter,
         Self::Reply,
+        Self::Equivocation,
     ];
 
     /// Its number on the wire.
@@ -75,6 +79,7 @@ impl StateKind {
             Self::NetworkKey => 9,
             Self::Letter => 11,
             Self::Reply => 12,
+            Self::Equivocation => 13,
         }
     }
 
@@ -85,11 +90,16 @@ impl StateKind {
     }
 
     /// Whether it still says something when its origin was thrown out: what is needed to read the
-    /// origin's blocks, whom it has thrown out itself, and which invitations are used up.
+    /// origin's blocks, whom it has thrown out itself, which invitations are used up, and what it is
+    /// convicted of.
     #[must_use]
     pub const fn outlives_its_origin(self) -> bool {
         match self {
-            Self::Membership | Self::Series | Self::Revocation | Self::Redemption => true,
+            Self::Membership
+            | Self::Series
+            | Self::Revocation
+            | Self::Redemption
+            | Self::Equivocation => true,
             Self::Presence
             | Self::Watermark
             | Self::Candidacy
@@ -113,7 +123,8 @@ impl StateKind {
             | Self::Renewal
             | Self::NetworkKey
             | Self::Letter
-            | Self::Reply => true,
+            | Self::Reply
+            | Self::Equivocation => true,
             Self::Presence | Self::Watermark | Self::Candidacy => false,
         }
     }

@@ -282,7 +282,8 @@ impl Writer {
             | StateKind::Renewal
             | StateKind::NetworkKey
             | StateKind::Letter
-            | StateKind::Reply => {
+            | StateKind::Reply
+            | StateKind::Equivocation => {
                 batch.states.insert(key.clone(), state.version());
                 let body = state.as_bytes().clone();
                 batch.push(What::State(state), body);

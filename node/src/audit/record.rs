@@ -66,6 +66,8 @@ pub enum Kind {
     Enrolled,
     /// Two machines had redeemed one invitation; this one is no member by it.
     RedeemedTwice,
+    /// A machine has signed two different blocks of one number.
+    Equivocated,
     /// This machine was given a newer membership.
     Renewed,
     /// This machine was given a newer network key.
@@ -120,6 +122,7 @@ impl Kind {
             Self::Invited => "invited",
             Self::Enrolled => "enrolled",
             Self::RedeemedTwice => "redeemed-twice",
+            Self::Equivocated => "equivocated",
             Self::Renewed => "renewed",
             Self::NetworkKey => "network-key",
             Self::Sent => "sent",
@@ -142,6 +145,7 @@ impl Kind {
             | Self::Invited
             | Self::Enrolled
             | Self::RedeemedTwice
+            | Self::Equivocated
             | Self::Renewed
             | Self::NetworkKey => Category::Admission,
             Self::Sent | Self::Received | Self::Declined => Category::Command,
@@ -164,6 +168,7 @@ impl Kind {
             | Self::MembershipSigned
             | Self::Invited
             | Self::RedeemedTwice
+            | Self::Equivocated
             | Self::Renewed
             | Self::NetworkKey
             | Self::RulesLoaded
@@ -221,6 +226,12 @@ impl Record {
                 let record = Self::new(time, Kind::RedeemedTwice, too_late, too_late);
                 let record = record.failed("another machine had redeemed the invitation");
                 Some(record.with(format!("invitation {invitation}, member {counts}")))
+            }
+            Event::Equivocated(proof) => {
+                let (id, machine) = (proof.block(), proof.block().log.machine);
+                let record = Self::new(time, Kind::Equivocated, machine, machine);
+                let record = record.failed("two different blocks of one number bear its signature");
+                Some(record.with(id))
             }
             Event::Renewed(_)
             | Event::MembershipEnds(_)

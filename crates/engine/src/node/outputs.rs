@@ -277,6 +277,12 @@ impl Node {
             StateKind::Renewal => self.on_renewal(now, &state),
             StateKind::NetworkKey => self.on_network_key(&state),
             StateKind::Letter | StateKind::Reply => self.on_mail(now, &state),
+            StateKind::Equivocation => {
+                let proof = self.catalogue.equivocations().get(&key.origin).copied();
+                proof
+                    .into_iter()
+                    .for_each(|proof| self.event(Event::Equivocated(proof)));
+            }
             StateKind::Membership
             | StateKind::Presence
             | StateKind::Candidacy

@@ -1,5 +1,6 @@
 //! Gossip from outside: rule by rule, under random input, and as a network.
 
+mod equivocation;
 mod laws;
 mod network;
 mod outcasts;

@@ -68,12 +68,21 @@ pub(crate) fn block(n: u8, sequence: Sequence) -> Block {
     seal(key(n), log(n, 1), sequence)
 }
 
+/// The block of the same name as [`block`] that differs in what it holds.
+pub(crate) fn another_block(n: u8, sequence: Sequence) -> Block {
+    seal_value(key(n), log(n, 1), sequence, 21.5)
+}
+
 /// A block of any log, signed by `key`.
 pub(crate) fn seal(key: &Keypair, log: LogId, sequence: Sequence) -> Block {
+    seal_value(key, log, sequence, 20.5)
+}
+
+fn seal_value(key: &Keypair, log: LogId, sequence: Sequence, value: f64) -> Block {
     let reading = Reading {
         series: SeriesNumber(1),
         time: Timestamp::from_nanos(1_000),
-        value: Value::F64(20.5),
+        value: Value::F64(value),
         quality: Quality::GOOD,
     };
     let header = BlockHeader {

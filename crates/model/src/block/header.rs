@@ -1,7 +1,7 @@
 //! The header of a block as bytes.
 //!
 //! ```text
-//! version 1 | flags 1 | machine 32 | epoch counter varint, tag 4 | sequence varint
+//! version (2) 1 | flags 1 | machine 32 | epoch counter varint, tag 4 | sequence varint
 //! | previous 16, if flagged | continues: epoch counter varint, tag 4, sequence varint, if flagged
 //! | sealed 8 | sealed - watermark zigzag | count varint
 //! | publishers varint, each: length varint, name, sequence varint
@@ -148,6 +148,6 @@ pub(super) const fn check(what: &'static str, size: usize, limit: usize) -> Resu
 }
 
 /// The version of header and columns together.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const FLAG_PREVIOUS: u8 = 1;
 const FLAG_CONTINUES: u8 = 1 << 1;

@@ -4,7 +4,7 @@
 //! and stores the same bytes. [`Block::parse`] reads the header and checks every limit before
 //! anything is allocated; [`Block::readings`] decodes the columns.
 //!
-//! The bytes of a block, version 1, are its header (`header.rs`), its columns (`columns.rs`) and, in
+//! The bytes of a block, version 2, are its header (`header.rs`), its columns (`columns.rs`) and, in
 //! the last 64 bytes, its signature. They are laid down by the golden files in `tests/golden`.
 //!
 //! # Not here
@@ -29,11 +29,32 @@ use crate::{
     Timestamp, Value,
 };
 
-/// The SHA-256 hash over a label, the network and a block's bytes without the signature.
+/// The SHA-256 hash over a label, the network, a block's name and its [`ContentHash`]: what the
+/// origin signs. That name and content are all that a signature needs makes two of them a proof that
+/// an origin has given one name to two blocks, however large those are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockHash(pub [u8; 32]);
 
+/// The SHA-256 hash over a block's bytes without the signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentHash(pub [u8; 32]);
+
 impl BlockHash {
+    /// What the origin of a block signs.
+    #[must_use]
+    pub fn of(network: &NetworkId, id: &BlockId, content: &ContentHash) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"fieldmesh-block-v2")
+            .chain_update(network.as_bytes())
+            .chain_update(id.log.machine.as_bytes())
+            .chain_update(id.log.epoch.counter.to_le_bytes())
+            .chain_update(id.log.epoch.tag.to_le_bytes())
+            .chain_update(id.sequence.to_le_bytes())
+            .chain_update(content.0)
+            .finalize();
+        Self(hash.into())
+    }
+
     /// What the next block carries of it.
     #[must_use]
     pub fn prefix(&self) -> HashPrefix {
@@ -195,7 +216,13 @@ impl Block {
     /// The hash that its signature covers and that the next block names.
     #[must_use]
     pub fn hash(&self, network: &NetworkId) -> BlockHash {
-        hash(network, &self.bytes[..self.bytes.len() - SIGNATURE_BYTES])
+        BlockHash::of(network, &self.id(), &self.content())
+    }
+
+    /// The hash of its bytes without the signature.
+    #[must_use]
+    pub fn content(&self) -> ContentHash {
+        content_of(&self.bytes[..self.bytes.len() - SIGNATURE_BYTES])
     }
 
     /// Its signature, which must be one of [`Block::hash`].
@@ -247,7 +274,8 @@ impl Draft {
         columns::encode(&readings, self.header.sealed, &mut out)?;
         let size = out.len() + SIGNATURE_BYTES;
         header::check("encoded block", size, Block::ENCODED_BYTES_MAX)?;
-        out.extend(sign(&hash(network, &out).0).0);
+        let hash = BlockHash::of(network, &self.header.id(), &content_of(&out));
+        out.extend(sign(&hash.0).0);
         Ok(Block {
             header: self.header,
             bytes: out.into_boxed_slice().into(),
@@ -267,13 +295,8 @@ pub fn decoded_bytes(reading: &Reading) -> usize {
     READING_BYTES + content
 }
 
-fn hash(network: &NetworkId, unsigned: &[u8]) -> BlockHash {
-    let hash = Sha256::new()
-        .chain_update(b"fieldmesh-block-v1")
-        .chain_update(network.as_bytes())
-        .chain_update(unsigned)
-        .finalize();
-    BlockHash(hash.into())
+fn content_of(unsigned: &[u8]) -> ContentHash {
+    ContentHash(Sha256::digest(unsigned).into())
 }
 
 /// What a reading counts without the content of a text or byte string. Unit: bytes. Source: its

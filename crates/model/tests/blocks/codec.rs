@@ -372,9 +372,9 @@ fn values_of_two_types_in_one_series_are_refused() {
 #[test]
 fn another_version_is_named_in_the_error() {
     let mut bytes = seal(walk(1)).as_bytes().to_vec();
-    bytes[0] = 2;
+    bytes[0] = 3;
 
-    assert_eq!(Block::parse(bytes.into()), Err(BlockError::Version(2)));
+    assert_eq!(Block::parse(bytes.into()), Err(BlockError::Version(3)));
 }
 
 #[test]
