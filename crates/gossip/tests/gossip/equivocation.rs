@@ -17,9 +17,12 @@ fn proof(one: &Block, other: &Block) -> State {
 fn told(node: &mut Node) -> Vec<(u8, State)> {
     let is_proof = |state: &State| state.key().kind == StateKind::Equivocation;
     (sent(node).into_iter())
-        .filter_map(|(to, message)| match message {
-            Message::States(states) => Some((site::number(to), states)),
-            _ => None,
+        .filter_map(|(to, message)| {
+            if let Message::States(states) = message {
+                Some((site::number(to), states))
+            } else {
+                None
+            }
         })
         .flat_map(|(to, states)| states.into_iter().map(move |state| (to, state)))
         .filter(|(_, state)| is_proof(state))
