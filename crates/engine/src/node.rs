@@ -18,7 +18,9 @@ use command::Commands;
 use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
 use identity::{Membership, Role, Roll};
-use model::{Block, ClockState, Epoch, MachineId, Position, StateKey, StateVersion, Timestamp};
+use model::{
+    Block, ClockState, Epoch, MachineId, Position, State, StateKey, StateVersion, Timestamp,
+};
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
@@ -198,6 +200,11 @@ impl Node {
     #[must_use]
     pub fn frontier(&self) -> &Frontier {
         self.gossip.frontier()
+    }
+
+    /// The latest states in the order of their keys.
+    pub fn states(&self) -> impl Iterator<Item = &State> {
+        self.gossip.states()
     }
 
     /// Machines and series, as far as known.

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{AckLevel, Event, PublishError, Published, RequestId};
+use gossip::FrontierEntry;
 use identity::{verify_block, verify_state};
 use model::{Block, BlockId, NetworkId, PublisherMark, State, StateKey, StateVersion};
 use statemachine::Instant;
@@ -40,6 +41,8 @@ pub(crate) struct Checker {
     untested: BTreeMap<usize, BTreeSet<ValueBits>>,
     /// What each life of each machine was handed over.
     delivered: BTreeSet<(usize, u64, BlockId)>,
+    /// Machines whose disks were replaced.
+    pub(crate) wiped: BTreeSet<usize>,
 }
 
 impl Checker {
@@ -57,6 +60,7 @@ impl Checker {
             acknowledged: BTreeMap::new(),
             untested: BTreeMap::new(),
             delivered: BTreeSet::new(),
+            wiped: BTreeSet::new(),
         }
     }
 
@@ -182,11 +186,13 @@ impl Checker {
             .min()
     }
 
-    /// A state became valid at a machine; returns whether it did so anywhere for the first time.
-    pub(crate) fn on_state(&mut self, state: &State) -> bool {
+    /// A state of a machine became valid at some machine; returns whether it did so anywhere for the
+    /// first time. Whoever lost its disk says other things in the same versions, until it hears of
+    /// the greater ones.
+    pub(crate) fn on_state(&mut self, origin: Option<usize>, state: &State) -> bool {
         let name = (state.key().clone(), state.version());
         if let Some(known) = self.states.get(&name) {
-            let same = known == state;
+            let same = known == state || origin.is_some_and(|origin| self.wiped.contains(&origin));
             self.require(same, || format!("two different states {name:?}"));
             return false;
         }
@@ -197,12 +203,31 @@ impl Checker {
     }
 
     /// A machine has something to tell its operator.
-    pub(crate) fn on_event(&mut self, machine: usize, event: &Event) {
-        if let Event::Misbehaved(..) = event {
-            self.fail(format!(
-                "machine {machine} accuses an honest one: {event:?}"
-            ));
+    pub(crate) fn on_event(&mut self, machine: usize, event: &Event, accused: Option<usize>) {
+        self.require(accused.is_none(), || {
+            format!("machine {machine} accuses the honest machine {accused:?}: {event:?}")
+        });
+    }
+
+    /// A machine says what it holds: it must be on its disk. Ends of runs stand for what is between.
+    pub(crate) fn on_claims(&mut self, machine: usize, entries: &[FrontierEntry], disk: &Disk) {
+        for entry in entries {
+            let log = entry.log;
+            let ends = entry.spans().flat_map(|span| [span.first, span.last]);
+            let mut claimed = ends.map(|sequence| BlockId { log, sequence });
+            let early = claimed.find(|id| !disk.holds(id));
+            self.require(early.is_none(), || {
+                format!("machine {machine} claims {early:?}, which is not on its disk")
+            });
         }
+    }
+
+    /// The disk of a machine is replaced by an empty one: what only it held is lost, and of what it
+    /// publishes again nothing need be recognised.
+    pub(crate) fn on_wipe(&mut self, machine: usize) {
+        self.untested.remove(&machine);
+        self.acknowledged.remove(&machine);
+        self.wiped.insert(machine);
     }
 
     /// A machine's disk has just lost what was not synced: what was acknowledged must be there.
@@ -220,6 +245,9 @@ impl Checker {
     /// At the end, with the blocks of a machine that count: each names the one before it, what was
     /// acknowledged counts once, and nothing counts twice.
     pub(crate) fn on_end(&mut self, machine: usize, canonical: &[&Block]) {
+        if self.wiped.contains(&machine) {
+            return; // What it does not know of itself it cannot go on from.
+        }
         for pair in canonical.windows(2) {
             let before = pair[0].hash(&self.network).prefix();
             let chained = pair[1].header().previous == before;

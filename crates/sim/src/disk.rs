@@ -19,6 +19,8 @@ use statemachine::{Rng, Ticket};
 pub(crate) enum Op {
     /// A block or a state, whose ticket wants an answer.
     Write(Ticket, Write),
+    /// A block that nobody asked to be written.
+    Unasked(Write),
     /// A note on a command, whose ticket wants an answer.
     Note(Ticket, NoteWrite),
     /// The counter of an epoch that starts.
@@ -34,6 +36,8 @@ struct Content {
     states: BTreeMap<StateKey, State>,
     contacts: BTreeMap<MachineId, Contact>,
     notes: Vec<Note>,
+    /// From which block on each log is kept, where that is not the first.
+    floors: BTreeMap<LogId, Sequence>,
     epoch_counter: u64,
     clean: Option<CleanStop>,
 }
@@ -47,6 +51,7 @@ pub(crate) struct Disk {
     unsynced: Vec<Op>,
     /// How many of them the running sync makes safe; zero if none runs.
     syncing: usize,
+    is_slow: bool,
 }
 
 impl Disk {
@@ -58,7 +63,45 @@ impl Disk {
             content: Content::default(),
             unsynced: Vec::new(),
             syncing: 0,
+            is_slow: false,
         }
+    }
+
+    /// Whether syncs and reads take very long.
+    pub(crate) const fn set_slow(&mut self, is_slow: bool) {
+        self.is_slow = is_slow;
+    }
+
+    /// How long reading blocks takes.
+    #[must_use]
+    pub(crate) const fn read_time(&self) -> Duration {
+        if self.is_slow { READ_SLOW } else { READ }
+    }
+
+    /// Everything is gone.
+    pub(crate) fn wipe(&mut self) {
+        (self.content, self.unsynced, self.syncing) = (Content::default(), Vec::new(), 0);
+    }
+
+    /// Gives up the blocks of a log before `floor`; returns them.
+    pub(crate) fn give_up(&mut self, log: LogId, floor: Sequence) -> BTreeMap<Sequence, Block> {
+        let blocks = self.content.blocks.entry(log).or_default();
+        let kept = blocks.split_off(&floor);
+        self.content.floors.insert(log, floor);
+        std::mem::replace(blocks, kept)
+    }
+
+    /// From which block on a log is kept.
+    #[must_use]
+    pub(crate) fn floor(&self, log: &LogId) -> Sequence {
+        self.content.floors.get(log).copied().unwrap_or(1)
+    }
+
+    /// The last block of the gap-free part of a log; 0 if there is none.
+    #[must_use]
+    pub(crate) fn end(&self, log: &LogId) -> Sequence {
+        let blocks = self.content.blocks.get(log);
+        blocks.map_or(0, |blocks| frontier_of(*log, self.floor(log), blocks).end)
     }
 
     /// Writes. Returns how long the sync takes that this starts, if none is running.
@@ -74,7 +117,7 @@ impl Disk {
         self.syncing = 0;
         let ticket = |op: &Op| match op {
             Op::Write(ticket, _) | Op::Note(ticket, _) => Some(*ticket),
-            Op::Epoch(_) | Op::Contact(_) => None,
+            Op::Epoch(_) | Op::Contact(_) | Op::Unasked(_) => None,
         };
         let tickets = done.iter().filter_map(ticket).collect();
         done.into_iter().for_each(|op| self.content.keep(op));
@@ -102,7 +145,21 @@ impl Disk {
         let ops = std::mem::take(&mut self.unsynced);
         ops.into_iter().for_each(|op| self.content.keep(op));
         self.syncing = 0;
+        self.mark_clean(clean);
+    }
+
+    /// The marker of a stop in order is there.
+    pub(crate) const fn mark_clean(&mut self, clean: CleanStop) {
         self.content.clean = Some(clean);
+    }
+
+    /// Whether a block is being written and is not safe yet.
+    #[must_use]
+    pub(crate) fn is_written(&self, log: &LogId, sequence: Sequence) -> bool {
+        self.unsynced.iter().any(|op| {
+            matches!(op, Op::Write(_, Write::Block(block))
+                if block.id() == BlockId { log: *log, sequence })
+        })
     }
 
     /// Reads blocks of a span in order, and stops before they exceed `bytes_max`, but not before
@@ -158,11 +215,12 @@ impl Disk {
         (found, searched)
     }
 
-    /// Whether a block is safe.
+    /// Whether a block is safe, or was until it was given up.
     #[must_use]
     pub(crate) fn holds(&self, id: &BlockId) -> bool {
         let blocks = self.content.blocks.get(&id.log);
-        blocks.is_some_and(|blocks| blocks.contains_key(&id.sequence))
+        id.sequence < self.floor(&id.log)
+            || blocks.is_some_and(|blocks| blocks.contains_key(&id.sequence))
     }
 
     /// The blocks that are safe, log by log.
@@ -186,7 +244,8 @@ impl Disk {
             }
         }
         let last_own = own.next_back().and_then(|(log, blocks)| {
-            let end = frontier_of(*log, blocks).end;
+            let floor = self.content.floors.get(log).copied().unwrap_or(1);
+            let end = frontier_of(*log, floor, blocks).end;
             let block = blocks.get(&end)?;
             Some((block.id().position(), block.hash(network)))
         });
@@ -211,18 +270,23 @@ impl Disk {
     fn start_sync(&mut self) -> Duration {
         self.syncing = self.unsynced.len();
         let slow = self.rng.chance(SLOW_PERMILLE);
-        self.rng.jitter(if slow { SYNC_SLOW } else { SYNC })
+        let mean = match self.is_slow {
+            true => SYNC_VERY_SLOW,
+            false if slow => SYNC_SLOW,
+            false => SYNC,
+        };
+        self.rng.jitter(mean)
     }
 }
 
 impl Content {
     fn keep(&mut self, op: Op) {
         match op {
-            Op::Write(_, Write::Block(block)) => {
+            Op::Write(_, Write::Block(block)) | Op::Unasked(Write::Block(block)) => {
                 let BlockId { log, sequence } = block.id();
                 self.blocks.entry(log).or_default().insert(sequence, block);
             }
-            Op::Write(_, Write::State(state)) => {
+            Op::Write(_, Write::State(state)) | Op::Unasked(Write::State(state)) => {
                 self.states.insert(state.key().clone(), state);
             }
             Op::Note(_, NoteWrite::Append(note)) => self.notes.push(note),
@@ -237,21 +301,24 @@ impl Content {
     fn frontier(&self) -> Vec<FrontierEntry> {
         self.blocks
             .iter()
-            .map(|(log, blocks)| frontier_of(*log, blocks))
+            .map(|(log, blocks)| {
+                let floor = self.floors.get(log).copied().unwrap_or(1);
+                frontier_of(*log, floor, blocks)
+            })
             .collect()
     }
 }
 
-/// What a log's blocks claim: everything from the first on, and runs beyond the first gap as far as
+/// What a log's blocks claim: everything from the floor on, and runs beyond the first gap as far as
 /// a frontier has room for them.
-fn frontier_of(log: LogId, blocks: &BTreeMap<Sequence, Block>) -> FrontierEntry {
+fn frontier_of(log: LogId, floor: Sequence, blocks: &BTreeMap<Sequence, Block>) -> FrontierEntry {
     let mut entry = FrontierEntry {
         log,
-        floor: 1,
-        end: 0,
+        floor,
+        end: floor - 1,
         beyond: Vec::new(),
     };
-    for &sequence in blocks.keys() {
+    for (&sequence, _) in blocks.range(floor..) {
         let has_room = entry.beyond.len() < FrontierEntry::BEYOND_MAX;
         match entry.beyond.last_mut() {
             None if sequence == entry.end + 1 => entry.end = sequence,
@@ -272,3 +339,9 @@ const SYNC: Duration = Duration::from_millis(3);
 const SYNC_SLOW: Duration = Duration::from_millis(150);
 /// Slow ones. Unit: per mille.
 const SLOW_PERMILLE: u32 = 20;
+/// Mean time of a sync of a disk that is about to die.
+const SYNC_VERY_SLOW: Duration = Duration::from_secs(5);
+/// How long reading blocks takes.
+const READ: Duration = Duration::from_millis(1);
+/// The same on a disk that is about to die.
+const READ_SLOW: Duration = Duration::from_secs(1);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use engine::{CleanStop, Input};
+use model::{ClockState, LogId};
+use statemachine::Instant;
 
 use crate::machine::uplink;
-use crate::network::Weather;
+use crate::network::{LinkNumber, Parcel, Weather};
 use crate::scenario::Fault;
 use crate::world::{Cause, Event, World};
 
@@ -43,14 +45,9 @@ impl World {
             }
             Fault::Pause => self.pause(machine, pause),
             Fault::PauseRelay => self.pause(relay, pause),
-            Fault::Partition => {
-                let sides = (0..self.site.len()).map(|_| u8::from(self.faults.chance(500)));
-                let sides = sides.collect();
-                for (delay, link) in self.network.partition(sides) {
-                    self.after(delay, Event::LinkBreaks(link, Cause::Silence));
-                }
-                self.after(pause * 2, Event::HealNetwork);
-            }
+            Fault::Partition => self.part(false, pause * 2),
+            Fault::OneWay => self.part(true, pause * 2),
+            Fault::Swizzle => self.swizzle(),
             Fault::SinkOutage => {
                 self.set_sink(false);
                 self.after(pause, Event::SinkUp);
@@ -66,10 +63,57 @@ impl World {
                 self.crash(machine, true);
                 self.machines[machine].disk.forget_revocations();
             }
+            Fault::ClockStep => self.step_clock(machine),
+            Fault::Retain => self.retain(machine),
+            Fault::Wipe => self.wipe(machine),
+            Fault::Slow => self.slow_down(),
+            Fault::SwitchOn => self.switch_on(),
+            Fault::SwitchOff => {
+                let candidates = self.plan.candidates(self.site.len());
+                self.switch_off(candidates.saturating_sub(1));
+            }
+            Fault::Blackout => self.black_out(),
             Fault::UplinkCut => {
                 self.set_uplink(candidate, false);
                 self.after(pause, Event::UplinkUp(candidate));
             }
+        }
+    }
+
+    /// The network falls apart, wholly or in one direction.
+    fn part(&mut self, one_way: bool, pause: Duration) {
+        let sides = (0..self.site.len()).map(|_| u8::from(self.faults.chance(500)));
+        let sides: Vec<u8> = sides.collect();
+        let deaf = self.network.partition(&sides, one_way);
+        self.deafen(deaf);
+        self.after(pause, Event::HealNetwork);
+    }
+
+    /// Machines are cut off one after the other, and come back in another order.
+    fn swizzle(&mut self) {
+        for machine in 0..self.site.len() {
+            if self.faults.chance(500) {
+                let (from, to) = (self.faults.jitter(OUTAGE), self.faults.jitter(OUTAGE));
+                self.after(from, Event::Clog(machine));
+                self.after(from + to, Event::Unclog(machine));
+            }
+        }
+    }
+
+    /// Ends of links hear nothing any more, and find out in time.
+    pub(crate) fn deafen(&mut self, ends: Vec<(Duration, LinkNumber, usize)>) {
+        for (delay, link, at) in ends {
+            self.after(delay, Event::EndBreaks(link, at));
+        }
+    }
+
+    /// One end of a link has waited for long enough; the other one hears of that sooner or later.
+    pub(crate) fn on_end_breaks(&mut self, link: LinkNumber, at: usize) {
+        if self.network.is_cut(link)
+            && let Some((end, heard)) = self.network.close_end(link, at)
+        {
+            self.tell_link_down(&[end]);
+            self.after(heard, Event::LinkBreaks(link, Cause::Silence));
         }
     }
 
@@ -84,7 +128,7 @@ impl World {
     }
 
     /// A node is gone at once; its machine starts again after a while.
-    fn crash(&mut self, machine: usize, polite: bool) {
+    pub(crate) fn crash(&mut self, machine: usize, polite: bool) {
         let Some(running) = self.machines[machine].running.take() else {
             return;
         };
@@ -92,9 +136,22 @@ impl World {
             self.timers.remove(&(due, machine));
         }
         self.trace.note(self.now, machine, "crash", "");
-        let disk = &mut self.machines[machine].disk;
+        let (epoch, disk) = (running.node.epoch(), &mut self.machines[machine].disk);
         disk.crash();
-        self.checker.on_crash(machine, disk);
+        if !self.insiders.contains(machine) {
+            self.checker.on_crash(machine, disk);
+        }
+        let log = LogId {
+            machine: self.site.id(machine),
+            epoch,
+        };
+        let last_sequence = self.machines[machine].disk.end(&log);
+        let stop = CleanStop {
+            epoch,
+            last_sequence,
+            state_counter: u64::MAX / 2,
+        };
+        self.plant_in_crash(machine, stop);
         self.leave(machine, polite);
         let down = self.faults.jitter(DOWN);
         self.after(down, Event::Start(machine));
@@ -148,7 +205,24 @@ impl World {
     }
 
     pub(crate) fn heal_network(&mut self) {
-        for (at, parcel) in self.network.heal(self.now) {
+        let parcels = self.network.heal(self.now);
+        self.let_go(parcels);
+    }
+
+    pub(crate) fn clog(&mut self, machine: usize) {
+        if self.publishing {
+            let deaf = self.network.clog(machine);
+            self.deafen(deaf);
+        }
+    }
+
+    pub(crate) fn unclog(&mut self, machine: usize) {
+        let parcels = self.network.unclog(self.now, machine);
+        self.let_go(parcels);
+    }
+
+    fn let_go(&mut self, parcels: Vec<(Instant, Parcel)>) {
+        for (at, parcel) in parcels {
             self.at(at, Event::Frame(parcel));
         }
     }
@@ -179,7 +253,12 @@ impl World {
         self.sink.calm();
         self.heal_network();
         self.set_sink(true);
+        self.switch_on();
         for machine in 0..self.site.len() {
+            self.machines[machine].disk.set_slow(false);
+            self.network.set_slow(machine, false);
+            self.machines[machine].clock = ClockState::Synchronised;
+            self.machines[machine].skew = 0;
             self.set_uplink(machine, true);
             self.resume(machine);
             self.start(machine);

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::{Input, Output, RequestId, UploadId};
 use gossip::{Message, Write};
-use model::{Block, ClockState};
+use model::Block;
 use statemachine::{Instant, StateMachine as _};
-use wire::Frame;
+use wire::{Frame, Lane};
 
 use crate::disk::Op;
 use crate::machine::uplink;
@@ -16,9 +17,9 @@ use crate::sink::Attempt;
 use crate::world::{Cause, Event, World};
 
 impl World {
-    /// Starts a machine, unless it runs.
+    /// Starts a machine, unless it runs or is switched off.
     pub(crate) fn start(&mut self, machine: usize) {
-        if self.machines[machine].running.is_some() {
+        if self.machines[machine].running.is_some() || self.machines[machine].is_off {
             return;
         }
         let now = self.now;
@@ -118,7 +119,7 @@ impl World {
                         .fail(format!("machine {machine} dials {contact:?}")),
                 }
             }
-            Output::Send(to, frame) => self.send(machine, to, &frame),
+            Output::Send(to, frame) => self.send(machine, to, frame),
             Output::Release(to) => {
                 if let Some(to) = self.site.number(&to) {
                     let ends = self.network.close(machine, to);
@@ -156,7 +157,10 @@ impl World {
                 bytes_max,
             } => {
                 let blocks = self.machines[machine].disk.read(log, span, bytes_max);
-                self.input_after(READ, machine, Input::BlocksRead(ticket, blocks));
+                let takes = self.machines[machine].disk.read_time();
+                if !self.loses_read() {
+                    self.input_after(takes, machine, Input::BlocksRead(ticket, blocks));
+                }
             }
             Output::Search {
                 ticket,
@@ -167,11 +171,13 @@ impl World {
             } => {
                 let disk = &self.machines[machine].disk;
                 let (blocks, searched) = disk.search(log, span, times, bytes_max);
-                self.input_after(READ, machine, Input::BlocksFound(ticket, blocks, searched));
+                let takes = disk.read_time();
+                self.input_after(takes, machine, Input::BlocksFound(ticket, blocks, searched));
             }
             Output::Deliver(block) => self.on_deliver(machine, &block),
             Output::StateChanged(state) => {
-                if self.checker.on_state(&state) {
+                let origin = self.site.number(&state.key().origin);
+                if !self.insiders.contains(machine) && self.checker.on_state(origin, &state) {
                     self.check_progress(&state);
                 }
             }
@@ -192,17 +198,21 @@ impl World {
             Output::Event(event) => {
                 let text = format!("{event:?}");
                 self.trace.note(self.now, machine, "event", &text);
-                self.checker.on_event(machine, &event);
+                if !self.insiders.contains(machine) {
+                    let accused = self.accused(&event);
+                    self.checker.on_event(machine, &event, accused);
+                    self.meter.on_event(&event);
+                }
                 self.on_event(machine, &event);
             }
             Output::Stopped(clean) => self.on_stopped(machine, clean),
         }
     }
 
-    fn dial(&mut self, from: usize, to: usize) {
+    pub(crate) fn dial(&mut self, from: usize, to: usize) {
         self.trace.note(self.now, from, "dial", &to.to_string());
         let life = self.machines[from].life;
-        let answers = self.network.reaches(from, to);
+        let answers = self.network.meets(from, to);
         let delay = if answers { DIAL } else { DIAL_TIMEOUT };
         self.after(delay, Event::Dialled(from, life, to));
     }
@@ -216,7 +226,7 @@ impl World {
         }
         let answers = self.machines[from].answers() && self.machines[to].answers();
         let admitted = answers && self.admits(from, to) && self.admits(to, from);
-        if !admitted || !self.network.reaches(from, to) {
+        if !admitted || !self.network.meets(from, to) {
             let id = self.site.id(to);
             self.input(from, Input::DialFailed(id));
             return;
@@ -240,19 +250,35 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: usize, to: model::MachineId, frame: &Frame) {
-        let bytes = wire::encode(frame);
-        let words = || format!("to {to:?} {frame:?}");
-        self.trace.note_bytes(self.now, from, "send", &bytes, words);
-        self.meter.on_frame(bytes.len());
+    fn send(&mut self, from: usize, to: model::MachineId, frame: Frame) {
         let Some(to) = self.site.number(&to) else {
             self.checker
                 .fail(format!("machine {from} sends to a stranger"));
             return;
         };
-        match self.network.send(self.now, from, to, frame.lane(), bytes) {
+        let twisted = self.twist(from, to, frame);
+        let Some(frame) = twisted.and_then(|frame| self.plant_in_sent(from, frame)) else {
+            return;
+        };
+        if let Frame::Gossip(Message::Frontier { entries, .. }) = &frame
+            && !self.insiders.contains(from)
+        {
+            self.checker
+                .on_claims(from, entries, &self.machines[from].disk);
+        }
+        let bytes = wire::encode(&frame);
+        let words = || format!("to machine {to} {frame:?}");
+        self.trace.note_bytes(self.now, from, "send", &bytes, words);
+        self.meter.on_frame(bytes.len());
+        self.transmit(from, to, frame.lane(), bytes);
+    }
+
+    /// Puts bytes on their way.
+    pub(crate) fn transmit(&mut self, from: usize, to: usize, lane: Lane, bytes: Bytes) {
+        match self.network.send(self.now, from, to, lane, bytes) {
             Sent::At(at, parcel) => self.at(at, Event::Frame(parcel)),
             Sent::Full => {
+                self.meter.on_congestion();
                 let id = self.site.id(to);
                 self.input_after(Duration::ZERO, from, Input::Congested(id));
             }
@@ -261,6 +287,10 @@ impl World {
             }
             Sent::Held | Sent::Nowhere => {}
         }
+        let over = self.network.over_bounds(from, to);
+        self.checker.require(over.is_none(), || {
+            format!("a queue has no bound: machine {from} keeps {over:?} bytes for machine {to}")
+        });
     }
 
     pub(crate) fn on_frame(&mut self, parcel: &Parcel) {
@@ -272,18 +302,29 @@ impl World {
         if !taken || self.machines[parcel.to].running.is_none() {
             return;
         }
+        let is_honest = !self.insiders.contains(parcel.from);
         match wire::decode(parcel.bytes.clone()) {
             Ok(frame) => {
-                if let Frame::Gossip(Message::Block { block, .. }) = &frame {
+                self.overhear(parcel.to, &frame);
+                if let Frame::Gossip(Message::Block { block, .. }) = &frame
+                    && is_honest
+                {
                     self.on_block_copy(parcel, block);
                 }
                 let id = self.site.id(parcel.from);
+                let frame = self.plant_in_received(parcel.to, frame);
                 self.input(parcel.to, Input::Received(id, frame));
             }
-            Err(error) => {
+            Err(error) if is_honest => {
                 let from = parcel.from;
                 self.checker
                     .fail(format!("machine {from} sent what does not decode: {error}"));
+            }
+            Err(_) => {
+                // As the link layer does: whoever sends nonsense loses the link.
+                self.meter.on_undecodable();
+                let ends = self.network.close(parcel.from, parcel.to);
+                self.tell_link_down(&ends);
             }
         }
     }
@@ -301,6 +342,9 @@ impl World {
 
     fn on_persist(&mut self, machine: usize, write: &Write) {
         if let Write::Block(block) = write {
+            if self.insiders.contains(machine) {
+                return;
+            }
             self.checker.on_block(block);
             if block.header().origin() == self.site.id(machine) {
                 self.machines[machine].hops.entry(block.id()).or_insert(0);
@@ -309,7 +353,10 @@ impl World {
         }
     }
 
-    fn on_deliver(&mut self, machine: usize, block: &Block) {
+    pub(crate) fn on_deliver(&mut self, machine: usize, block: &Block) {
+        if self.insiders.contains(machine) {
+            return;
+        }
         let Some(origin) = self.site.number(&block.header().origin()) else {
             self.checker
                 .fail(format!("block {} is of a stranger", block.id()));
@@ -317,6 +364,7 @@ impl World {
         };
         let life = self.machines[machine].life;
         let published = self.checker.on_deliver(machine, life, origin, block);
+        self.hold_to_live_max(machine, origin, published);
         if origin != machine
             && let Some(published) = published
         {
@@ -331,7 +379,7 @@ impl World {
         }
     }
 
-    fn write(&mut self, machine: usize, op: Op) {
+    pub(crate) fn write(&mut self, machine: usize, op: Op) {
         let life = self.machines[machine].life;
         if let Some(sync) = self.machines[machine].disk.write(op) {
             self.after(sync, Event::Synced(machine, life));
@@ -397,21 +445,9 @@ impl World {
     pub(crate) fn tell_time(&mut self, machine: usize) {
         let wall = self.machines[machine].wall(self.now);
         let life = self.machines[machine].life;
-        self.input(machine, Input::WallClock(wall, ClockState::Synchronised));
+        let state = self.machines[machine].clock;
+        self.input(machine, Input::WallClock(wall, state));
         self.after(CLOCK_INTERVAL, Event::Clock(machine, life));
-    }
-
-    /// Multicast discovery finds a few machines.
-    pub(crate) fn discover(&mut self, machine: usize) {
-        for _ in 0..DISCOVERED {
-            let found = self.faults.index(self.site.len()).unwrap_or(0);
-            if found != machine && self.network.reaches(machine, found) {
-                let contact = self.site.contact(found);
-                self.input(machine, Input::Discovered(contact));
-            }
-        }
-        let life = self.machines[machine].life;
-        self.after(DISCOVER_INTERVAL, Event::Discover(machine, life));
     }
 
     pub(crate) fn publish(&mut self, machine: usize) {
@@ -444,7 +480,7 @@ impl World {
         self.input(machine, publish);
     }
 
-    fn input_after(&mut self, delay: Duration, machine: usize, input: Input) {
+    pub(crate) fn input_after(&mut self, delay: Duration, machine: usize, input: Input) {
         let life = self.machines[machine].life;
         self.after(delay, Event::Input(machine, life, input));
     }
@@ -454,11 +490,5 @@ impl World {
 const DIAL: Duration = Duration::from_millis(5);
 /// How long a dial into nothing takes.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long reading blocks takes.
-const READ: Duration = Duration::from_millis(1);
 /// How often a node is told the time. Source: the documentation of `Input::WallClock`.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often multicast discovery finds somebody.
-const DISCOVER_INTERVAL: Duration = Duration::from_secs(20);
-/// How many it finds.
-const DISCOVERED: usize = 3;

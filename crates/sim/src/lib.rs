@@ -13,19 +13,24 @@
 mod checker;
 mod commands;
 mod disk;
+mod draw;
 mod faults;
+mod hardware;
+mod insiders;
 mod io;
 mod machine;
 mod network;
 mod newcomers;
 mod oracle;
 mod outcast;
+mod plants;
 mod report;
 mod run;
 mod scenario;
 mod sink;
 mod trace;
 mod uploads;
+mod whole;
 mod workload;
 mod world;
 

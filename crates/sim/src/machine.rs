@@ -11,11 +11,13 @@ use identity::{
     Claim, Delegation, Grant, InvitationId, Issuer, Keypair, Membership, Revocation, Role, Terms,
     Trust,
 };
-use model::{BlockId, MachineId, State, Timestamp};
+use model::{BlockId, ClockState, MachineId, State, Timestamp};
 use overlay::{Address, Contact};
 use statemachine::{Instant, Rng};
 
 use crate::disk::Disk;
+use crate::draw;
+use crate::scenario::Plan;
 use crate::sink::Outbox;
 use crate::workload::Publisher;
 
@@ -90,6 +92,13 @@ impl Site {
         let (network, time) = (self.trust().network(), Timestamp::from_nanos(EPOCH_NANOS));
         let revocation = Revocation::sign(&self.operator, &network, self.id(machine), time, "");
         revocation.expect("no reason is given")
+    }
+
+    /// The key of a machine.
+    #[must_use]
+    #[expect(clippy::unused_self, reason = "keys are the site's to give away")]
+    pub(crate) fn keypair(&self, machine: usize) -> Keypair {
+        keypair(machine)
     }
 
     /// The claim of a machine that is no member yet on an invitation of the operator's.
@@ -221,27 +230,39 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     /// What publishes on it.
     pub(crate) publisher: Publisher,
-    /// How far its clock is ahead of the true time.
-    pub(crate) skew: Duration,
+    /// How far its clock is ahead of the true time, or behind it. Unit: nanoseconds.
+    pub(crate) skew: i64,
+    /// What it knows of its clock.
+    pub(crate) clock: ClockState,
+    /// It is switched off.
+    pub(crate) is_off: bool,
+    /// When it was switched on last.
+    pub(crate) joined: Instant,
     /// Whether it reaches the sink, if the sink is up.
     pub(crate) reaches_sink: bool,
     /// How many hops each block had come when it got here first.
     pub(crate) hops: BTreeMap<BlockId, u32>,
+    /// What its settings are drawn from, if they are.
+    settings: Option<Rng>,
 }
 
 impl Machine {
     /// A machine that never ran.
     #[must_use]
-    pub(crate) fn new(machine: usize, publish_every: Duration, rng: &Rng) -> Self {
+    pub(crate) fn new(machine: usize, plan: &Plan, rng: &Rng) -> Self {
         let mut skew = rng.fork("skew");
         Self {
             life: 0,
             running: None,
             disk: Disk::new(rng.fork("disk")),
-            publisher: Publisher::new(machine, publish_every, rng.fork("publisher")),
-            skew: Duration::from_micros(skew.below(1_000_000)),
+            publisher: Publisher::new(machine, plan.publish_every, rng.fork("publisher")),
+            skew: i64::try_from(skew.below(1_000_000_000)).unwrap_or(0),
+            clock: ClockState::Synchronised,
+            is_off: false,
+            joined: Instant::ZERO,
             reaches_sink: true,
             hops: BTreeMap::new(),
+            settings: plan.is_varied.then(|| rng.fork("settings")),
         }
     }
 
@@ -250,7 +271,10 @@ impl Machine {
         self.life += 1;
         let rng = rng.fork(&format!("node {machine} life {}", self.life));
         let recovered = self.disk.recover(site.id(machine), &site.trust().network());
-        let (identity, config) = (site.identity(machine), site.config(machine));
+        let (identity, mut config) = (site.identity(machine), site.config(machine));
+        if let Some(settings) = &self.settings {
+            config = draw::settings(config, &mut settings.fork("settings"));
+        }
         self.running = Some(Running {
             node: Node::new(identity, config, recovered, rng),
             started: now,
@@ -273,7 +297,8 @@ impl Machine {
     #[must_use]
     pub(crate) fn wall(&self, now: Instant) -> Timestamp {
         let since_start = Duration::from_nanos(now.as_nanos());
-        Timestamp::from_nanos(EPOCH_NANOS).saturating_add(since_start + self.skew)
+        let time = Timestamp::from_nanos(EPOCH_NANOS).saturating_add(since_start);
+        Timestamp::from_nanos(time.as_nanos().saturating_add(self.skew))
     }
 }
 
@@ -315,4 +340,4 @@ const PARTIAL_AFTER: Duration = Duration::from_secs(3);
 /// Few neighbours, so that most pairs are several hops apart.
 const ACTIVE_MAX: usize = 3;
 /// When every run begins: 2026-01-01. Unit: nanoseconds since the Unix epoch.
-const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;
+pub(crate) const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;

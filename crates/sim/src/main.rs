@@ -9,8 +9,7 @@ use sim::Scenario;
 /// Runs real nodes over a simulated network, each seed twice.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// steady, churn, partition, relay-death, revocation, enrolment, roll-back, commands or
-    /// outage.
+    /// Its name; one that there is not is answered with all names.
     #[arg(long, default_value = "churn")]
     scenario: Scenario,
     /// How many machines.

@@ -4,6 +4,17 @@
 //! A lost packet never loses a frame: it stalls its stream until it has been sent again, and now
 //! and then breaks the link. During a partition frames pile up until the link breaks or the sides
 //! meet again. A machine that loses power tells nobody; its peers find out when they wait too long.
+//!
+//! # What that leaves of loss, duplication and reordering
+//!
+//! - Frames are lost when a link breaks with them on their way, when the sender's queue is full, and
+//!   when the other end has closed already.
+//! - The two ends of a link end at different times: each waits for its own silence. In a partition
+//!   of one direction the deaf end gives up first, and the other one hears of that.
+//! - A link that one end still believes in is replaced by a fresh one.
+//! - Frames of one lane arrive in order; those of different lanes overtake each other.
+//! - No frame arrives twice over a link. A member with bad intent sends twice, see `insiders`; flipped
+//!   bits are its work, too, because links are authenticated.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,6 +32,8 @@ pub(crate) struct Weather {
     pub(crate) loss_permille: u32,
     /// Losses that break the link. Unit: per mille of them.
     pub(crate) break_permille: u32,
+    /// Only what goes to a machine with a greater number is lost.
+    pub(crate) is_one_way: bool,
 }
 
 impl Weather {
@@ -29,12 +42,21 @@ impl Weather {
         delay_micros: (100, 400),
         loss_permille: 0,
         break_permille: 0,
+        is_one_way: false,
     };
     /// Wireless on a bad day.
     pub(crate) const ROUGH: Self = Self {
         delay_micros: (200, 3_000),
         loss_permille: 10,
         break_permille: 20,
+        is_one_way: false,
+    };
+    /// Three frames of ten are lost at first.
+    pub(crate) const STORM: Self = Self {
+        delay_micros: (200, 20_000),
+        loss_permille: 300,
+        break_permille: 2,
+        is_one_way: false,
     };
 }
 
@@ -98,12 +120,28 @@ struct Link {
     streams: [Stream; 2],
 }
 
+/// Where one machine is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    side: u8,
+    /// Nothing comes in or gets out.
+    is_clogged: bool,
+    /// What is sent to it trickles in.
+    is_slow: bool,
+}
+
 /// All links.
 #[derive(Debug)]
 pub(crate) struct Network {
     rng: Rng,
     weather: Weather,
-    sides: Vec<u8>,
+    /// Bytes that a sender may have on the way to one peer.
+    queue_bytes_max: usize,
+    /// Whether senders keep to that.
+    is_bounded: bool,
+    places: Vec<Place>,
+    /// The smaller side still reaches the greater one.
+    is_one_way: bool,
     links: BTreeMap<(usize, usize), Link>,
     opened: u64,
 }
@@ -111,11 +149,14 @@ pub(crate) struct Network {
 impl Network {
     /// A network of so many machines without a link.
     #[must_use]
-    pub(crate) fn new(machines: usize, weather: Weather, rng: Rng) -> Self {
+    pub(crate) fn new(machines: usize, weather: Weather, queue_bytes_max: usize, rng: Rng) -> Self {
         Self {
             rng,
             weather,
-            sides: vec![0; machines],
+            queue_bytes_max,
+            is_bounded: true,
+            places: vec![Place::default(); machines],
+            is_one_way: false,
             links: BTreeMap::new(),
             opened: 0,
         }
@@ -123,8 +164,14 @@ impl Network {
 
     /// Whether frames get from one machine to another.
     #[must_use]
-    pub(crate) fn reaches(&self, a: usize, b: usize) -> bool {
-        self.sides[a] == self.sides[b]
+    pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
+        reaches(&self.places, self.is_one_way, from, to)
+    }
+
+    /// Whether frames get from one machine to another and back.
+    #[must_use]
+    pub(crate) fn meets(&self, a: usize, b: usize) -> bool {
+        self.reaches(a, b) && self.reaches(b, a)
     }
 
     /// Opens a link. Returns the ends that still believed in the link before it, and how long a
@@ -174,7 +221,7 @@ impl Network {
         }
         let number = link.number;
         let stream = &mut link.streams[usize::from(from > to)];
-        if stream.in_flight + bytes.len() > QUEUE_BYTES_MAX {
+        if self.is_bounded && stream.in_flight + bytes.len() > self.queue_bytes_max {
             stream.congested = true;
             return Sent::Full;
         }
@@ -189,8 +236,15 @@ impl Network {
             stream.held.push_back(parcel);
             return Sent::Held;
         }
-        let mut at = now + link.delay + transfer(parcel.bytes.len());
-        while self.rng.chance(weather.loss_permille) {
+        let sent = if self.places[to].is_slow {
+            // What waits there already goes first.
+            transfer(stream.in_flight, NANOS_PER_BYTE_SLOW)
+        } else {
+            transfer(parcel.bytes.len(), NANOS_PER_BYTE)
+        };
+        let mut at = now + link.delay + sent;
+        let loses = !weather.is_one_way || from < to;
+        while loses && self.rng.chance(weather.loss_permille) {
             at = at + RESEND + self.rng.jitter(RESEND);
             if self.rng.chance(weather.break_permille) {
                 return Sent::Broken(number);
@@ -210,7 +264,7 @@ impl Network {
         }
         let stream = &mut link.streams[usize::from(parcel.from > parcel.to)];
         stream.in_flight = stream.in_flight.saturating_sub(parcel.bytes.len());
-        let drained = stream.congested && stream.in_flight <= QUEUE_BYTES_MAX / 2;
+        let drained = stream.congested && stream.in_flight <= self.queue_bytes_max / 2;
         stream.congested &= !drained;
         (link.ends[usize::from(parcel.to > parcel.from)], drained)
     }
@@ -231,17 +285,33 @@ impl Network {
             .map_or_else(Vec::new, |link| link.open_ends(key))
     }
 
+    /// One end of a link gives up; returns it, and how long it takes until the other end hears of it.
+    pub(crate) fn close_end(&mut self, number: LinkNumber, at: usize) -> Option<(End, Duration)> {
+        let key = *self.key_of(number)?;
+        let to = if key.0 == at { key.1 } else { key.0 };
+        let is_heard = self.reaches(at, to);
+        let rng = &mut self.rng;
+        let link = self.links.get_mut(&key)?;
+        let end = &mut link.ends[usize::from(at > to)];
+        if !std::mem::take(end) {
+            return None;
+        }
+        let heard = if is_heard { link.delay } else { timeout(rng) };
+        Some((End { at, to }, heard))
+    }
+
     /// A machine is gone: its ends are closed. Returns when each of its links breaks at the other
     /// end, which hears of it soon if the machine's system is still `polite`.
     pub(crate) fn abandon(&mut self, machine: usize, polite: bool) -> Vec<(Duration, LinkNumber)> {
-        let sides = &self.sides;
+        let (places, is_one_way) = (&self.places, self.is_one_way);
         let mut breaks = Vec::new();
         for ((a, b), link) in &mut self.links {
             if *a != machine && *b != machine {
                 continue;
             }
             link.ends[usize::from(*b == machine)] = false;
-            let delay = if polite && sides[*a] == sides[*b] {
+            let other = if *a == machine { *b } else { *a };
+            let delay = if polite && reaches(places, is_one_way, machine, other) {
                 link.delay
             } else {
                 timeout(&mut self.rng)
@@ -251,25 +321,82 @@ impl Network {
         breaks
     }
 
-    /// Frames get no further than a side from now on. Returns when each link between sides breaks.
-    pub(crate) fn partition(&mut self, sides: Vec<u8>) -> Vec<(Duration, LinkNumber)> {
-        self.sides = sides;
-        let cut = self
-            .links
-            .iter()
-            .filter(|((a, b), _)| self.sides[*a] != self.sides[*b]);
-        let rng = &mut self.rng;
-        cut.map(|(_, link)| (timeout(rng), link.number)).collect()
+    /// Frames get no further than a side from now on, or, if it is `one_way`, none from the greater
+    /// to the smaller. Returns which ends of links are deaf, and when each finds that out.
+    pub(crate) fn partition(
+        &mut self,
+        sides: &[u8],
+        one_way: bool,
+    ) -> Vec<(Duration, LinkNumber, usize)> {
+        for (place, side) in self.places.iter_mut().zip(sides) {
+            place.side = *side;
+        }
+        self.is_one_way = one_way;
+        self.deaf_ends(|_| true)
+    }
+
+    /// Nothing reaches a machine or leaves it. Returns what [`Self::partition`] does.
+    pub(crate) fn clog(&mut self, machine: usize) -> Vec<(Duration, LinkNumber, usize)> {
+        self.places[machine].is_clogged = true;
+        self.deaf_ends(|(a, b)| *a == machine || *b == machine)
+    }
+
+    /// A machine is as well connected as the others; what was held arrives.
+    pub(crate) fn unclog(&mut self, now: Instant, machine: usize) -> Vec<(Instant, Parcel)> {
+        self.places[machine].is_clogged = false;
+        self.let_go(now)
+    }
+
+    /// Whether what is sent to a machine trickles in.
+    pub(crate) fn set_slow(&mut self, machine: usize, is_slow: bool) {
+        self.places[machine].is_slow = is_slow;
+    }
+
+    /// Senders forget their bound: a mistake to be found.
+    pub(crate) const fn forget_bounds(&mut self) {
+        self.is_bounded = false;
+    }
+
+    /// What a sender has on its way to a peer, if that is more than it may.
+    #[must_use]
+    pub(crate) fn over_bounds(&self, from: usize, to: usize) -> Option<usize> {
+        let link = self.links.get(&pair(from, to))?;
+        let in_flight = link.streams[usize::from(from > to)].in_flight;
+        (in_flight > self.queue_bytes_max).then_some(in_flight)
+    }
+
+    fn deaf_ends(
+        &mut self,
+        concerns: impl Fn(&(usize, usize)) -> bool,
+    ) -> Vec<(Duration, LinkNumber, usize)> {
+        let (places, is_one_way, rng) = (&self.places, self.is_one_way, &mut self.rng);
+        let concerned = self.links.iter().filter(|(key, _)| concerns(key));
+        let ends =
+            concerned.flat_map(|((a, b), link)| [(link.number, *a, *b), (link.number, *b, *a)]);
+        ends.filter(|(_, at, to)| !reaches(places, is_one_way, *to, *at))
+            .map(|(link, at, _)| (timeout(rng), link, at))
+            .collect()
     }
 
     /// Everything reaches everyone again; what was held arrives. Breaks that were on their way find
     /// their links alive, see [`Self::is_cut`].
     pub(crate) fn heal(&mut self, now: Instant) -> Vec<(Instant, Parcel)> {
-        self.sides.fill(0);
+        for place in &mut self.places {
+            (place.side, place.is_clogged) = (0, false);
+        }
+        self.is_one_way = false;
+        self.let_go(now)
+    }
+
+    /// What was held and gets through now arrives.
+    fn let_go(&mut self, now: Instant) -> Vec<(Instant, Parcel)> {
         let mut parcels = Vec::new();
-        for link in self.links.values_mut() {
+        for ((a, b), link) in &mut self.links {
             let at = now + RESEND + self.rng.jitter(RESEND);
-            for stream in &mut link.streams {
+            for (stream, (from, to)) in link.streams.iter_mut().zip([(*a, *b), (*b, *a)]) {
+                if !reaches(&self.places, self.is_one_way, from, to) {
+                    continue;
+                }
                 for parcel in std::mem::take(&mut stream.held) {
                     parcels.push((stream.after(Lane::Live, at), parcel));
                 }
@@ -278,14 +405,30 @@ impl Network {
         parcels
     }
 
-    /// Whether a link leads nowhere, so that waiting for it ends: cut by a partition, or one of its
-    /// ends is gone.
+    /// Whether a link leads nowhere, so that waiting for it ends: one of its ends is gone or deaf.
     #[must_use]
     pub(crate) fn is_cut(&self, number: LinkNumber) -> bool {
-        let found = self.links.iter().find(|(_, link)| link.number == number);
-        found.is_some_and(|((a, b), link)| {
-            link.ends != [true; 2] || self.sides[*a] != self.sides[*b]
+        let found = self
+            .key_of(number)
+            .and_then(|key| Some((key, self.links.get(key)?)));
+        found.is_some_and(|((a, b), link)| link.ends != [true; 2] || !self.meets(*a, *b))
+    }
+
+    /// The machines that have a link with a machine which both ends believe in.
+    pub(crate) fn linked_with(&self, machine: usize) -> impl Iterator<Item = usize> {
+        let of_machine = self.links.iter().filter(|(_, link)| link.ends == [true; 2]);
+        of_machine.filter_map(move |((a, b), _)| {
+            if *a == machine {
+                Some(*b)
+            } else {
+                (*b == machine).then_some(*a)
+            }
         })
+    }
+
+    fn key_of(&self, number: LinkNumber) -> Option<&(usize, usize)> {
+        let mut links = self.links.iter();
+        links.find_map(|(key, link)| (link.number == number).then_some(key))
     }
 
     /// From now on the network is as good as this.
@@ -333,13 +476,19 @@ fn timeout(rng: &mut Rng) -> Duration {
 }
 
 /// How long so many bytes take.
-fn transfer(bytes: usize) -> Duration {
+fn transfer(bytes: usize, nanos_per_byte: u64) -> Duration {
     let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-    Duration::from_nanos(bytes.saturating_mul(NANOS_PER_BYTE))
+    Duration::from_nanos(bytes.saturating_mul(nanos_per_byte))
+}
+
+fn reaches(places: &[Place], is_one_way: bool, from: usize, to: usize) -> bool {
+    let (from, to) = (places[from], places[to]);
+    let crosses = from.side == to.side || (is_one_way && from.side < to.side);
+    crosses && !from.is_clogged && !to.is_clogged
 }
 
 /// Bytes that a sender may have on the way to one peer. Source: guess, as `swarm` has.
-const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time from a loss to the second arrival, as a mean with jitter on top. Source: Linux TCP needs
 /// between a round trip and 200 ms.
 const RESEND: Duration = Duration::from_millis(50);
@@ -348,3 +497,5 @@ const RESEND: Duration = Duration::from_millis(50);
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// 100 Mbit/s. Unit: nanoseconds for each byte.
 const NANOS_PER_BYTE: u64 = 80;
+/// 2 kbit/s, which is less than a neighbour says to it. Unit: nanoseconds for each byte.
+const NANOS_PER_BYTE_SLOW: u64 = 4_000_000;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use aggregate::{Record, WindowKey, WindowRecord};
 use model::{
-    Block, LogId, MachineId, Position, Reading, Sequence, SeriesDefinition, SeriesName, Value,
+    Block, LogId, MachineId, Position, QualityLevel, QualityReason, Reading, Sequence,
+    SeriesDefinition, SeriesName, Timestamp, Value,
 };
 
 use crate::workload::{ValueBits, bits};
@@ -22,6 +23,8 @@ pub(crate) type WindowName = (MachineId, SeriesName, i64);
 pub(crate) struct Expected {
     readings: Vec<Reading>,
     last: Option<Position>,
+    /// A reading came when the window had ended.
+    is_late: bool,
 }
 
 /// The blocks of an origin that count: its epochs in order, each cut where the first block of the
@@ -68,9 +71,13 @@ pub(crate) fn windows<'a>(
 ) -> BTreeMap<WindowName, Expected> {
     let length = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
     let mut windows: BTreeMap<WindowName, Expected> = BTreeMap::new();
+    let mut watermark = Timestamp::MIN;
     for block in canonical {
         let log = block.header().log;
         for reading in block.readings().unwrap_or_default() {
+            if reading.quality.reason == QualityReason::TimeAhead {
+                continue; // Its origin knows that this is no time at all.
+            }
             let Some(series) = define(&log, &reading) else {
                 continue;
             };
@@ -80,7 +87,9 @@ pub(crate) fn windows<'a>(
                 .or_default();
             window.readings.push(reading);
             window.last = Some(block.id().position());
+            window.is_late |= start.saturating_add(length) <= watermark.as_nanos();
         }
+        watermark = watermark.max(block.header().watermark);
     }
     windows
 }
@@ -116,6 +125,11 @@ impl Expected {
         self.last
     }
 
+    /// Whether a reading came when the window had ended.
+    pub(crate) const fn is_late(&self) -> bool {
+        self.is_late
+    }
+
     /// Compares a record with the readings; says what is wrong with it.
     ///
     /// # Errors
@@ -126,17 +140,16 @@ impl Expected {
             epoch: record.key.log_epoch,
             sequence: record.key.last_sequence,
         };
-        let numbers: Vec<f64> = self
-            .readings
-            .iter()
-            .filter_map(|r| r.value.as_f64())
+        let good: Vec<&Reading> = (self.readings.iter())
+            .filter(|reading| reading.quality.level == QualityLevel::Good)
             .collect();
+        let numbers: Vec<f64> = good.iter().filter_map(|r| r.value.as_f64()).collect();
         let mut sum = 0.0;
         numbers.iter().for_each(|number| sum += number);
         let count = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
-        let earliest = self.readings.iter().min_by_key(|reading| reading.time);
-        let latest = self.readings.iter().max_by_key(|reading| reading.time);
-        let value = |reading: Option<&Reading>| reading.map(|reading| reading.value.clone());
+        let earliest = good.iter().min_by_key(|reading| reading.time);
+        let latest = good.iter().max_by_key(|reading| reading.time);
+        let value = |reading: Option<&&Reading>| reading.map(|reading| reading.value.clone());
         let summary = &record.summary;
         let checks = [
             ("complete", record.key.complete),
@@ -155,13 +168,17 @@ impl Expected {
             ("last", summary.last == value(latest)),
             (
                 "mean",
-                summary
-                    .mean
-                    .is_some_and(|mean| is_near(mean * numbers_f64(count), sum)),
+                match summary.mean {
+                    Some(mean) => is_near(mean * numbers_f64(count), sum),
+                    None => count == 0,
+                },
             ),
             (
                 "stddev",
-                summary.stddev.is_some_and(|s| is_near(s, stddev(&numbers))),
+                match summary.stddev {
+                    Some(s) => is_near(s, stddev(&numbers)),
+                    None => count == 0,
+                },
             ),
         ];
         let wrong: Vec<_> = checks

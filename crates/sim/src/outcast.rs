@@ -67,6 +67,15 @@ impl World {
         }
     }
 
+    /// Whom a machine accuses with an event, if it is an honest one.
+    pub(crate) fn accused(&self, event: &Event) -> Option<usize> {
+        let Event::Misbehaved(accused, _) = event else {
+            return None;
+        };
+        let accused = self.site.number(accused)?;
+        (!self.insiders.contains(accused)).then_some(accused)
+    }
+
     /// What is lacking until the outcast is out, if there is one.
     pub(crate) fn lacking_of_outcast(&self) -> Option<String> {
         let outcast = self.outcast?.machine;
@@ -81,7 +90,7 @@ impl World {
         admits.or(linked)
     }
 
-    fn is_neighbour(&self, machine: usize, other: usize) -> bool {
+    pub(crate) fn is_neighbour(&self, machine: usize, other: usize) -> bool {
         let other = self.site.id(other);
         let running = self.machines[machine].running.as_ref();
         running.is_some_and(|running| {

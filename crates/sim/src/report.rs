@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use engine::Event;
 use serde_json::json;
 
 use crate::scenario::Scenario;
@@ -21,6 +22,10 @@ pub(crate) struct Meter {
     uploads: usize,
     uploads_repeated: u64,
     unserved: Duration,
+    acts: u64,
+    undecodable: u64,
+    accusations: u64,
+    congestions: u64,
 }
 
 impl Meter {
@@ -38,6 +43,38 @@ impl Meter {
     /// Nobody has served an origin for so long.
     pub(crate) fn on_unserved(&mut self, unserved: Duration) {
         self.unserved = self.unserved.max(unserved);
+    }
+
+    /// Members with bad intent have sent so many frames on their own account.
+    pub(crate) const fn on_malice(&mut self, acts: u64) {
+        self.acts = acts;
+    }
+
+    /// A frame of an insider did not decode.
+    pub(crate) const fn on_undecodable(&mut self) {
+        self.undecodable += 1;
+    }
+
+    /// An honest machine has something to tell.
+    pub(crate) const fn on_event(&mut self, event: &Event) {
+        if let Event::Misbehaved(..) = event {
+            self.accusations += 1;
+        }
+    }
+
+    /// A send queue was full.
+    pub(crate) const fn on_congestion(&mut self) {
+        self.congestions += 1;
+    }
+
+    /// How often a send queue was full.
+    pub(crate) const fn congestions(&self) -> u64 {
+        self.congestions
+    }
+
+    /// Copies of blocks that machines had already, and first ones.
+    pub(crate) const fn copies(&self) -> (u64, u64) {
+        (self.copies_repeated, self.copies - self.copies_repeated)
     }
 
     /// A frame was sent.
@@ -97,6 +134,14 @@ pub struct Report {
     pub uploads: usize,
     /// Longest that nobody served an origin although a candidate was fit to.
     pub unserved_max: Duration,
+    /// Frames that members with bad intent have sent on their own account.
+    pub acts: u64,
+    /// How often a send queue was full, so that a frame was dropped.
+    pub congestions: u64,
+    /// Frames that did not decode; each costs its sender the link.
+    pub undecodable: u64,
+    /// How often an honest machine said that another one broke the protocol.
+    pub accusations: u64,
 }
 
 impl Report {
@@ -127,6 +172,10 @@ impl Report {
             uploads_repeated: meter.uploads_repeated,
             uploads: meter.uploads,
             unserved_max: meter.unserved,
+            congestions: meter.congestions,
+            acts: meter.acts,
+            undecodable: meter.undecodable,
+            accusations: meter.accusations,
         }
     }
 
@@ -163,6 +212,10 @@ impl Report {
             "uploads": self.uploads,
             "uploads_repeated": self.uploads_repeated,
             "unserved_max_ms": self.unserved_max.as_secs_f64() * 1e3,
+            "congestions": self.congestions,
+            "acts": self.acts,
+            "undecodable": self.undecodable,
+            "accusations": self.accusations,
             "trace": self.trace.to_string(),
         })
     }

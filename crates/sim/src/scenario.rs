@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::network::Weather;
+use crate::insiders::Malice;
+use crate::network::{QUEUE_BYTES_MAX, Weather};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,35 @@ pub(crate) enum Fault {
     SinkLost,
     /// The processes of all candidates are killed at once.
     KillCandidates,
+    /// The network falls into two parts for a while, one of which still reaches the other.
+    OneWay,
+    /// Some machines are cut off one after the other, and come back in another order.
+    Swizzle,
+    /// The clock of a machine is set by hours, to 1970, or right.
+    ClockStep,
+    /// A machine gives up its oldest blocks, but for what an uplink needs.
+    Retain,
+    /// A machine comes back with an empty disk.
+    Wipe,
+    /// The last machine reads and syncs slowly, until everything heals.
+    Slow,
+    /// Machines that are switched off are started.
+    SwitchOn,
+    /// The last candidate loses power until it is switched on.
+    SwitchOff,
+    /// All machines lose power at once, and all but the first, whom all know, come back.
+    Blackout,
+}
+
+/// Whom a machine finds by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// A few machines, again and again, as over multicast.
+    Segment,
+    /// The first machine, once: the address in its settings.
+    Bootstrap,
+    /// The one before it, once.
+    Line,
 }
 
 /// Mistakes that a shell could make, switched in to show that the simulator finds them.
@@ -48,6 +78,22 @@ pub enum Plant {
     ProgressBeforeAck,
     /// The store says that a note on a command is safe before it was synced.
     RunBeforeNote,
+    /// What a neighbour should no longer push is not told to it.
+    LostPrune,
+    /// A log is never asked for, so that its gaps stay.
+    ForgottenGap,
+    /// The answer of the store to a read is lost.
+    LostRead,
+    /// A crash counts as a stop in order: the epoch and its numbers go on.
+    ReusedNumber,
+    /// A block from a neighbour is stored whoever signed it.
+    UncheckedSignature,
+    /// What waits for a neighbour that does not read has no bound.
+    UnboundedQueue,
+    /// The first version of a state that a machine hears of stays.
+    StaleState,
+    /// A frontier counts the block that is being written.
+    EarlyFrontier,
 }
 
 /// What a scenario is made of.
@@ -59,6 +105,20 @@ pub(crate) struct Plan {
     pub(crate) fault_every: Option<Duration>,
     /// From which one is drawn each time.
     pub(crate) faults: &'static [Fault],
+    /// What members with bad intent do; all mean well without it.
+    pub(crate) malice: Option<Malice>,
+    /// Whom machines find by themselves.
+    pub(crate) discovery: Discovery,
+    /// The seed draws whom they find, and their settings within the legal ranges.
+    pub(crate) is_varied: bool,
+    /// Machines that are off until they are switched on. Unit: per mille.
+    pub(crate) late_permille: usize,
+    /// Bytes that a sender may have on the way to one peer.
+    pub(crate) queue_bytes_max: usize,
+    /// How long a new block may take to whoever is not concerned by any fault.
+    pub(crate) live_max: Option<Duration>,
+    /// Copies of a block beyond the first. Unit: per mille of all blocks.
+    pub(crate) redundancy_max: Option<u64>,
     /// What happens at a set time after the warm-up, whatever is drawn beside it.
     pub(crate) set_faults: &'static [(Duration, Fault)],
     /// Answers of the sink that get lost. Unit: per mille.
@@ -106,11 +166,29 @@ pub enum Scenario {
     Commands,
     /// The sink is away for three days, and in the middle every relay is restarted.
     Outage,
+    /// One machine reads and syncs slowly for ten minutes, under load.
+    SlowNeighbour,
+    /// Machines start late, or were off while others published a lot.
+    LateJoiner,
+    /// Every machine publishes a hundred times a second.
+    EveryonePublishes,
+    /// Members with bad intent fill the view of one machine, and swallow blocks.
+    Eclipse,
+    /// A third of the machines swallow the blocks of others.
+    Droppers,
+    /// All machines lose power at once, and the one that all know stays away.
+    ColdStart,
+    /// A third of the machines forge, flood or replay.
+    Insiders,
+    /// A third of all packets is lost, and parts of the network are cut off in all ways.
+    Storm,
+    /// Everything that can go wrong by itself.
+    Everything,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 18] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -120,6 +198,15 @@ impl Scenario {
         Self::RollBack,
         Self::Commands,
         Self::Outage,
+        Self::SlowNeighbour,
+        Self::LateJoiner,
+        Self::EveryonePublishes,
+        Self::Eclipse,
+        Self::Droppers,
+        Self::ColdStart,
+        Self::Insiders,
+        Self::Storm,
+        Self::Everything,
     ];
 
     /// Its name on the command line.
@@ -135,6 +222,15 @@ impl Scenario {
             Self::RollBack => "roll-back",
             Self::Commands => "commands",
             Self::Outage => "outage",
+            Self::SlowNeighbour => "slow-neighbour",
+            Self::LateJoiner => "late-joiner",
+            Self::EveryonePublishes => "everyone-publishes",
+            Self::Eclipse => "eclipse",
+            Self::Droppers => "droppers",
+            Self::ColdStart => "cold-start",
+            Self::Insiders => "insiders",
+            Self::Storm => "storm",
+            Self::Everything => "everything",
         }
     }
 
@@ -146,6 +242,13 @@ impl Scenario {
             fault_every: None,
             faults: &[],
             set_faults: &[],
+            malice: None,
+            discovery: Discovery::Segment,
+            is_varied: false,
+            late_permille: 0,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            live_max: None,
+            redundancy_max: None,
             lost_answers_permille: 0,
             command_every: None,
             publish_every: Duration::from_millis(250),
@@ -249,6 +352,91 @@ impl Scenario {
                 command_every: Some(Duration::from_millis(400)),
                 ..steady
             },
+            Self::SlowNeighbour => Plan {
+                set_faults: SLOW,
+                queue_bytes_max: 16 * 1024,
+                live_max: Some(LIVE_MAX),
+                publish_every: Duration::from_secs(2),
+                window: Duration::from_mins(1),
+                duration: Duration::from_secs(630),
+                settle_max: Duration::from_mins(5),
+                ..steady
+            },
+            Self::LateJoiner => Plan {
+                set_faults: LATE,
+                late_permille: 300,
+                live_max: Some(LIVE_MAX),
+                unserved_max: UNSERVED_MAX_ROUGH,
+                publish_every: Duration::from_millis(100),
+                duration: Duration::from_secs(40),
+                ..steady
+            },
+            Self::EveryonePublishes => Plan {
+                publish_every: Duration::from_millis(10),
+                live_max: Some(LIVE_MAX),
+                redundancy_max: Some(REDUNDANCY_MAX),
+                duration: Duration::from_secs(4),
+                ..steady
+            },
+            Self::Eclipse => Plan {
+                malice: Some(Malice::Surround),
+                unserved_max: UNSERVED_MAX_ROUGH,
+                settle_max: Duration::from_mins(5),
+                ..steady
+            },
+            Self::Droppers => Plan {
+                malice: Some(Malice::Drop),
+                unserved_max: UNSERVED_MAX_ROUGH,
+                ..steady
+            },
+            Self::ColdStart => Plan {
+                set_faults: BLACKOUT,
+                discovery: Discovery::Bootstrap,
+                unserved_max: UNSERVED_MAX_ROUGH,
+                duration: Duration::from_secs(40),
+                ..steady
+            },
+            Self::Insiders => Plan {
+                malice: Some(Malice::Mixed),
+                unserved_max: UNSERVED_MAX_ROUGH,
+                is_varied: true,
+                ..steady
+            },
+            Self::Storm => Plan {
+                weather: Weather::STORM,
+                unserved_max: UNSERVED_MAX_STORM,
+                is_varied: true,
+                fault_every: Some(Duration::from_secs(2)),
+                faults: &[
+                    Fault::OneWay,
+                    Fault::OneWay,
+                    Fault::Swizzle,
+                    Fault::Partition,
+                ],
+                ..steady
+            },
+            Self::Everything => Plan {
+                weather: Weather::ROUGH,
+                unserved_max: UNSERVED_MAX_STORM,
+                is_varied: true,
+                fault_every: Some(Duration::from_millis(700)),
+                faults: &[
+                    Fault::Kill,
+                    Fault::PowerCut,
+                    Fault::Stop,
+                    Fault::Pause,
+                    Fault::Partition,
+                    Fault::OneWay,
+                    Fault::Swizzle,
+                    Fault::SinkOutage,
+                    Fault::UplinkCut,
+                    Fault::ClockStep,
+                    Fault::Retain,
+                    Fault::Wipe,
+                ],
+                lost_answers_permille: 50,
+                ..steady
+            },
         }
     }
 }
@@ -280,6 +468,23 @@ const UNSERVED_MAX_CALM: Duration = Duration::from_millis(440);
 /// Where packets get lost and machines are late, relays are given up to six times the time.
 /// Source: `election`, its patience and local health; 250 runs needed up to 2.1 s.
 const UNSERVED_MAX_ROUGH: Duration = Duration::from_secs(3);
+/// Where a third of the packets is lost, a relay is taken for dead again and again.
+const UNSERVED_MAX_STORM: Duration = Duration::from_secs(60);
+/// How late a new block may be where nothing is wrong: a push through a machine that has just died
+/// is missed, asked of a dead one, and asked of another. Source: the timeouts of `gossip`, twice.
+const LIVE_MAX: Duration = Duration::from_secs(5);
+/// Source: design, section 14, row b, and as much again for the trees' first blocks in a run of
+/// seconds.
+const REDUNDANCY_MAX: u64 = 100;
+/// One machine hardly reads for ten minutes.
+const SLOW: &[(Duration, Fault)] = &[(Duration::from_secs(10), Fault::Slow)];
+/// Some machines start when the others have published a lot; one was there before.
+const LATE: &[(Duration, Fault)] = &[
+    (Duration::from_secs(5), Fault::SwitchOff),
+    (Duration::from_secs(25), Fault::SwitchOn),
+];
+/// All lose power when they have known each other for a while.
+const BLACKOUT: &[(Duration, Fault)] = &[(Duration::from_secs(15), Fault::Blackout)];
 /// The sink goes for 72 hours; every relay that could take notes in memory is killed on the way.
 const OUTAGE: &[(Duration, Fault)] = &[
     (Duration::from_mins(10), Fault::SinkLost),

@@ -39,8 +39,9 @@ impl World {
             Err(error) => return Some(format!("{:?}: {error}", state.key())),
         };
         let (_, origin) = state.key().subject.split_once('/')?;
-        let all = self.all_blocks();
-        let mut done = oracle::canonical(&all, origin.parse().ok()?);
+        let origin = origin.parse().ok()?;
+        let all = self.blocks_of(|machine| machine == origin);
+        let mut done = oracle::canonical(&all, origin);
         done.retain(|block| block.id().position() <= progress.through);
         let windows = oracle::windows(&done, self.definitions()?, self.plan.window);
         let valid = oracle::valid(self.sink.records().values());
@@ -61,7 +62,10 @@ impl World {
                 sequence: key.last_sequence,
             })
         };
-        let (name, window) = ended.find(|(name, window)| at_sink(name) < window.last())?;
+        let is_behind = |name: &WindowName, window: &Expected| {
+            !self.cannot_be_known(name, window) && at_sink(name) < window.last()
+        };
+        let (name, window) = ended.find(|(name, window)| is_behind(name, window))?;
         let (name, last, held) = (self.show(name), window.last(), at_sink(name));
         Some(format!(
             "{progress:?} says that {name} is uploaded up to {last:?}, but the sink has {held:?}"
@@ -81,7 +85,8 @@ impl World {
                 service.fit_since.remove(&candidate);
             }
         }
-        for origin in self.members().collect::<Vec<_>>() {
+        let has_run = |origin: &usize| self.machines[*origin].life > 0;
+        for origin in self.members().filter(has_run).collect::<Vec<_>>() {
             let is_served = (0..candidates).any(|candidate| self.serves(candidate, origin));
             if is_served || !somebody_fit {
                 service.unserved_since.remove(&origin);

@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use engine::{Input, UploadId};
-use model::{LogId, MachineId, Reading, SeriesDefinition};
+use model::{LogId, MachineId, Reading, SeriesDefinition, StateKey, StateVersion};
 use statemachine::{Instant, Rng};
 
 use crate::checker::Checker;
 use crate::commands::Applications;
+use crate::draw;
+use crate::insiders::Insiders;
 use crate::machine::{Machine, Site};
 use crate::network::{LinkNumber, Network, Parcel};
 use crate::newcomers::Newcomers;
 use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
 use crate::report::Meter;
-use crate::scenario::{Fault, Plan, Plant};
+use crate::scenario::{Discovery, Fault, Plan, Plant};
 use crate::sink::Sink;
 use crate::trace::{Trace, TraceHash};
 use crate::uploads::Service;
@@ -25,6 +27,11 @@ use crate::uploads::Service;
 pub(crate) enum Event {
     Frame(Parcel),
     LinkBreaks(LinkNumber, Cause),
+    EndBreaks(LinkNumber, usize),
+    Clog(usize),
+    Unclog(usize),
+    Malice(usize),
+    LookWhole,
     Dialled(usize, u64, usize),
     Input(usize, u64, Input),
     Synced(usize, u64),
@@ -71,6 +78,14 @@ pub(crate) struct World {
     pub(crate) publishing: bool,
     pub(crate) service: Service,
     pub(crate) outcast: Option<Outcast>,
+    pub(crate) insiders: Insiders,
+    pub(crate) discovery: Discovery,
+    /// The machine that reads slowly.
+    pub(crate) slow: Option<usize>,
+    /// What was given up anywhere.
+    pub(crate) given_up: Blocks,
+    /// The first version of each state that a life of a machine has heard of, for a planted mistake.
+    pub(crate) first: BTreeMap<(usize, u64, StateKey), StateVersion>,
     pub(crate) newcomers: Newcomers,
     pub(crate) requests: u64,
     pub(crate) events: BTreeMap<(Instant, u64), Event>,
@@ -91,11 +106,16 @@ impl World {
     ) -> Self {
         let rng = Rng::from_u64(seed);
         let site = Site::new(nodes, plan.candidates(nodes), plan.window);
-        let machine = |m| Machine::new(m, plan.publish_every, &rng.fork(&format!("machine {m}")));
+        let machine = |m| Machine::new(m, &plan, &rng.fork(&format!("machine {m}")));
         let mut world = Self {
             now: Instant::ZERO,
             machines: (0..nodes).map(machine).collect(),
-            network: Network::new(nodes, plan.weather, rng.fork("network")),
+            network: Network::new(
+                nodes,
+                draw::weather(&plan, &mut rng.fork("weather")),
+                plan.queue_bytes_max,
+                rng.fork("network"),
+            ),
             sink: Sink::new(plan.lost_answers_permille, rng.fork("sink")),
             checker: Checker::new(site.trust().network()),
             applications: Applications::new(rng.fork("applications")),
@@ -109,16 +129,32 @@ impl World {
             publishing: true,
             service: Service::default(),
             outcast: None,
+            insiders: Insiders::draw(plan.malice, nodes, rng.fork("insiders")),
+            discovery: match plan.is_varied {
+                true => draw::discovery(&mut rng.fork("discovery")),
+                false => plan.discovery,
+            },
+            slow: None,
+            given_up: Blocks::new(),
+            first: BTreeMap::new(),
             newcomers: Newcomers::default(),
             requests: 0,
             events: BTreeMap::new(),
             scheduled: 0,
             timers: BTreeSet::new(),
         };
+        if plant == Some(Plant::UnboundedQueue) {
+            world.network.forget_bounds();
+        }
+        let late = nodes * plan.late_permille / 1_000;
         for machine in 0..nodes {
+            world.machines[machine].is_off = machine >= nodes - late;
             world.start(machine);
             world.after(WARM_UP, Event::Publish(machine));
             world.after(WARM_UP, Event::Ask(machine));
+        }
+        for machine in world.insiders.machines().collect::<Vec<_>>() {
+            world.after(WARM_UP, Event::Malice(machine));
         }
         world.after(WARM_UP, Event::LookAtService);
         for (at, fault) in world.plan.set_faults {
@@ -168,8 +204,12 @@ impl World {
         });
         self.meter
             .on_end(self.sink.records().len(), self.sink.copies());
+        self.meter.on_malice(self.insiders.acts());
+        self.check_malice();
+        self.check_slowness();
+        self.check_redundancy();
         let blocks = self.all_blocks();
-        for machine in self.members() {
+        for machine in self.honest() {
             self.checker.on_crash(machine, &self.machines[machine].disk);
             let canonical = oracle::canonical(&blocks, self.site.id(machine));
             self.checker.on_end(machine, &canonical);
@@ -239,6 +279,11 @@ impl World {
                     self.tell_link_down(&ends);
                 }
             }
+            Event::EndBreaks(number, at) => self.on_end_breaks(number, at),
+            Event::Clog(machine) => self.clog(machine),
+            Event::Unclog(machine) => self.unclog(machine),
+            Event::Malice(machine) => self.act(machine),
+            Event::LookWhole => self.look_whole(),
             Event::Dialled(from, life, to) => self.on_dialled(from, life, to),
             Event::Input(machine, life, input) => {
                 if self.machines[machine].life == life {
@@ -277,79 +322,6 @@ impl World {
 }
 
 impl World {
-    /// All blocks that are safe anywhere.
-    pub(crate) fn all_blocks(&self) -> Blocks {
-        let mut all = Blocks::new();
-        for machine in self.members() {
-            for (log, blocks) in self.machines[machine].disk.blocks() {
-                let blocks = blocks
-                    .iter()
-                    .map(|(sequence, block)| (*sequence, block.clone()));
-                all.entry(*log).or_default().extend(blocks);
-            }
-        }
-        all
-    }
-
-    /// What is lacking until everyone holds everything and the sink has every window right.
-    fn lacking(&self) -> Option<String> {
-        for number in self.members() {
-            let machine = &self.machines[number];
-            if !machine.answers() {
-                return Some(format!("machine {number} does not run"));
-            }
-            if machine.publisher.is_waiting() {
-                return Some(format!("machine {number} has a batch that is not answered"));
-            }
-        }
-        let lacking = self
-            .lacking_of_outcast()
-            .or_else(|| self.lacking_of_newcomers())
-            .or_else(|| self.lacking_of_commands());
-        if lacking.is_some() {
-            return lacking;
-        }
-        let all = self.all_blocks();
-        for (log, blocks) in &all {
-            for number in self.members() {
-                let held = self.machines[number]
-                    .disk
-                    .blocks()
-                    .get(log)
-                    .map_or(0, BTreeMap::len);
-                if held < blocks.len() {
-                    let all = blocks.len();
-                    return Some(format!(
-                        "machine {number} holds {held} of {all} blocks of {log}"
-                    ));
-                }
-            }
-        }
-        // What an outcast said last of its time is lost with it: its last windows stay partial.
-        let outcast = self.outcast.map(|outcast| self.site.id(outcast.machine));
-        let origins = all.keys().map(|log| log.machine);
-        let origins: BTreeSet<_> = origins.filter(|origin| Some(*origin) != outcast).collect();
-        let mut valid = oracle::valid(self.sink.records().values());
-        valid.retain(|(origin, _, _), _| Some(*origin) != outcast);
-        let mut expected = 0;
-        for origin in origins {
-            let canonical = oracle::canonical(&all, origin);
-            for (name, window) in oracle::windows(&canonical, self.definitions()?, self.plan.window)
-            {
-                expected += 1;
-                let lacking = match valid.get(&name) {
-                    None => Some(format!("the sink lacks the window {}", self.show(&name))),
-                    Some(record) => window.compare(record).err(),
-                };
-                if lacking.is_some() {
-                    return lacking;
-                }
-            }
-        }
-        let stray = valid.len() != expected;
-        stray.then(|| format!("the sink has {} windows instead of {expected}", valid.len()))
-    }
-
     /// What the series of readings are, as some machine knows it.
     pub(crate) fn definitions<'a>(
         &'a self,

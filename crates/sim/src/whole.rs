@@ -1,0 +1,211 @@
+//! What must be whole in the end, and what must hold of a run as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use model::{LogId, MachineId, Sequence};
+use statemachine::Instant;
+
+use crate::machine::EPOCH_NANOS;
+use crate::oracle::{self, Blocks, Expected, WindowName};
+use crate::world::World;
+
+impl World {
+    /// All blocks that are safe at any honest machine, or were until it gave them up.
+    pub(crate) fn all_blocks(&self) -> Blocks {
+        self.blocks_of(|_| true)
+    }
+
+    /// Those of some origins.
+    pub(crate) fn blocks_of(&self, is_meant: impl Fn(MachineId) -> bool) -> Blocks {
+        let disks = self
+            .honest()
+            .map(|machine| self.machines[machine].disk.blocks());
+        let mut all = Blocks::new();
+        for (log, blocks) in disks.flatten().chain(&self.given_up) {
+            if !is_meant(log.machine) {
+                continue;
+            }
+            let known = all.entry(*log).or_default();
+            if !known.keys().eq(blocks.keys()) {
+                known.extend(
+                    blocks
+                        .iter()
+                        .map(|(sequence, block)| (*sequence, block.clone())),
+                );
+            }
+        }
+        all
+    }
+
+    /// What is lacking until everyone holds everything and the sink has every window right.
+    pub(crate) fn lacking(&self) -> Option<String> {
+        for number in self.members() {
+            let machine = &self.machines[number];
+            if !machine.answers() {
+                return Some(format!("machine {number} does not run"));
+            }
+            if machine.publisher.is_waiting() {
+                return Some(format!("machine {number} has a batch that is not answered"));
+            }
+        }
+        self.lacking_of_outcast()
+            .or_else(|| self.lacking_of_newcomers())
+            .or_else(|| self.lacking_of_commands())
+            .or_else(|| self.lacking_blocks())
+            .or_else(|| self.lacking_states())
+            .or_else(|| self.lacking_windows())
+    }
+
+    /// Who lacks a block that another machine has, and that it has not given up itself.
+    fn lacking_blocks(&self) -> Option<String> {
+        let mut all: BTreeMap<LogId, BTreeSet<Sequence>> = BTreeMap::new();
+        for number in self.honest() {
+            for (log, blocks) in self.machines[number].disk.blocks() {
+                let held = all.entry(*log).or_default();
+                if !held.iter().eq(blocks.keys()) {
+                    held.extend(blocks.keys());
+                }
+            }
+        }
+        for (log, blocks) in &all {
+            for number in self.honest() {
+                let disk = &self.machines[number].disk;
+                let held = disk.blocks().get(log).map_or(0, BTreeMap::len);
+                let all = blocks.range(disk.floor(log)..).count();
+                if held < all {
+                    return Some(format!(
+                        "machine {number} holds {held} of {all} blocks of {log}"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Who knows another version of a state of an honest machine that is kept for good.
+    fn lacking_states(&self) -> Option<String> {
+        let mut latest = BTreeMap::new();
+        let honest: BTreeSet<_> = self.honest().map(|number| self.site.id(number)).collect();
+        for number in self.honest() {
+            let states = self.machines[number].running.as_ref()?.node.states();
+            let lasting = states.filter(|state| state.key().kind.is_persistent());
+            for state in lasting.filter(|state| honest.contains(&state.key().origin)) {
+                let (first, known) = latest.entry(state.key().clone()).or_insert((number, state));
+                if *known != state {
+                    let (key, own, other) = (state.key(), state.version(), known.version());
+                    return Some(format!(
+                        "machine {number} has the state {key:?} in version {own}, \
+                         machine {first} another one, in version {other}"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Which window the sink has not, or not right.
+    fn lacking_windows(&self) -> Option<String> {
+        let all = self.all_blocks();
+        // What an outcast said last of its time is lost with it: its last windows stay partial. An
+        // insider may say of itself what it wants.
+        let honest: BTreeSet<_> = self.honest().map(|number| self.site.id(number)).collect();
+        let origins = all.keys().map(|log| log.machine);
+        let origins: BTreeSet<_> = origins.filter(|origin| honest.contains(origin)).collect();
+        let mut valid = oracle::valid(self.sink.records().values());
+        valid.retain(|name, _| honest.contains(&name.0) && !self.is_beyond_knowing(name));
+        let mut expected = 0;
+        for origin in origins {
+            let canonical = oracle::canonical(&all, origin);
+            let windows = oracle::windows(&canonical, self.definitions()?, self.plan.window);
+            for (name, window) in windows {
+                if self.cannot_be_known(&name, &window) {
+                    valid.remove(&name);
+                    continue;
+                }
+                expected += 1;
+                let lacking = match valid.get(&name) {
+                    None => Some(format!("the sink lacks the window {}", self.show(&name))),
+                    Some(record) => window.compare(record).err(),
+                };
+                if lacking.is_some() {
+                    return lacking;
+                }
+            }
+        }
+        let stray = valid.len() != expected;
+        stray.then(|| format!("the sink has {} windows instead of {expected}", valid.len()))
+    }
+
+    /// Whether no relay can compute a window: see [`Self::is_beyond_knowing`]; or a reading came late
+    /// to it, and some machine has given up blocks of its origin that may be part of it.
+    pub(crate) fn cannot_be_known(&self, name: &WindowName, window: &Expected) -> bool {
+        let mut logs = self.given_up.keys();
+        let is_short = window.is_late() && logs.any(|log| log.machine == name.0);
+        is_short || self.is_beyond_knowing(name)
+    }
+
+    /// Whether a window's origin has lost its disk, and with it the end of what counts; or the
+    /// window lies ahead, where a clock was once, and has not ended.
+    fn is_beyond_knowing(&self, (origin, _, start): &WindowName) -> bool {
+        let origin = self.site.number(origin);
+        let is_wiped = origin.is_some_and(|origin| self.checker.wiped.contains(&origin));
+        let true_time = EPOCH_NANOS.saturating_add_unsigned(self.now.as_nanos());
+        is_wiped || *start > true_time
+    }
+
+    /// A new block must come soon to whoever is concerned by nothing.
+    pub(crate) fn hold_to_live_max(
+        &mut self,
+        machine: usize,
+        origin: usize,
+        published: Option<Instant>,
+    ) {
+        let (Some(limit), Some(published)) = (self.plan.live_max, published) else {
+            return;
+        };
+        let is_concerned = |number: usize| {
+            let since = self.machines[number].joined + SETTLED_AFTER;
+            self.slow == Some(number) || published < since
+        };
+        let is_calm = self.publishing && !is_concerned(machine) && !is_concerned(origin);
+        let (now, took) = (self.now, self.now.since(published));
+        self.checker.require(!is_calm || took <= limit, || {
+            format!("at {now} a block of machine {origin} reached machine {machine} after {took:?}")
+        });
+    }
+
+    /// Members with bad intent must have had the chance to do harm.
+    pub(crate) fn check_malice(&mut self) {
+        let insiders = &self.insiders;
+        let mut spared = self
+            .honest()
+            .filter(|machine| insiders.swallow() && !insiders.swallowed().contains(machine));
+        let spared = spared.next();
+        self.checker.require(spared.is_none(), || {
+            format!("nobody ever swallowed a block of machine {spared:?}")
+        });
+    }
+
+    /// Whoever had a neighbour that reads slowly must have had to hold back.
+    pub(crate) fn check_slowness(&mut self) {
+        let is_missed = self.slow.is_some() && self.meter.congestions() == 0;
+        self.checker.require(!is_missed, || {
+            "no queue was ever full although a neighbour did not read".to_owned()
+        });
+    }
+
+    /// Copies beyond the first are few.
+    pub(crate) fn check_redundancy(&mut self) {
+        let (repeated, first) = self.meter.copies();
+        let limit = self.plan.redundancy_max;
+        let holds = limit.is_none_or(|limit| repeated * 1_000 <= first * limit);
+        self.checker.require(holds, || {
+            format!("redundancy: {repeated} of {first} blocks came again")
+        });
+    }
+}
+
+/// How long after its start a machine counts as one of the others. Source: guess, above the time
+/// to find neighbours and to exchange frontiers.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
