@@ -79,6 +79,10 @@ pub struct UpArgs {
     /// one computer.
     #[arg(long, default_value = "127.0.1", value_parser = subnet)]
     pub subnet: String,
+    /// A network namespace for each machine, on a network that this computer is no part of; their
+    /// gRPC is served on Unix sockets. Needs root and `ip` (iproute2).
+    #[arg(long, conflicts_with = "subnet")]
+    pub netns: bool,
     /// Names and configurations of the machines; machine-1, machine-2 and so on if there are none.
     #[arg(skip)]
     pub machines: Vec<MachinePlan>,

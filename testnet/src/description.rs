@@ -31,7 +31,11 @@ pub struct NodeDescription {
     pub config: PathBuf,
     /// Its log.
     pub log: PathBuf,
-    /// Where its gRPC services listen.
+    /// The network namespace that it runs in, and where its other addresses are to be found; for
+    /// `ip netns exec`. `None` if it shares the computer's network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Where its gRPC services listen: an address, or `unix:` and a path.
     pub grpc: String,
     /// Where its metrics are read.
     pub metrics: String,
@@ -43,6 +47,18 @@ pub struct NodeDescription {
     pub site: String,
     /// What it may do.
     pub roles: Vec<String>,
+}
+
+impl NodeDescription {
+    /// Where its gRPC services listen, as a client wants it.
+    #[must_use]
+    pub fn grpc_uri(&self) -> String {
+        if self.grpc.starts_with("unix:") {
+            self.grpc.clone()
+        } else {
+            format!("http://{}", self.grpc)
+        }
+    }
 }
 
 impl Description {

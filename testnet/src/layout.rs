@@ -15,6 +15,7 @@ use fieldmesh::operator::{Admission, Operator, Role};
 use crate::args::UpArgs;
 use crate::data;
 use crate::description::{Description, NodeDescription};
+use crate::namespaces::Namespaces;
 
 /// Lays out everything that the machines need in `dir`, and says what goes where.
 ///
@@ -88,42 +89,59 @@ impl Layout<'_> {
         let network_key = std::fs::read_to_string(self.operator.join(keys::NETWORK_KEY_FILE))?;
         keys::replace(&home.join(keys::NETWORK_KEY_FILE), &network_key)?;
 
-        let ip = format!("{}.{number}", self.args.subnet);
-        let port = |base: u16| format!("{ip}:{}", base + u16::from(number));
+        let ip = self.ip(number);
+        let own = if self.args.netns { "127.0.0.1" } else { &ip };
+        let port = |base: u16| format!("{own}:{}", base + u16::from(number));
         let (grpc, metrics) = (port(GRPC_PORT_BASE), port(METRICS_PORT_BASE));
         let link = format!("{ip}:{LINK_PORT}");
-        let settings = self.settings(number, &home, uplinks, [&grpc, &metrics, &link]);
+        let mut settings = self.settings(number, uplinks, [&grpc, &metrics, &link], &home);
+        if self.args.netns {
+            settings.api.socket = home.join(SOCKET);
+        }
         let config = home.join("fieldmesh.toml");
         let more = plan.map(|plan| plan.config.as_str()).unwrap_or_default();
         let text = format!("{}\n{more}", toml::to_string(&settings)?);
         std::fs::write(&config, text)
             .with_context(|| format!("cannot write {}", config.display()))?;
         Ok(NodeDescription {
-            name,
             machine_id: machine.to_string(),
             pid: 0,
             config,
             log: home.join("log"),
-            grpc,
+            netns: self.args.netns.then(|| Namespaces::name(&name)),
+            grpc: if self.args.netns {
+                format!("unix:{}", home.join(SOCKET).display())
+            } else {
+                grpc
+            },
             metrics: format!("http://{metrics}/metrics"),
             quic: link.clone(),
             tcp: link,
             site: SITE.to_owned(),
             roles: ROLES.map(str::to_owned).to_vec(),
+            name,
         })
+    }
+
+    /// Where the others reach a machine.
+    fn ip(&self, number: u8) -> String {
+        if self.args.netns {
+            Namespaces::address(number).to_string()
+        } else {
+            format!("{}.{number}", self.args.subnet)
+        }
     }
 
     fn settings(
         &self,
         number: u8,
-        home: &Path,
         uplinks: &[String],
         [grpc, metrics, link]: [&String; 3],
+        home: &Path,
     ) -> Settings {
         let others = (1..=BOOTSTRAP_MACHINES.min(self.args.nodes)).filter(|other| *other != number);
-        let subnet = &self.args.subnet;
         let bootstrap =
-            others.map(|other| format!("/ip4/{subnet}.{other}/udp/{LINK_PORT}/quic/noise"));
+            others.map(|other| format!("/ip4/{}/udp/{LINK_PORT}/quic/noise", self.ip(other)));
         Settings {
             node: NodeSettings {
                 data_dir: home.join("data"),
@@ -208,6 +226,8 @@ const SITE: &str = "testnet";
 const ROLES: [&str; 4] = ["publish", "relay", "command", "observe"];
 /// How long memberships last; a testnet that runs longer is a plant.
 const LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+/// Where a machine in a network namespace answers gRPC, in its directory.
+const SOCKET: &str = "grpc.sock";
 /// Machine N answers gRPC on this port plus N.
 const GRPC_PORT_BASE: u16 = 50_100;
 /// Machine N shows metrics on this port plus N.

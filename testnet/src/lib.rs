@@ -20,5 +20,6 @@ pub mod description;
 pub mod faults;
 pub mod layout;
 pub mod machine;
+pub mod namespaces;
 pub mod scenario;
 pub mod up;

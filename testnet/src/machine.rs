@@ -36,7 +36,15 @@ impl Process {
             .open(&node.log)
             .with_context(|| format!("cannot write {}", node.log.display()))?;
         let program = std::env::current_exe().context("cannot find this program")?;
-        let mut child = Command::new(program)
+        let mut child = match &node.netns {
+            Some(netns) => {
+                let mut command = Command::new("ip"); // It becomes the program, with its process id.
+                command.args(["netns", "exec", netns]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let mut child = child
             .arg("machine")
             .arg("--config")
             .arg(&node.config)
@@ -116,9 +124,7 @@ impl Process {
 
 /// How many machines a machine knows of; `None` while it is not ready.
 pub async fn machines_known(node: &NodeDescription) -> Option<u32> {
-    let mut client = MeshClient::connect(format!("http://{}", node.grpc))
-        .await
-        .ok()?;
+    let mut client = MeshClient::connect(node.grpc_uri()).await.ok()?;
     let status = client
         .get_status(GetStatusRequest {})
         .await

@@ -19,6 +19,7 @@ use crate::description::{Description, NodeDescription};
 use crate::faults::FaultTable;
 use crate::layout;
 use crate::machine::{self, Process};
+use crate::namespaces::Namespaces;
 
 /// A running testnet.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Testnet {
     description: Description,
     processes: Vec<Option<Process>>,
     faults: Vec<FaultTable>,
+    /// Go after all machines have ended.
+    namespaces: Option<Namespaces>,
 }
 
 /// Starts machines, says what runs where, and ends them when it is time.
@@ -73,11 +76,14 @@ impl Testnet {
     /// Lays out what the machines need; none of them runs yet.
     pub(crate) fn lay_out(args: &UpArgs, dir: &Path) -> anyhow::Result<Self> {
         let description = layout::lay_out(args, dir)?;
+        let names = description.nodes.iter().map(|node| node.name.as_str());
+        let namespaces = args.netns.then(|| Namespaces::make(names)).transpose()?;
         let faults = vec![FaultTable::default(); description.nodes.len()];
         Ok(Self {
             description,
             processes: Vec::new(),
             faults,
+            namespaces,
         })
     }
 
@@ -368,10 +374,20 @@ impl Testnet {
     fn guide(&self) -> String {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(["machine", "id", "links", "grpc", "metrics"]);
+        let mut header = vec!["machine", "id", "links", "grpc", "metrics"];
+        header.extend(self.namespaces.as_ref().map(|_| "namespace"));
+        table.set_header(header);
         for node in &self.description.nodes {
             let id = &node.machine_id[node.machine_id.len().saturating_sub(8)..];
-            table.add_row([&node.name, id, &node.quic, &node.grpc, &node.metrics]);
+            let mut row = vec![
+                node.name.as_str(),
+                id,
+                &node.quic,
+                &node.grpc,
+                &node.metrics,
+            ];
+            row.extend(node.netns.as_deref());
+            table.add_row(row);
         }
         let dir = self.description.dir.display();
         let grpc = &self.description.nodes[self.description.nodes.len() - 1].grpc;

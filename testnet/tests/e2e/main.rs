@@ -33,6 +33,7 @@ mod judge;
 mod mqtt;
 mod namespaces;
 mod nat;
+mod own_network;
 mod partition;
 mod program;
 mod python;

@@ -23,11 +23,17 @@ pub(crate) struct Testnet {
 impl Testnet {
     /// Starts machines and waits until all of them know each other.
     pub(crate) async fn start(subnet: &str, machines: u8, arguments: &[&str]) -> Self {
+        Self::start_on(&["--subnet", subnet], machines, arguments).await
+    }
+
+    /// The same, with what says on which network.
+    pub(crate) async fn start_on(network: &[&str], machines: u8, arguments: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("fieldmesh-e2e-").tempdir();
         let dir = dir.expect("a temporary directory");
         let mut command = Command::new(program::testnet());
         command
-            .args(["up", "--subnet", subnet, "--nodes", &machines.to_string()])
+            .args(["up", "--nodes", &machines.to_string()])
+            .args(network)
             .arg("--dir")
             .arg(dir.path())
             .args(arguments);
