@@ -6,26 +6,30 @@
 //! ```
 //!
 //! One thread writes: many notes, one sync, then their completions. A file that ends in a torn
-//! record is cut back to the last whole one: what was torn was never completed. After a failed
-//! sync the operating system may have forgotten what it did not write, so the next write begins a
-//! new file with all that can be read of the old one.
+//! record is cut back to the last whole one: what was torn was never completed. A record that does
+//! not read back with whole ones behind it was completed and is lost, and nobody else has it, so
+//! the file is refused: whoever sent that command may send it again. After a failed sync the
+//! operating system may have forgotten what it did not write, so the next write begins a new file
+//! with all that can be read of the old one.
 //!
 //! # Not here
 //!
 //! What a note means and when the file is written anew (`command`).
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use command::{Note, NoteWrite};
 use statemachine::Ticket;
 
-use crate::disk::private;
+use crate::disk::{self, Disk, Output, SystemDisk};
+use crate::scan::as_u64;
 use crate::writer::Complete;
-use crate::{Completion, IoError, OpenError, WriteError};
+use crate::{Completion, IoError, NotesError, OpenError, WriteError};
 
 /// The file of notes, and the thread that writes it. The thread ends when this and what it has
 /// queued is gone.
@@ -45,22 +49,29 @@ impl CommandLog {
         directory: &Path,
         complete: impl FnMut(Vec<Completion>) + Send + 'static,
     ) -> Result<(Self, Vec<Note>), OpenError> {
+        Self::open_on(Arc::new(SystemDisk), directory, complete)
+    }
+
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        complete: impl FnMut(Vec<Completion>) + Send + 'static,
+    ) -> Result<(Self, Vec<Note>), OpenError> {
         let path = directory.join(NAME);
         let notes = match fs::read(&path) {
-            Ok(bytes) => records(&bytes).ok_or_else(|| {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "not a file of notes");
-                IoError::on("read", &path)(error)
-            })?,
+            Ok(bytes) => records(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(IoError::on("read", &path)(error).into()),
         };
         // A note of another version is as good as none to this one, but damage must not pass.
         let notes: Vec<Note> = notes.iter().filter_map(|b| Note::decode(b).ok()).collect();
-        let file = Notes::write_anew(&path, notes.iter().map(Note::encode))
-            .map_err(IoError::on("write", &path))?;
+        let mut writer = Notes {
+            disk,
+            path,
+            file: None,
+        };
+        writer.write_anew(notes.iter().map(Note::encode))?;
         let (jobs, queue) = sync_channel(JOBS_MAX);
-        let file = Some(file);
-        let writer = Notes { path, file };
         thread::Builder::new()
             .name("command-log".to_owned())
             .spawn(move || writer.serve(&queue, Box::new(complete)))
@@ -77,9 +88,10 @@ impl CommandLog {
 
 /// The writing half.
 struct Notes {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// `None` after a failure, until a new file stands.
-    file: Option<(File, u64)>,
+    /// The file and where it ends; `None` after a failure, until a new one stands.
+    file: Option<(Box<dyn Output>, u64)>,
 }
 
 impl Notes {
@@ -87,12 +99,10 @@ impl Notes {
         while let Ok(first) = queue.recv() {
             let batch: Vec<_> = [first].into_iter().chain(queue.try_iter()).collect();
             let written = batch.iter().try_for_each(|(_, write)| self.add(write));
-            let synced = written.and_then(|()| self.sync());
-            if synced.is_err() {
+            let result = written.and_then(|()| self.sync());
+            if result.is_err() {
                 self.file = None;
             }
-            let result = synced.map_err(IoError::on("write", &self.path));
-            let result = result.map_err(WriteError::from);
             let done = batch.into_iter().map(|(ticket, _)| Completion {
                 ticket,
                 result: result.clone(),
@@ -101,58 +111,42 @@ impl Notes {
         }
     }
 
-    fn add(&mut self, write: &NoteWrite) -> io::Result<()> {
-        match write {
+    fn add(&mut self, write: &NoteWrite) -> Result<(), WriteError> {
+        let note = match write {
             NoteWrite::Replace(notes) => {
-                self.file = Some(Self::write_anew(
-                    &self.path,
-                    notes.iter().map(Note::encode),
-                )?);
-                Ok(())
+                return Ok(self.write_anew(notes.iter().map(Note::encode))?);
             }
-            NoteWrite::Append(note) => {
-                if self.file.is_none() {
-                    let held = records(&fs::read(&self.path)?).unwrap_or_default();
-                    self.file = Some(Self::write_anew(&self.path, held.into_iter())?);
-                }
-                let Some((file, end)) = &mut self.file else {
-                    return Ok(());
-                };
-                let record = record(*end, &note.encode());
-                file.write_all(&record)?;
-                *end += as_u64(record.len());
-                Ok(())
-            }
+            NoteWrite::Append(note) => note,
+        };
+        if self.file.is_none() {
+            let bytes = fs::read(&self.path).map_err(IoError::on("read", &self.path))?;
+            let held = records(&self.path, &bytes)?;
+            self.write_anew(held.into_iter())?;
         }
+        if let Some((file, end)) = &mut self.file {
+            let record = record(*end, &note.encode());
+            file.append(&mut [IoSlice::new(&record)])
+                .map_err(IoError::on("write", &self.path))?;
+            *end += as_u64(record.len());
+        }
+        Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.file
-            .as_ref()
-            .map_or(Ok(()), |(file, _)| file.sync_data())
+    fn sync(&mut self) -> Result<(), WriteError> {
+        let synced = self.file.as_mut().map_or(Ok(()), |(file, _)| file.sync());
+        Ok(synced.map_err(IoError::on("sync", &self.path))?)
     }
 
     /// Puts a new file into the place of the old one, durably.
-    fn write_anew(path: &Path, payloads: impl Iterator<Item = Vec<u8>>) -> io::Result<(File, u64)> {
-        let temporary = path.with_extension("new");
-        let mut options = private();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)?;
+    fn write_anew(&mut self, payloads: impl Iterator<Item = Vec<u8>>) -> Result<(), IoError> {
         let mut bytes = MAGIC.to_vec();
         for payload in payloads {
             let record = record(as_u64(bytes.len()), &payload);
             bytes.extend_from_slice(&record);
         }
-        file.write_all(&bytes)?;
-        file.sync_data()?;
-        fs::rename(&temporary, path)?;
-        if let Some(directory) = path.parent() {
-            File::open(directory)?.sync_all()?;
-        }
-        Ok((file, as_u64(bytes.len())))
+        let file = disk::replace(&*self.disk, &self.path, &bytes)?;
+        self.file = Some((file, as_u64(bytes.len())));
+        Ok(())
     }
 }
 
@@ -169,30 +163,41 @@ fn checksum(offset: u64, length: &[u8], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc, length), payload)
 }
 
-/// The payloads up to the first record that is not whole; `None` if it is another kind of file.
-fn records(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut rest = bytes.strip_prefix(MAGIC)?;
-    let mut found = Vec::new();
-    while let Some((length, after)) = rest.split_first_chunk::<4>()
-        && let Some((crc, after)) = after.split_first_chunk::<4>()
-        && let Ok(size) = usize::try_from(u32::from_le_bytes(*length))
-        && let Some((payload, after)) = after.split_at_checked(size)
-        && checksum(as_u64(bytes.len() - rest.len()), length, payload) == u32::from_le_bytes(*crc)
-    {
-        found.push(payload.to_vec());
-        rest = after;
+/// The payloads up to the end, or to a torn record that nothing whole follows.
+fn records(path: &Path, bytes: &[u8]) -> Result<Vec<Vec<u8>>, NotesError> {
+    let damaged = |at| NotesError {
+        path: path.to_owned(),
+        at: as_u64(at),
+    };
+    if !bytes.starts_with(MAGIC) {
+        return Err(damaged(0));
     }
-    Some(found)
+    let (mut at, mut found) = (MAGIC.len(), Vec::new());
+    while let Some(payload) = record_at(bytes, at) {
+        at += RECORD_HEADER_BYTES + payload.len();
+        found.push(payload.to_vec());
+    }
+    if (at..bytes.len()).any(|behind| record_at(bytes, behind).is_some()) {
+        return Err(damaged(at));
+    }
+    Ok(found)
 }
 
-fn as_u64(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
+/// The payload of the record at an offset, if a whole one is there.
+fn record_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let (length, rest) = bytes.get(at..)?.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let payload = rest.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    let is_whole = checksum(as_u64(at), length, payload) == u32::from_le_bytes(*crc);
+    is_whole.then_some(payload)
 }
 
 /// Its name in the store's directory.
 const NAME: &str = "commands.log";
 /// What it begins with.
 const MAGIC: &[u8] = b"fmcmd\0\0\x01";
+/// What stands before a payload. Unit: bytes.
+const RECORD_HEADER_BYTES: usize = 8;
 /// Notes that wait for the disk. Source: as many as commands may be active, twice.
 const JOBS_MAX: usize = 2_048;
 

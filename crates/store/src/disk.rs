@@ -1,10 +1,16 @@
-//! The few things that are done to files that grow, apart so that tests can make them fail.
+//! The few things that are done to files, apart so that tests can make them fail.
+//!
+//! Everything that must survive a crash is changed through a [`Disk`]: segments, the small files
+//! beside them and the notes on commands. sled alone opens its files itself; nothing that must
+//! survive rests on it.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use crate::IoError;
 
 /// A place for files.
 pub(crate) trait Disk: fmt::Debug + Send + Sync {
@@ -12,6 +18,10 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
     /// Opens a file to append after its first `length` bytes; what follows them is cut off.
     fn reopen(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>>;
+    /// Puts a file or directory in the place of whatever has the other name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
     /// Space left for this user. Unit: bytes.
@@ -42,6 +52,14 @@ impl Disk for SystemDisk {
         let mut output = SystemOutput(private().write(true).open(path)?);
         output.cut(length)?;
         Ok(Box::new(output))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
     }
 
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
@@ -78,6 +96,34 @@ impl Output for SystemOutput {
         self.0.set_len(length)?;
         self.0.seek(SeekFrom::Start(length)).map(drop)
     }
+}
+
+/// Puts a new file in place of the old one and returns it to be written on; after any crash one of
+/// them is there, whole.
+pub(crate) fn replace(
+    disk: &dyn Disk,
+    path: &Path,
+    content: &[u8],
+) -> Result<Box<dyn Output>, IoError> {
+    let new = path.with_extension("new");
+    match disk.remove(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(IoError::on("remove", &new)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let written = disk.create(&new).and_then(|mut file| {
+        file.append(&mut [IoSlice::new(content)])?;
+        file.sync()?;
+        Ok(file)
+    });
+    let file = written.map_err(IoError::on("write", &new))?;
+    disk.rename(&new, path)
+        .map_err(IoError::on("replace", path))?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    disk.sync_directory(directory)
+        .map_err(IoError::on("sync", directory))?;
+    Ok(file)
 }
 
 /// Options for files that nobody else may read.

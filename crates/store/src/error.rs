@@ -57,6 +57,21 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// A note on a command that was on disk cannot be read, so that nobody knows which command must
+/// not run again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{path} is damaged at byte {at}: a command whose note is lost there could run twice; wait until \
+     the deadlines of all commands to this machine have passed, then move the file away and start \
+     the node again", path = .path.display()
+)]
+pub struct NotesError {
+    /// The file of notes.
+    pub path: PathBuf,
+    /// Where the first record lies that does not read back. Unit: bytes.
+    pub at: u64,
+}
+
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +111,9 @@ pub enum OpenError {
         /// Its version.
         version: u32,
     },
+    /// The notes on commands are damaged.
+    #[error(transparent)]
+    Notes(#[from] NotesError),
     /// sled does not even open empty.
     #[error("the index in {path} cannot be created: {reason}; check the disk and the kernel's log", path = .path.display())]
     Index {
@@ -123,6 +141,9 @@ pub enum WriteError {
         /// [`crate::Config::free_bytes_min`].
         limit: u64,
     },
+    /// The notes on commands are damaged.
+    #[error(transparent)]
+    Notes(#[from] NotesError),
     /// The block's columns do not decode.
     #[error("a block that does not decode is not stored")]
     Malformed(#[from] BlockError),

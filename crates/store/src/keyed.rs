@@ -6,7 +6,6 @@
 //! panic, so both set it aside and start an empty one.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,7 +15,7 @@ use model::{MachineId, State, StateKey};
 use overlay::{Address, Contact};
 use prost::Message as _;
 
-use crate::disk::create_directory;
+use crate::disk::{Disk, create_directory};
 use crate::store::lock;
 use crate::{IoError, OpenError, WriteError};
 
@@ -64,13 +63,13 @@ struct RawContact {
 
 impl Keyed {
     /// Opens it and reads all rows; `true` if it had to be set aside.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Rows, bool), OpenError> {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<(Self, Rows, bool), OpenError> {
         let failure = match Self::try_open(path) {
             Ok((keyed, rows)) => return Ok((keyed, rows, false)),
             Err(Failure::Environment(error)) => return Err(error.into()),
             Err(Failure::Broken(reason)) => reason,
         };
-        let aside = set_aside(path)?;
+        let aside = set_aside(disk, path)?;
         tracing::warn!(
             reason = failure,
             aside = %aside.display(),
@@ -257,12 +256,13 @@ fn decode_contact(key: &[u8], value: &[u8]) -> Option<Contact> {
 }
 
 /// Renames the directory to the first free `index.broken-N`.
-fn set_aside(path: &Path) -> Result<PathBuf, IoError> {
+fn set_aside(disk: &dyn Disk, path: &Path) -> Result<PathBuf, IoError> {
     let name = |number: u32| path.with_extension(format!("broken-{number}"));
     let number = (1..u32::MAX).find(|number| !name(*number).exists());
     let number = number.unwrap_or(1);
     let aside = name(number);
-    fs::rename(path, &aside).map_err(IoError::on("set aside", path))?;
+    disk.rename(path, &aside)
+        .map_err(IoError::on("set aside", path))?;
     Ok(aside)
 }
 

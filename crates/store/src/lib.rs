@@ -42,7 +42,9 @@ mod writer;
 
 pub use command_log::CommandLog;
 pub use config::Config;
-pub use error::{CloseError, IoError, OpenError, RefusedReason, RefusedWrite, WriteError};
+pub use error::{
+    CloseError, IoError, NotesError, OpenError, RefusedReason, RefusedWrite, WriteError,
+};
 pub use notes::CleanStop;
 pub use query::{Cursor, Found, Page, Query, Selection};
 pub use recover::Recovered;

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use model::{Epoch, LogId, MachineId, Position, Sequence};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{Disk, private};
+use crate::disk::{self, Disk, private};
 use crate::{IoError, OpenError};
 
 /// What a stop in order leaves behind, so that the epoch can go on.
@@ -101,7 +101,7 @@ pub(crate) fn take_clean(disk: &dyn Disk, directory: &Path) -> Result<Option<Cle
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(IoError::on("read", &path)(error)),
     };
-    fs::remove_file(&path).map_err(IoError::on("remove", &path))?;
+    disk.remove(&path).map_err(IoError::on("remove", &path))?;
     disk.sync_directory(directory)
         .map_err(IoError::on("sync", directory))?;
     let clean = serde_json::from_slice::<RawClean>(&text).ok();
@@ -129,7 +129,7 @@ pub(crate) fn put_clean(
         last_sequence: clean.last_sequence,
         state_counter: clean.state_counter,
     };
-    replace(disk, directory, &clean_path(directory), &raw)
+    replace(disk, &clean_path(directory), &raw)
 }
 
 /// Reads the highest counter of an own epoch that was ever started; 0 if none is noted.
@@ -152,12 +152,7 @@ pub(crate) fn epoch_highest(directory: &Path) -> Result<u64, IoError> {
 
 /// Notes the highest counter of an own epoch.
 pub(crate) fn put_epoch(disk: &dyn Disk, directory: &Path, counter: u64) -> Result<(), IoError> {
-    replace(
-        disk,
-        directory,
-        &epoch_path(directory),
-        &RawEpoch { counter },
-    )
+    replace(disk, &epoch_path(directory), &RawEpoch { counter })
 }
 
 /// Reads what is left of what was given up.
@@ -191,7 +186,7 @@ pub(crate) fn put_given_up(
         floors: floors.collect(),
         marks: given_up.marks.clone(),
     };
-    replace(disk, directory, &given_up_path(directory), &raw)
+    replace(disk, &given_up_path(directory), &raw)
 }
 
 fn decode_given_up(text: &[u8]) -> Option<GivenUp> {
@@ -221,29 +216,9 @@ fn decode_given_up(text: &[u8]) -> Option<GivenUp> {
     })
 }
 
-/// Puts a new file in place of the old one; after any crash one of them is there, whole.
-fn replace(
-    disk: &dyn Disk,
-    directory: &Path,
-    path: &Path,
-    content: &impl Serialize,
-) -> Result<(), IoError> {
+fn replace(disk: &dyn Disk, path: &Path, content: &impl Serialize) -> Result<(), IoError> {
     let text = serde_json::to_vec(content).expect("plain numbers and text are JSON");
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(IoError::on("remove", &new)(error));
-        }
-        Ok(()) | Err(_) => {}
-    }
-    let written = disk.create(&new).and_then(|mut file| {
-        file.append(&mut [IoSlice::new(&text)])?;
-        file.sync()
-    });
-    written.map_err(IoError::on("write", &new))?;
-    fs::rename(&new, path).map_err(IoError::on("replace", path))?;
-    disk.sync_directory(directory)
-        .map_err(IoError::on("sync", directory))
+    disk::replace(disk, path, &text).map(drop)
 }
 
 fn clean_path(directory: &Path) -> PathBuf {

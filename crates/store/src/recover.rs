@@ -1,7 +1,6 @@
 //! Opening: what the disk knows, repaired and put together.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock};
@@ -69,7 +68,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
     found.restore(&given_up);
     found.load_all(&*disk, &config)?;
 
-    let (keyed, rows, rebuilt) = Keyed::open(&config.index())?;
+    let (keyed, rows, rebuilt) = Keyed::open(&*disk, &config.index())?;
     found.stats.index_rebuilt = u64::from(rebuilt);
     found.stats.bytes_written = rows.bytes_written.max(found.stats.bytes);
     found.reconcile_catalogue(&keyed, &rows, &segments_path);
@@ -169,7 +168,7 @@ impl Found {
             let contents = &loaded.contents;
             if contents.blocks.is_empty() && contents.states.is_empty() {
                 let path = segments::path(&directory, number);
-                fs::remove_file(&path).map_err(IoError::on("remove", &path))?;
+                disk.remove(&path).map_err(IoError::on("remove", &path))?;
                 continue;
             }
             self.take(number, &loaded);

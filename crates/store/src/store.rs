@@ -334,3 +334,5 @@ const PLACES_BYTES_MIN: usize = 2 * Block::ENCODED_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::{FaultyDisk, Plan};

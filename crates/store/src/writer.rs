@@ -10,7 +10,6 @@
 mod retain;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -397,7 +396,7 @@ impl Writer {
         });
         // A file that was begun and failed is nobody's; its number is used again.
         let output = created.map_err(|error| {
-            let _ = fs::remove_file(&path);
+            let _ = disk.remove(&path);
             IoError::on("create", &path)(error)
         })?;
         self.next_number += 1;
@@ -423,7 +422,7 @@ impl Writer {
         let path = segments::path(&self.shared.config.segments(), segment.number);
         tracing::warn!(path = %path.display(), "segment left after a failure, next one begun");
         let _ = segment.output.cut(segment.end);
-        if segment.end == as_u64(FILE_HEADER_BYTES) && fs::remove_file(&path).is_ok() {
+        if segment.end == as_u64(FILE_HEADER_BYTES) && self.shared.disk.remove(&path).is_ok() {
             let mut stats = lock(&self.shared.stats);
             stats.segments -= 1;
             stats.bytes -= segment.end;

@@ -181,16 +181,18 @@ pub(super) fn series(numbers: &[u32]) -> BTreeSet<SeriesNumber> {
 
 /// What the next operations on files do.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Plan {
-    pub(super) append: Option<io::ErrorKind>,
-    pub(super) sync: Option<io::ErrorKind>,
-    pub(super) cut: Option<io::ErrorKind>,
-    pub(super) free: Option<u64>,
+pub(crate) struct Plan {
+    pub(crate) append: Option<io::ErrorKind>,
+    pub(crate) sync: Option<io::ErrorKind>,
+    pub(crate) cut: Option<io::ErrorKind>,
+    pub(crate) free: Option<u64>,
+    /// Of the directory of segments.
+    pub(crate) sync_segments: Option<io::ErrorKind>,
 }
 
 /// The system's disk, failing as planned.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FaultyDisk {
+pub(crate) struct FaultyDisk {
     pub(super) plan: Arc<Mutex<Plan>>,
     /// For tests that reopen very often: the page cache outlives them anyway.
     pub(super) skips_sync: bool,
@@ -209,7 +211,7 @@ impl FaultyDisk {
         }
     }
 
-    pub(super) fn set(&self, plan: Plan) {
+    pub(crate) fn set(&self, plan: Plan) {
         *lock(&self.plan) = plan;
     }
 
@@ -230,7 +232,19 @@ impl Disk for FaultyDisk {
         self.wrap(SystemDisk.reopen(path, length))
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
     fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        let planned = lock(&self.plan).sync_segments;
+        if let Some(kind) = planned.filter(|_| path.ends_with("segments")) {
+            return Err(kind.into());
+        }
         if self.skips_sync {
             return Ok(());
         }

@@ -53,7 +53,7 @@ impl Writer {
         stats.readings_dropped_waiting += dropped.readings_waiting;
         drop(stats);
         self.at_rest.given_up = given_up;
-        dropped.segments = self.remove(victims.into_keys())?;
+        dropped.segments = self.remove(victims.into_keys());
         Ok(dropped)
     }
 
@@ -66,10 +66,14 @@ impl Writer {
         let path = segments::path(&self.shared.config.segments(), current.number);
         let begun =
             fs::metadata(&path).and_then(|file| file.created().or_else(|_| file.modified()));
-        let age = begun
-            .ok()
-            .and_then(|begun| retention.now.duration_since(begun).ok());
-        if age.is_some_and(|age| age > age_max / SEGMENTS_PER_AGE) {
+        let Ok(begun) = begun else { return };
+        let share = age_max / SEGMENTS_PER_AGE;
+        let is_due = match retention.now.duration_since(begun) {
+            Ok(age) => age > share,
+            // Begun while the clock was ahead: what follows gets a date that can be judged.
+            Err(ahead) => ahead.duration() > share,
+        };
+        if is_due {
             self.seal();
         }
     }
@@ -77,11 +81,12 @@ impl Writer {
     /// The segments that are to go: what is uploaded first, then, for want of room, what is not.
     fn victims(&mut self, retention: &Retention) -> Victims {
         let mut room = self.room_wanted(retention);
+        let old_through = self.old_through(retention);
         let mut victims = Victims::new();
         for uploaded_only in [true, false] {
             let numbers: Vec<u32> = self.at_rest.segments.keys().copied().collect();
             for number in numbers {
-                let is_old = uploaded_only && self.is_old(number, retention);
+                let is_old = uploaded_only && old_through.is_some_and(|old| number <= old);
                 if victims.len() >= VICTIMS_MAX || !(is_old || room.is_wanted(uploaded_only)) {
                     break; // Those that follow are younger.
                 }
@@ -114,13 +119,32 @@ impl Writer {
         }
     }
 
-    fn is_old(&self, number: u32, retention: &Retention) -> bool {
+    /// The last segment of those that are too old; `None` if none is.
+    ///
+    /// Segments are written one after the other, so one with a date that nobody can trust is at
+    /// least as old as those that follow. Times of readings play no part: a reading from the far
+    /// future keeps nothing, and one from the past takes nothing with it.
+    fn old_through(&self, retention: &Retention) -> Option<u32> {
+        let age_max = retention.age_max?;
+        let mut old = None;
+        for number in self.at_rest.segments.keys() {
+            match self.age(*number, retention.now) {
+                Some(age) if age > age_max => old = Some(*number),
+                Some(_) => break, // What follows is younger still, whatever its date says.
+                None => {}
+            }
+        }
+        old
+    }
+
+    /// How long ago a segment was written; `None` if the clock was not set then, or ahead.
+    fn age(&self, number: u32, now: SystemTime) -> Option<Duration> {
         let path = segments::path(&self.shared.config.segments(), number);
-        let written = fs::metadata(&path).and_then(|file| file.modified()).ok();
-        let written = written.filter(|written| *written >= SystemTime::UNIX_EPOCH + DATES_FROM);
-        let age = written.and_then(|written| retention.now.duration_since(written).ok());
-        age.zip(retention.age_max)
-            .is_some_and(|(age, age_max)| age > age_max)
+        let written = fs::metadata(&path).and_then(|file| file.modified()).ok()?;
+        if written < SystemTime::UNIX_EPOCH + DATES_FROM {
+            return None;
+        }
+        now.duration_since(written).ok()
     }
 
     /// Whether a segment may go: never the last own block, which the next epoch names.
@@ -202,12 +226,12 @@ impl Writer {
     }
 
     /// Removes the files; one that cannot be removed is tried again with the next pass.
-    fn remove(&mut self, numbers: impl Iterator<Item = u32>) -> Result<u64, WriteError> {
+    fn remove(&mut self, numbers: impl Iterator<Item = u32>) -> u64 {
         let directory = self.shared.config.segments();
         let mut count = 0;
         for number in numbers {
             let path = segments::path(&directory, number);
-            match fs::remove_file(&path) {
+            match self.shared.disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     let error = IoError::on("remove", &path)(error);
                     tracing::warn!(%error, "segment is given up, but not gone");
@@ -226,9 +250,13 @@ impl Writer {
                 tracing::warn!(%error, "a segment that is given up is still in the catalogue");
             }
         }
-        let synced = self.shared.disk.sync_directory(&directory);
-        synced.map_err(IoError::on("sync", &directory))?;
-        Ok(count)
+        if let Err(error) = self.shared.disk.sync_directory(&directory) {
+            // They are given up all the same; what a power cut brings back goes with a later pass.
+            let error = IoError::on("sync", &directory)(error);
+            tracing::warn!(%error, "segments are given up, but may be there again after a power cut");
+            lock(&self.shared.stats).writes_failed += 1;
+        }
+        count
     }
 }
 

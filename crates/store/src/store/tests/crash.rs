@@ -270,7 +270,7 @@ fn plan(fault: Fault) -> Plan {
         append,
         sync,
         cut,
-        free: None,
+        ..Plan::default()
     }
 }
 

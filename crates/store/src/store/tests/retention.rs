@@ -78,6 +78,14 @@ fn written(directory: &TempDir, number: u32) -> SystemTime {
     file.modified().expect("dated")
 }
 
+fn date(directory: &TempDir, number: u32, time: SystemTime) {
+    let file = fs::File::options()
+        .write(true)
+        .open(segment(directory, number));
+    let dated = file.and_then(|file| file.set_modified(time));
+    dated.expect("is there");
+}
+
 /// Needs nothing to be gone, and has no uplink.
 fn no_limits(directory: &TempDir) -> Retention {
     let newest = segments(directory).into_iter().max().expect("a segment");
@@ -249,6 +257,80 @@ fn what_is_too_old_goes_once_it_is_uploaded_and_not_before() {
     retention.now = written(&directory, 5);
     let young = give_up(&site, retention);
     assert_eq!(young, Dropped::default());
+}
+
+#[test]
+fn adversarial_25_neither_a_clock_ahead_nor_readings_from_the_far_future_keep_what_is_old() {
+    let directory = directory();
+    let mut site = short_segments(&directory);
+    let far = block(OTHER, 1, 1, &[(1, i64::MAX - 1, 1)]);
+    site.put_blocks(&[far]);
+    let rest: Vec<Block> = (2..=5).map(|n| block(OTHER, 1, n, &[(1, 1, 1)])).collect();
+    put_each(&mut site, &rest);
+    let age_max = Duration::from_secs(3_600);
+    let now = written(&directory, 5) + age_max + Duration::from_secs(1);
+    let retention = Retention {
+        now,
+        age_max: Some(age_max),
+        ..no_limits(&directory)
+    };
+    date(&directory, 1, now + age_max * 1_000);
+    date(&directory, 2, SystemTime::UNIX_EPOCH);
+
+    date(&directory, 3, now);
+    let young = give_up(&site, retention.clone());
+    date(&directory, 3, SystemTime::UNIX_EPOCH);
+    let old = give_up(&site, retention);
+
+    assert_eq!(young, Dropped::default(), "the control: the third is young");
+    assert_eq!(old.floors, [(log_of(OTHER, 1), 6)]);
+    assert_eq!(segments(&directory), [] as [u32; 0]);
+}
+
+#[test]
+fn a_segment_that_was_begun_while_the_clock_was_ahead_is_ended_so_that_it_can_grow_old() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    site.put_blocks(&[block(OTHER, 1, 1, &[(1, 1, 1)])]);
+    let age_max = Duration::from_secs(3_600);
+    let begun = written(&directory, 1);
+    let at = |now| Retention {
+        now,
+        age_max: Some(age_max),
+        bytes_max: None,
+        uploaded: None,
+    };
+
+    give_up(&site, at(begun));
+    site.put_blocks(&[block(OTHER, 1, 2, &[(1, 1, 1)])]);
+    let control = segments(&directory);
+    give_up(&site, at(begun - age_max));
+    site.put_blocks(&[block(OTHER, 1, 3, &[(1, 1, 1)])]);
+
+    assert_eq!(control, [1]);
+    assert_eq!(segments(&directory), [1, 2]);
+}
+
+#[test]
+fn what_was_given_up_is_said_even_if_its_directory_cannot_be_synced() {
+    let directory = directory();
+    let disk = FaultyDisk::default();
+    let mut site = short_segments_on(Arc::new(disk.clone()), &directory);
+    five_segments(&mut site);
+    let retention = Retention {
+        bytes_max: room_for(&directory, 3),
+        ..no_limits(&directory)
+    };
+    disk.set(Plan {
+        sync_segments: Some(io::ErrorKind::Other),
+        ..Plan::default()
+    });
+
+    let dropped = give_up(&site, retention);
+
+    assert_eq!(dropped.floors, [(log_of(OTHER, 1), 3)]);
+    assert_eq!((dropped.segments, dropped.readings), (2, 4));
+    assert_eq!(site.store.stats().writes_failed, 1);
 }
 
 #[test]
