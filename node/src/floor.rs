@@ -3,22 +3,19 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use model::{ClockState, Timestamp};
-use tokio::task::JoinHandle;
 
-use crate::keys;
+use crate::newest::NewestFile;
 
 /// The file that it is kept in.
 #[derive(Debug)]
 pub struct FloorFile {
-    path: PathBuf,
+    file: NewestFile,
     /// What was written last.
     written: Timestamp,
-    /// A write that is under way; the loop does not wait for it.
-    writing: Option<JoinHandle<()>>,
 }
 
 impl FloorFile {
@@ -39,9 +36,8 @@ impl FloorFile {
             }
         };
         Self {
-            path,
+            file: NewestFile::new(path, "the time was not noted"),
             written: Timestamp::from_nanos(written),
-            writing: None,
         }
     }
 
@@ -53,24 +49,16 @@ impl FloorFile {
 
     /// Starts a write if the time is known and has gone on for long enough; never waits.
     pub fn save_if_due(&mut self, now: Timestamp, state: ClockState) {
-        let is_writing = self.writing.as_ref().is_some_and(|it| !it.is_finished());
         let is_due = now >= self.written.saturating_add(INTERVAL);
-        if state == ClockState::Synchronised && is_due && !is_writing {
+        if state == ClockState::Synchronised && is_due && !self.file.is_busy() {
             self.written = now;
-            let path = self.path.clone();
-            self.writing = Some(tokio::task::spawn_blocking(move || {
-                if let Err(error) = keys::replace(&path, &now.as_nanos().to_string()) {
-                    tracing::warn!(%error, "the time was not noted");
-                }
-            }));
+            self.file.put(now.as_nanos().to_string());
         }
     }
 
     /// Waits for a write that is under way.
     pub async fn close(self) {
-        if let Some(writing) = self.writing {
-            let _ = writing.await; // Says itself what went wrong.
-        }
+        self.file.close().await;
     }
 }
 

@@ -74,14 +74,15 @@ pub async fn join(token: &Token, name: Option<String>, dir: &Path) -> Result<Joi
     let claim = claim.map_err(JoinError::Name)?;
     let (membership, network_keys) = redeem(token, &key, &claim).await?;
     let text = file::write_operator(&token.trust);
-    keys::replace(&dir.join(OPERATOR_FILE), &text)?;
+    keys::replace(&dir.join(OPERATOR_FILE), text.as_bytes())?;
     let text = file::write_network_keys(&network_keys);
-    keys::replace(&dir.join(NETWORK_KEY_FILE), &text)?;
+    keys::replace(&dir.join(NETWORK_KEY_FILE), text.as_bytes())?;
     let config = dir.join(CONFIG_FILE);
     if !config.exists() {
-        keys::replace(&config, &config_of(token))?;
+        keys::replace(&config, config_of(token).as_bytes())?;
     }
-    keys::replace(&membership_path, &file::write_membership(&membership))?;
+    let text = file::write_membership(&membership);
+    keys::replace(&membership_path, text.as_bytes())?;
     Ok(Joined { membership, config })
 }
 

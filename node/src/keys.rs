@@ -135,7 +135,7 @@ pub fn init(dir: &Path) -> Result<MachineId, KeyError> {
 ///
 /// [`KeyError`] if it cannot be written.
 pub fn write_membership(path: &Path, membership: &Membership) -> Result<(), KeyError> {
-    replace(path, &file::write_membership(membership))
+    replace(path, file::write_membership(membership).as_bytes())
 }
 
 /// Writes a file of mode 0600, in place of an older one: a reader, and a crash, see either.
@@ -143,7 +143,7 @@ pub fn write_membership(path: &Path, membership: &Membership) -> Result<(), KeyE
 /// # Errors
 ///
 /// [`KeyError`] if it cannot be written.
-pub fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), KeyError> {
     let temporary = path.with_extension("new");
     let written = OpenOptions::new()
         .write(true)
@@ -152,7 +152,7 @@ pub fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
         .mode(0o600)
         .open(&temporary)
         .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
+            file.write_all(content)?;
             file.sync_all()
         });
     written

@@ -18,6 +18,7 @@ pub mod join;
 pub mod keys;
 mod load;
 pub mod logging;
+mod newest;
 pub mod operator;
 pub mod reader;
 pub mod report;

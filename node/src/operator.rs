@@ -224,7 +224,7 @@ impl Operator {
         let file = self.dir.join(format!("network-key-{}.sealed", epoch.0));
         write_signed(&file, &sealed)?;
         keys.advance(key);
-        replace(&path, &file::write_network_keys(&keys))?;
+        replace(&path, file::write_network_keys(&keys).as_bytes())?;
         Ok(Rotation {
             epoch,
             sealed,

@@ -1,20 +1,19 @@
 //! First messages of handshakes that were seen, kept over a restart, so that a recording of one is
 //! not answered after it.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use handshake::ReplayGuard;
 use swarm::Swarm;
-use tokio::task::JoinHandle;
+
+use crate::newest::NewestFile;
 
 /// The file that they are kept in.
 #[derive(Debug)]
 pub struct SeenFile {
-    path: PathBuf,
-    /// A write that is under way; the loop does not wait for it.
-    writing: Option<JoinHandle<()>>,
+    file: NewestFile,
 }
 
 impl SeenFile {
@@ -34,50 +33,22 @@ impl SeenFile {
                 ReplayGuard::new()
             }
         };
-        let file = Self {
-            path,
-            writing: None,
-        };
-        (file, seen)
+        let file = NewestFile::new(path, "seen handshakes were not written");
+        (Self { file }, seen)
     }
 
     /// Starts a write if one is due; never waits.
     pub fn save_if_due(&mut self, swarm: &Swarm) {
-        let is_writing = self.writing.as_ref().is_some_and(|it| !it.is_finished());
-        if swarm.must_save_seen() && !is_writing {
-            self.start(swarm.seen());
+        if swarm.must_save_seen() && !self.file.is_busy() {
+            self.file.put(swarm.seen());
         }
     }
 
     /// Writes what there is at the end.
     pub async fn close(mut self, seen: Vec<u8>) {
-        for last in [None, Some(seen)] {
-            if let Some(seen) = last {
-                self.start(seen);
-            }
-            if let Some(writing) = self.writing.take() {
-                let _ = writing.await; // Says itself what went wrong.
-            }
-        }
+        self.file.put(seen);
+        self.file.close().await;
     }
-
-    fn start(&mut self, seen: Vec<u8>) {
-        let path = self.path.clone();
-        self.writing = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = replace(&path, &seen) {
-                tracing::warn!(path = %path.display(), %error, "seen handshakes were not written");
-            }
-        }));
-    }
-}
-
-/// A reader, and a crash, see the old file or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 /// Its name.

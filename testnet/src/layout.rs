@@ -87,7 +87,7 @@ impl Layout<'_> {
         let membership = Operator::open(self.operator)?.admit(admission)?;
         keys::write_membership(&home.join(keys::MEMBERSHIP_FILE), &membership)?;
         let network_key = std::fs::read_to_string(self.operator.join(keys::NETWORK_KEY_FILE))?;
-        keys::replace(&home.join(keys::NETWORK_KEY_FILE), &network_key)?;
+        keys::replace(&home.join(keys::NETWORK_KEY_FILE), network_key.as_bytes())?;
 
         let ip = self.ip(number);
         let own = if self.args.netns { "127.0.0.1" } else { &ip };

@@ -55,7 +55,7 @@ pub(crate) async fn admit(
         true => file::write_membership_bytes(&admit_delegated(args).await?),
         false => file::write_membership(&admit_offline(args)?),
     };
-    keys::replace(&path, &text).map_err(failed)?;
+    keys::replace(&path, text.as_bytes()).map_err(failed)?;
     let text = format!(
         "Wrote {}; put it onto machine {machine} as its `{}`.",
         path.display(),

@@ -2,22 +2,18 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use model::Timestamp;
 use rule::Kept;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
 
-use crate::keys;
+use crate::newest::NewestFile;
 
-/// The file. Writes are made one after the other, each of the newest there is to keep.
+/// The file.
 #[derive(Debug)]
 pub(crate) struct KeptFile {
-    path: PathBuf,
-    /// What is not being written yet.
-    waiting: Option<Vec<Kept>>,
-    writing: Option<JoinHandle<()>>,
+    file: NewestFile,
 }
 
 /// [`Kept`] as written.
@@ -41,38 +37,30 @@ impl KeptFile {
             }
             Vec::new()
         });
-        let file = Self {
-            path,
-            waiting: None,
-            writing: None,
-        };
-        (file, kept)
+        let file = NewestFile::new(path, "what rules keep was not written");
+        (Self { file }, kept)
     }
 
     /// Takes what is to be kept in place of what was; never waits.
     pub(crate) fn put(&mut self, kept: Vec<Kept>) {
-        self.waiting = Some(kept);
-        self.write_if_free();
+        let raw = kept.into_iter().map(|kept| Raw {
+            rule: kept.rule,
+            is_active: kept.is_active,
+            acted_at: kept.acted_at.map(Timestamp::as_nanos),
+        });
+        let raw: Vec<Raw> = raw.collect();
+        let text = serde_json::to_vec(&raw).expect("plain text and numbers are JSON");
+        self.file.put(text);
     }
 
     /// Starts a write if something waits and none is under way. Called now and then.
     pub(crate) fn write_if_free(&mut self) {
-        if self.writing.as_ref().is_some_and(|it| !it.is_finished()) {
-            return;
-        }
-        let Some(kept) = self.waiting.take() else {
-            return;
-        };
-        let path = self.path.clone();
-        self.writing = Some(tokio::task::spawn_blocking(move || write(&path, kept)));
+        self.file.write_if_free();
     }
 
     /// Writes what still waits.
-    pub(crate) async fn close(mut self) {
-        while let Some(writing) = self.writing.take() {
-            let _ = writing.await; // Says itself what went wrong.
-            self.write_if_free();
-        }
+    pub(crate) async fn close(self) {
+        self.file.close().await;
     }
 }
 
@@ -84,20 +72,6 @@ fn read(path: &Path) -> io::Result<Vec<Kept>> {
         acted_at: raw.acted_at.map(Timestamp::from_nanos),
     });
     Ok(kept.collect())
-}
-
-fn write(path: &Path, kept: Vec<Kept>) {
-    let raw = kept.into_iter().map(|kept| Raw {
-        rule: kept.rule,
-        is_active: kept.is_active,
-        acted_at: kept.acted_at.map(Timestamp::as_nanos),
-    });
-    let raw: Vec<Raw> = raw.collect();
-    let written = serde_json::to_string(&raw).map_err(anyhow::Error::from);
-    let written = written.and_then(|text| Ok(keys::replace(path, &text)?));
-    if let Err(error) = written {
-        tracing::warn!(%error, "what rules keep was not written");
-    }
 }
 
 /// Its name in the data directory.

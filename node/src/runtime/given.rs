@@ -1,18 +1,15 @@
 //! What this machine is given while it runs, a newer membership or a newer network key: put to use at
 //! once, and written to its files, for which the loop does not wait.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use identity::{EpochKey, Membership, file};
-use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 use super::Runtime;
 use crate::audit::{Kind, Record};
 use crate::clock;
 use crate::config::NetworkSettings;
-use crate::keys;
+use crate::newest::NewestFile;
 
 /// The files that this machine starts from.
 ///
@@ -20,50 +17,31 @@ use crate::keys;
 /// starts with the older file takes the newer one from there.
 #[derive(Debug)]
 pub struct GivenFiles {
-    membership: PathBuf,
-    network_key: PathBuf,
-    /// The newest text of each file that is not written yet.
-    pending: BTreeMap<PathBuf, Zeroizing<String>>,
-    /// A write that is under way.
-    writing: Option<JoinHandle<()>>,
+    membership: NewestFile,
+    network_key: NewestFile,
 }
 
 impl GivenFiles {
     /// Those that the configuration names.
     #[must_use]
     pub fn new(settings: &NetworkSettings) -> Self {
+        let file = |path: &Path| NewestFile::new(path.to_owned(), COMPLAINT);
         Self {
-            membership: settings.membership_file.clone(),
-            network_key: settings.network_key_file.clone(),
-            pending: BTreeMap::new(),
-            writing: None,
+            membership: file(&settings.membership_file),
+            network_key: file(&settings.network_key_file),
         }
     }
 
-    /// Starts a write if there is anything to write and none is under way; never waits.
+    /// Starts writes of what waits; never waits.
     pub fn save_if_due(&mut self) {
-        let is_writing = self.writing.as_ref().is_some_and(|it| !it.is_finished());
-        if self.pending.is_empty() || is_writing {
-            return;
-        }
-        let pending = std::mem::take(&mut self.pending);
-        self.writing = Some(tokio::task::spawn_blocking(move || {
-            for (path, text) in pending {
-                if let Err(error) = keys::replace(&path, &text) {
-                    tracing::warn!(%error, "a newer file is not written; it is in use all the same");
-                }
-            }
-        }));
+        self.membership.write_if_free();
+        self.network_key.write_if_free();
     }
 
     /// Writes what there is at the end.
-    pub async fn close(mut self) {
-        for _ in 0..2 {
-            if let Some(writing) = self.writing.take() {
-                let _ = writing.await; // Says itself what went wrong.
-            }
-            self.save_if_due();
-        }
+    pub async fn close(self) {
+        self.membership.close().await;
+        self.network_key.close().await;
     }
 }
 
@@ -71,7 +49,7 @@ impl Runtime {
     /// This machine has a newer membership.
     pub(super) fn on_renewed(&mut self, membership: Membership) {
         let grant = membership.grant();
-        let (machine, path) = (grant.machine, self.given.membership.clone());
+        let machine = grant.machine;
         let record = Record::new(
             clock::wall_time(),
             Kind::Renewed,
@@ -80,8 +58,8 @@ impl Runtime {
         );
         self.record(Some(record));
         self.grant = grant.clone();
-        let text = Zeroizing::new(file::write_membership(&membership));
-        self.given.pending.insert(path, text);
+        let text = file::write_membership(&membership);
+        self.given.membership.put(text);
         self.swarm.show(membership);
     }
 
@@ -100,9 +78,11 @@ impl Runtime {
         let (operator, machine) = (self.node.roll().trust().operator(), self.node.machine());
         let record = Record::new(clock::wall_time(), Kind::NetworkKey, operator, machine);
         self.record(Some(record.with(format!("epoch {epoch}"))));
-        let path = self.given.network_key.clone();
         let text = file::write_network_keys(&keys);
-        self.given.pending.insert(path, text);
+        self.given.network_key.put(text.as_bytes());
         self.network_keys = keys;
     }
 }
+
+/// What is said when one cannot be written.
+const COMPLAINT: &str = "a newer file is not written; it is in use all the same";
