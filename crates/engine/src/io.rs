@@ -11,8 +11,8 @@ use election::UplinkId;
 use gossip::{FrontierEntry, Span, Write};
 use identity::{CredentialError, EpochKey, Equivocation, InvitationId, Membership, Revocation};
 use model::{
-    Block, BlockHash, ClockState, Epoch, LogId, MachineId, NewReading, Position, PublisherMark,
-    Sequence, SeriesName, State, Timestamp,
+    Block, BlockHash, BlockId, ClockState, Epoch, LogId, MachineId, NewReading, Position,
+    PublisherMark, Sequence, SeriesName, State, Timestamp,
 };
 use overlay::{Address, Contact};
 use statemachine::Ticket;
@@ -100,6 +100,8 @@ pub enum Input {
     Command(CommandInput),
     /// The store keeps a log from this block on only.
     FloorMoved(LogId, Sequence),
+    /// Durable blocks do not read back any more. May be said again while that is so.
+    Lost(Vec<BlockId>),
     /// An administrator asks for something, answered by [`Output::AdminReply`].
     Admin(RequestId, Box<AdminRequest>),
     /// Stop in order: seal what is gathered, resign, then say [`Output::Stopped`].

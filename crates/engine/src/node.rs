@@ -19,7 +19,7 @@ use election::{Election, UplinkId};
 use gossip::{Frontier, Gossip};
 use identity::{Membership, Role, Roll};
 use model::{
-    Block, ClockState, Epoch, MachineId, Position, State, StateKey, StateVersion, Timestamp,
+    Block, ClockState, Epoch, LogId, MachineId, Position, State, StateKey, StateVersion, Timestamp,
 };
 use overlay::{Address, Overlay};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
@@ -478,6 +478,13 @@ impl StateMachine for Node {
                 self.gossip
                     .handle(now, gossip::Input::FloorMoved(log, floor));
                 self.feed.note_log(log, self.gossip.frontier());
+            }
+            Input::Lost(ids) => {
+                let logs: BTreeSet<LogId> = ids.iter().map(|id| id.log).collect();
+                self.gossip.handle(now, gossip::Input::Lost(ids));
+                for log in logs {
+                    self.feed.note_log(log, self.gossip.frontier());
+                }
             }
             Input::Admin(request, asked) => self.on_admin(now, request, *asked),
             Input::Command(input) => self.on_command(now, input),

@@ -61,7 +61,12 @@ impl Gossip {
         let Some(block) = self.take_out_of_flight(&id) else {
             return;
         };
-        self.outputs.push_back(Output::Deliver(block));
+        if self.lost.remove(&id) {
+            self.stats.blocks_restored += 1;
+            self.outputs.push_back(Output::Restored(block));
+        } else {
+            self.outputs.push_back(Output::Deliver(block));
+        }
         self.unclaimed.insert(id);
         self.claim(now, id.log);
     }
@@ -81,6 +86,7 @@ impl Gossip {
 
     /// Retention gave blocks up.
     pub(crate) fn on_floor_moved(&mut self, now: Instant, log: LogId, floor: Sequence) {
+        self.forget_lost_before(log, floor);
         if self.frontier.advance_floor(&log, floor) {
             self.on_entry_changed(now, log);
             self.claim(now, log);

@@ -154,6 +154,46 @@ impl FrontierEntry {
         Insertion::New
     }
 
+    /// Takes a sequence out; `false` if it is not there, or the rest would need one span more than
+    /// an entry may have: then nothing changed.
+    pub fn remove(&mut self, sequence: Sequence) -> bool {
+        if !self.covers(sequence) {
+            return false;
+        }
+        let at = self.beyond.partition_point(|span| span.last < sequence);
+        let last = match self.beyond.get(at) {
+            Some(span) if span.first <= sequence => span.last,
+            Some(_) | None => self.end,
+        };
+        let rest = Span {
+            first: sequence + 1,
+            last,
+        };
+        let has_rest = rest.first <= rest.last;
+        if sequence <= self.end {
+            if has_rest && self.beyond.len() >= Self::BEYOND_MAX {
+                return false;
+            }
+            self.end = sequence - 1;
+            if has_rest {
+                self.beyond.insert(0, rest);
+            }
+            return true;
+        }
+        let first = self.beyond[at].first;
+        match (first < sequence, has_rest) {
+            (true, true) if self.beyond.len() >= Self::BEYOND_MAX => return false,
+            (true, true) => {
+                self.beyond[at].last = sequence - 1;
+                self.beyond.insert(at + 1, rest);
+            }
+            (true, false) => self.beyond[at].last = sequence - 1,
+            (false, true) => self.beyond[at] = rest,
+            (false, false) => _ = self.beyond.remove(at),
+        }
+        true
+    }
+
     /// Gives up what lies before `floor`; returns whether that changed anything.
     pub fn advance_floor(&mut self, floor: Sequence) -> bool {
         if floor <= self.floor || floor > SEQUENCE_MAX {
@@ -248,6 +288,11 @@ impl Frontier {
             .entry(id.log)
             .or_insert_with(|| FrontierEntry::new(id.log))
             .insert(id.sequence)
+    }
+
+    /// Takes a block out; `false` if it is not held, or its entry has no room for one more gap.
+    pub fn remove(&mut self, id: &BlockId) -> bool {
+        (self.entries.get_mut(&id.log)).is_some_and(|entry| entry.remove(id.sequence))
     }
 
     /// Gives up the blocks of a known log before `floor`; returns whether that changed anything.

@@ -28,6 +28,7 @@
 mod blocks;
 mod config;
 mod frontier;
+mod lost;
 mod machine;
 mod message;
 mod neighbour;

@@ -45,6 +45,8 @@ pub enum Input {
     BlocksRead(Ticket, Vec<Block>),
     /// Retention dropped the blocks of a log before this one.
     FloorMoved(LogId, model::Sequence),
+    /// Durable blocks that do not read back any more. May be said again while that is so.
+    Lost(Vec<BlockId>),
 }
 
 /// What the caller must do, in this order.
@@ -67,6 +69,8 @@ pub enum Output {
     },
     /// A block that is durable now, at most once per (log, sequence), own blocks included.
     Deliver(Block),
+    /// A block that was lost after it was durable, and is so again.
+    Restored(Block),
     /// A state that is newer than the one before it, own states included. Not necessarily durable.
     DeliverState(State),
     /// A block or state could not be written. For an own block: its readings are not acknowledged.
@@ -155,6 +159,8 @@ pub struct Gossip {
     pub(crate) in_flight_bytes: usize,
     /// Durable blocks that the frontier has no room to claim before a gap closes.
     pub(crate) unclaimed: BTreeSet<BlockId>,
+    /// Blocks that were durable once and do not read back.
+    pub(crate) lost: BTreeSet<BlockId>,
     pub(crate) recent: Recent,
     pub(crate) states: States,
     pub(crate) neighbours: BTreeMap<MachineId, Neighbour>,
@@ -190,6 +196,7 @@ impl Gossip {
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             unclaimed: BTreeSet::new(),
+            lost: BTreeSet::new(),
             recent: Recent::default(),
             states,
             neighbours: BTreeMap::new(),
@@ -372,6 +379,7 @@ impl StateMachine for Gossip {
             Input::PersistFailed(ticket) => self.on_persist_failed(now, ticket),
             Input::BlocksRead(ticket, blocks) => self.on_blocks_read(ticket, blocks),
             Input::FloorMoved(log, floor) => self.on_floor_moved(now, log, floor),
+            Input::Lost(ids) => self.on_lost(now, ids),
         }
     }
 

@@ -39,6 +39,10 @@ pub struct Stats {
     pub logs_over_limit: u64,
     /// Origins that were found here to have signed two different blocks of one number.
     pub equivocations: u64,
+    /// Durable blocks that did not read back any more.
+    pub blocks_lost: u64,
+    /// How many of them came again.
+    pub blocks_restored: u64,
     /// Blocks that could not be written.
     pub blocks_not_persisted: u64,
     /// States taken, own ones included.

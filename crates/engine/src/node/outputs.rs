@@ -212,6 +212,9 @@ impl Node {
                 });
             }
             gossip::Output::Deliver(block) => self.on_durable(now, block),
+            gossip::Output::Restored(block) => {
+                (self.feed).on_block(now, &block, self.gossip.frontier(), &self.catalogue);
+            }
             gossip::Output::DeliverState(state) => self.on_state(now, state),
             gossip::Output::NotPersisted(write) => self.on_not_persisted(now, write),
             gossip::Output::Misbehaved(machine, fault) => {

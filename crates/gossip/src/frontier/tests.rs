@@ -13,6 +13,7 @@ const LOG: LogId = LogId {
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Insert(Sequence),
+    Remove(Sequence),
     AdvanceFloor(Sequence),
 }
 
@@ -44,6 +45,10 @@ impl Naive {
         runs
     }
 
+    fn has_room(&self) -> bool {
+        self.runs().len() <= FrontierEntry::BEYOND_MAX + 1
+    }
+
     /// Does the same as an entry; whether it has room is seen by trying.
     fn apply(&mut self, op: Op) -> Option<Insertion> {
         match op {
@@ -52,11 +57,17 @@ impl Naive {
             }
             Op::Insert(sequence) => {
                 self.held.insert(sequence);
-                if self.runs().len() <= FrontierEntry::BEYOND_MAX + 1 {
+                if self.has_room() {
                     return Some(Insertion::New);
                 }
                 self.held.remove(&sequence);
                 Some(Insertion::NoRoom)
+            }
+            Op::Remove(sequence) => {
+                if self.held.remove(&sequence) && !self.has_room() {
+                    self.held.insert(sequence);
+                }
+                None
             }
             Op::AdvanceFloor(floor) => {
                 self.floor = self.floor.max(floor);
@@ -77,6 +88,12 @@ fn run(ops: &[Op]) -> (FrontierEntry, Naive) {
         let expected = naive.apply(*op);
         let actual = match *op {
             Op::Insert(sequence) => Some(entry.insert(sequence)),
+            Op::Remove(sequence) => {
+                let was_there = entry.covers(sequence);
+                let is_changed = entry.remove(sequence);
+                assert_eq!(is_changed, was_there && !entry.covers(sequence));
+                None
+            }
             Op::AdvanceFloor(floor) => {
                 entry.advance_floor(floor);
                 None
@@ -91,6 +108,7 @@ fn run(ops: &[Op]) -> (FrontierEntry, Naive) {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         12 => (1..80_u64).prop_map(Op::Insert),
+        4 => (1..80_u64).prop_map(Op::Remove),
         1 => (1..80_u64).prop_map(Op::AdvanceFloor),
     ];
     prop::collection::vec(op, 0..120)

@@ -17,7 +17,7 @@ fn step(rng: &mut Rng) -> Step<Input> {
     let sequence = 1 + rng.below(40);
     let peer = site::id(machine);
     let ticket = (0..=rng.below(60)).fold(Ticket::default(), |ticket, _| ticket.next());
-    let input = match rng.below(14) {
+    let input = match rng.below(15) {
         0 => Input::NeighbourUp(peer),
         1 if rng.chance(300) => Input::NeighbourDown(peer),
         2 => Input::Congested(peer),
@@ -28,7 +28,8 @@ fn step(rng: &mut Rng) -> Step<Input> {
         8 => Input::PersistFailed(ticket),
         9 => Input::BlocksRead(ticket, vec![site::block(3, sequence)]),
         10 => Input::FloorMoved(site::log(machine, 1), rng.below(12)),
-        11 => return Step::Advance(Duration::from_millis(rng.below(2_000))),
+        11 => Input::Lost(vec![site::block_id(machine, sequence)]),
+        12 => return Step::Advance(Duration::from_millis(rng.below(2_000))),
         _ => Input::Received(peer, message(rng, n)),
     };
     Step::Input(input)

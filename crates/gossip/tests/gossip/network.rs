@@ -201,6 +201,7 @@ impl Network {
                 assert!(node.blocks.contains_key(&block.id()), "not on disk");
                 assert!(node.delivered.insert(block.id()), "delivered twice");
             }
+            Output::Restored(block) => panic!("no disk loses blocks here: {}", block.id()),
             Output::DeliverState(_) => {}
             Output::NotPersisted(write) => panic!("the disk never fails: {write:?}"),
             Output::Misbehaved(who, fault) => panic!("machine {n} accuses {who:?} of {fault:?}"),

@@ -604,6 +604,64 @@ fn blocks_below_the_floor_are_given_up_for_good() {
 }
 
 #[test]
+fn adversarial_39_a_block_that_is_lost_is_claimed_no_longer_and_comes_back_once() {
+    let held = vec![entry(log(4, 1), 7, &[])];
+    let mut node = node_with(site::gossip(1, &[4], held.clone()), &[2, 3], &held);
+    node.take();
+    let claimed = |node: &Node| node.machine().frontier().covers(&block_id(4, 5));
+    assert!(claimed(&node));
+
+    node.input(Input::Lost(vec![block_id(4, 5), block_id(4, 9)]));
+    let asked = sent(&mut node);
+    node.input(Input::Lost(vec![block_id(4, 5)])); // The store says it until it has it again.
+    assert!(!claimed(&node));
+    assert_eq!(sent(&mut node), [], "asked once");
+    let from = node_of(&asked);
+    node.advance(Duration::from_millis(50));
+    let told = sent(&mut node);
+    answer(&mut node, from, &block(4, 5));
+    persist_all(&mut node);
+
+    assert_eq!(asked, [(id(from), want(4, &[(5, 5)]))]);
+    let entry_now = entry(log(4, 1), 4, &[(6, 7)]);
+    assert_eq!(told.len(), 2);
+    assert!(
+        told.iter()
+            .all(|(_, said)| *said == frontier(vec![entry_now.clone()], false))
+    );
+    assert!(claimed(&node));
+    let outputs = node.take();
+    let is_restored = |output: &&Output| matches!(output, Output::Restored(_));
+    assert_eq!(outputs.iter().filter(is_restored).count(), 1);
+    let is_delivered = |output: &&Output| matches!(output, Output::Deliver(_));
+    assert_eq!(
+        outputs.iter().filter(is_delivered).count(),
+        0,
+        "it was, once"
+    );
+    let stats = node.machine().stats();
+    assert_eq!((stats.blocks_lost, stats.blocks_restored), (1, 1));
+}
+
+#[test]
+fn a_lost_block_that_no_neighbour_holds_comes_from_the_next_one_that_does() {
+    let held = vec![entry(log(1, 1), 7, &[])];
+    let mut node = node_with(site::gossip(1, &[1], held), &[2], &[]);
+
+    node.input(Input::Lost(vec![block_id(1, 7)]));
+    assert_eq!(sent(&mut node), []);
+    announce(&mut node, 2, entry(log(1, 1), 7, &[]));
+    node.advance(config().graft_timeout);
+
+    let asked = sent(&mut node);
+    assert!(asked.contains(&(id(2), want(1, &[(7, 7)]))), "{asked:?}");
+}
+
+fn node_of(asked: &[(MachineId, Message)]) -> u8 {
+    site::number(asked[0].0)
+}
+
+#[test]
 fn holders_are_the_neighbours_that_said_so() {
     let mut node = node(&[2, 3]);
     node.input(Input::Publish(block(1, 1)));
