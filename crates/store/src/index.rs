@@ -125,6 +125,15 @@ impl Index {
         true
     }
 
+    /// Adds a block as it is found at the start. Of two places of one block the later counts: it was
+    /// written a second time only because the first did not read back.
+    pub(crate) fn restore(&mut self, segment: u32, entry: &BlockEntry) {
+        if let Some(damaged) = self.get(entry.id) {
+            self.remove(entry.id, damaged.segment);
+        }
+        self.insert(segment, entry);
+    }
+
     /// Forgets a block that does not read back, so that gossip may bring it again.
     pub(crate) fn remove(&mut self, id: BlockId, segment: u32) {
         let Some(log) = self.logs.get_mut(&id.log) else {

@@ -12,7 +12,8 @@
 //! - What was completed without error is there after `kill -9` and power loss.
 //! - A block is stored at most once, and nothing is readable before it is synced.
 //! - What is given up (`retention`) goes by whole segments, the oldest first, and is said.
-//! - A damaged record costs itself alone; it is counted, and gossip brings it again.
+//! - A damaged record costs itself alone; it is counted, said ([`Store::lost`]) until it is stored
+//!   again, and looked for before somebody needs it ([`Scrub`]).
 //!
 //! # Not here
 //!
@@ -33,6 +34,7 @@ mod record;
 mod recover;
 mod retention;
 mod scan;
+mod scrub;
 mod search;
 mod segments;
 mod series_set;
@@ -49,6 +51,7 @@ pub use notes::CleanStop;
 pub use query::{Cursor, Found, Page, Query, Selection};
 pub use recover::Recovered;
 pub use retention::{Dropped, Retention};
+pub use scrub::Scrub;
 pub use search::FoundBlocks;
 pub use stats::Stats;
 pub use store::{ReadBlocks, Store};

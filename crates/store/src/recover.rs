@@ -17,7 +17,7 @@ use crate::notes::{Floor, GivenUp};
 use crate::record::{Kind, Spot};
 use crate::retention::AtRest;
 use crate::segments::{self, Loaded, Reader};
-use crate::store::{Shared, lock, read};
+use crate::store::{Shared, lock, read, write};
 use crate::writer::Tail;
 use crate::{CleanStop, Config, IoError, OpenError, Stats, notes};
 
@@ -79,6 +79,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
         index: RwLock::new(found.index),
         stats: Mutex::new(found.stats),
         latest: Mutex::new(Latest::default()),
+        lost: Mutex::default(),
         queued_bytes: AtomicUsize::new(0),
         epoch: Mutex::new(noted),
         config,
@@ -203,7 +204,7 @@ impl Found {
 
     fn take(&mut self, number: u32, loaded: &Loaded) {
         for block in &loaded.contents.blocks {
-            self.index.insert(number, block);
+            self.index.restore(number, block);
         }
         for state in &loaded.contents.states {
             let spot = Spot {
@@ -292,10 +293,11 @@ fn last_own(shared: &Shared) -> Option<(Position, BlockHash)> {
         let id = index.last_of(shared.config.own)?;
         let place = index.get(id)?;
         drop(index);
-        // One that does not read back is forgotten, so that the one before it is the last.
         if let Some(block) = shared.block(id, place) {
             return Some((id.position(), block.hash(&shared.config.network)));
         }
+        // It is forgotten, also if too many are to be remembered: the one before it is the last.
+        write(&shared.index).remove(id, place.segment);
     }
 }
 

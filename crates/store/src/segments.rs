@@ -98,6 +98,18 @@ pub(crate) fn load(disk: &dyn Disk, config: &Config, number: u32) -> Result<Load
     Ok(loaded)
 }
 
+/// What a segment holds, by its footer; `None` if it has none that reads back.
+pub(crate) fn read_footer(config: &Config, number: u32) -> Result<Option<Contents>, IoError> {
+    let path = path(&config.segments(), number);
+    let footer = || -> io::Result<_> {
+        let file = File::open(&path)?;
+        let length = file.metadata()?.len();
+        by_footer(&file, number, length)
+    };
+    let footer = footer().map_err(IoError::on("read", &path))?;
+    Ok(footer.map(|(contents, _)| contents))
+}
+
 fn by_footer(file: &File, number: u32, length: u64) -> io::Result<Option<(Contents, u64)>> {
     let least = as_u64(FILE_HEADER_BYTES + RECORD_HEADER_BYTES + TRAILER_BYTES);
     let Some(trailer_at) = length

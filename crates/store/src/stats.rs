@@ -22,6 +22,8 @@ pub struct Stats {
     pub writes_failed: u64,
     /// Records that do not read back, found since the start; gossip brings blocks again.
     pub records_damaged: u64,
+    /// Damaged blocks that have not been stored again yet.
+    pub blocks_lost: u64,
     /// Readings that retention gave up, since the start.
     pub readings_dropped: u64,
     /// How many of them no uplink had brought out.

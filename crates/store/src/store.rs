@@ -1,5 +1,6 @@
 //! The store as others see it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -20,6 +21,7 @@ use crate::keyed::Keyed;
 use crate::latest::Latest;
 use crate::record::Spot;
 use crate::recover::{self, Recovered};
+use crate::scan::as_u64;
 use crate::segments::Reader;
 use crate::writer::{Completion, Job, Writer};
 use crate::{
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) keyed: Keyed,
     pub(crate) stats: Mutex<Stats>,
     pub(crate) latest: Mutex<Latest>,
+    /// Blocks that do not read back and have not been stored again.
+    pub(crate) lost: Mutex<BTreeSet<BlockId>>,
     pub(crate) queued_bytes: AtomicUsize,
     /// The highest counter of an own epoch that is noted.
     pub(crate) epoch: Mutex<u64>,
@@ -227,6 +231,13 @@ impl Store {
         Ok(())
     }
 
+    /// The blocks that were found damaged since the start and have not been stored again: they are
+    /// to be asked for again. At most 4,096; more are found when there is room.
+    #[must_use]
+    pub fn lost(&self) -> Vec<BlockId> {
+        lock(&self.shared.lost).iter().copied().collect()
+    }
+
     /// What it holds, and what has happened to it.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -234,6 +245,8 @@ impl Store {
         let index = read(&self.shared.index);
         stats.blocks = index.blocks;
         stats.readings = index.readings;
+        drop(index);
+        stats.blocks_lost = as_u64(lock(&self.shared.lost).len());
         stats
     }
 
@@ -296,11 +309,25 @@ impl Shared {
         let block = self.reader.block(id, spot, place.length);
         // What retention gave up meanwhile is not damaged.
         if block.is_none() && read(&self.index).get(id) == Some(place) {
-            tracing::warn!(block = %id, segment = place.segment, "block is damaged, forgotten");
-            write(&self.index).remove(id, place.segment);
-            lock(&self.stats).records_damaged += 1;
+            self.on_damaged(id, place);
         }
         block
+    }
+
+    /// Forgets a block that does not read back, if it can be remembered that it is to come again.
+    fn on_damaged(&self, id: BlockId, place: Place) {
+        let mut lost = lock(&self.lost);
+        if lost.len() >= LOST_MAX || !lost.insert(id) {
+            return;
+        }
+        drop(lost);
+        tracing::warn!(
+            block = %id,
+            segment = place.segment,
+            "a stored block is damaged; neighbours are asked for it"
+        );
+        write(&self.index).remove(id, place.segment);
+        lock(&self.stats).records_damaged += 1;
     }
 }
 
@@ -328,6 +355,8 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Most damaged blocks that are remembered. Source: guess; a disk that damages more is broken.
+const LOST_MAX: usize = 4_096;
 /// So much is looked up at least, so that one damaged block does not hide those behind it. Unit:
 /// bytes. Source: two of the largest blocks.
 const PLACES_BYTES_MIN: usize = 2 * Block::ENCODED_BYTES_MAX;

@@ -334,6 +334,7 @@ impl Writer {
             return;
         };
         let own = self.shared.config.own;
+        let mut lost = lock(&self.shared.lost);
         let mut index = write(&self.shared.index);
         for record in batch.records {
             let length = u32::try_from(record.head.len() + record.body.len());
@@ -353,7 +354,9 @@ impl Writer {
                         length,
                         extent,
                     };
-                    index.insert(segment.number, &entry);
+                    if index.insert(segment.number, &entry) && lost.remove(&entry.id) {
+                        tracing::info!(block = %entry.id, "a damaged block is stored again");
+                    }
                     let sequences = segment.blocks.entry(entry.id.log).or_default();
                     sequences.push(entry.id.sequence);
                 }

@@ -1,4 +1,5 @@
-//! What developers and CI run: `cargo xtask ci`, `cargo xtask test` and `cargo xtask tidy`.
+//! What developers and CI run: `cargo xtask ci`, `cargo xtask test`, `cargo xtask tidy` and, for
+//! longer than CI has time, `cargo xtask schedules`.
 //!
 //! Start at [`run`]. Nothing here is skipped quietly: a check either holds or fails, and one that
 //! cannot be made says so.
@@ -6,6 +7,7 @@
 mod ci;
 mod command;
 mod counterparts;
+mod schedules;
 mod seeds;
 mod suite;
 mod tidy;
@@ -13,6 +15,7 @@ mod workspace;
 
 use anyhow::Result;
 
+use schedules::Schedules;
 use workspace::Workspace;
 
 /// What to do.
@@ -24,6 +27,8 @@ pub enum Task {
     Test,
     /// Compares the workspace with the rules of the house.
     Tidy,
+    /// Lives of the store on disks that fail, more than CI has time for.
+    Schedules(Schedules),
 }
 
 /// Does it.
@@ -37,5 +42,6 @@ pub fn run(task: &Task) -> Result<()> {
         Task::Ci => ci::run(&workspace),
         Task::Test => suite::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
+        Task::Schedules(schedules) => schedules::run(&workspace, *schedules),
     }
 }

@@ -2,8 +2,10 @@
 
 mod crash;
 mod durable;
+mod faults;
 mod question;
 mod retention;
+mod schedule;
 
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};

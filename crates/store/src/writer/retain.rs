@@ -47,6 +47,7 @@ impl Writer {
             }
         }
         dropped.readings = readings - index.readings;
+        lock(&shared.lost).retain(|id| !index.is_given_up(*id));
         drop(index);
         let mut stats = lock(&shared.stats);
         stats.readings_dropped += dropped.readings;

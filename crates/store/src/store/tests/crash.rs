@@ -217,6 +217,73 @@ fn a_segment_whose_sync_failed_is_left_and_the_next_one_begun() {
     );
 }
 
+#[test]
+fn adversarial_39_a_flipped_bit_is_found_before_it_is_asked_for_and_its_block_can_come_again() {
+    let directory = directory();
+    let small = Config {
+        segment_bytes: 1,
+        ..config(&directory)
+    };
+    let open = || Site::open_with(Arc::new(SystemDisk), small.clone()).expect("opens");
+    let mut site = open();
+    let blocks: Vec<Block> = (1..=3_u8)
+        .map(|n| block(OTHER, 1, n.into(), &[(1, n.into(), 7)]))
+        .collect();
+    for block in &blocks {
+        site.put_blocks(std::slice::from_ref(block)); // Each in a segment of its own.
+    }
+    drop(site);
+    let mut site = open();
+    let mut scrub = crate::Scrub::new(site.store.clone());
+    assert!(scrub.step(u64::MAX) > 0);
+    assert_eq!(site.store.lost(), [], "the control");
+    let path = segments::path(&small.segments(), 2);
+    let mut bytes = fs::read(&path).expect("the segment");
+    bytes[crate::record::FILE_HEADER_BYTES + 60] ^= 4;
+    fs::write(&path, bytes).expect("written");
+
+    scrub.step(u64::MAX); // The next round.
+
+    assert_eq!(site.store.lost(), [blocks[1].id()]);
+    let stats = site.store.stats();
+    assert_eq!((stats.records_damaged, stats.blocks_lost), (1, 1));
+    assert_eq!(
+        site.read_all(log_of(OTHER, 1)),
+        [blocks[0].clone(), blocks[2].clone()]
+    );
+    site.put_blocks(&blocks[1..2]);
+    assert_eq!(site.store.lost(), []);
+    assert_eq!(site.read_all(log_of(OTHER, 1)), blocks);
+    drop((scrub, site));
+    let site = open();
+    assert_eq!(site.read_all(log_of(OTHER, 1)), blocks, "the later copy");
+    assert_eq!(site.store.stats().records_damaged, 0);
+}
+
+#[test]
+fn adversarial_39_a_store_without_room_to_remember_damage_neither_hangs_nor_panics() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    let blocks: Vec<Block> = (1..=super::super::LOST_MAX + 2)
+        .map(|n| block(OWN, 1, as_u64(n), &[(1, 1, 7)]))
+        .collect();
+    blocks.chunks(1_000).for_each(|part| site.put_blocks(part));
+    drop(site);
+    let path = segment_path(&directory);
+    let mut bytes = fs::read(&path).expect("the segment");
+    let sealed = segments::read_footer(&config(&directory), 1).expect("read");
+    for block in sealed.expect("sealed").blocks {
+        bytes[usize::try_from(block.offset).expect("small") + 30] ^= 1;
+    }
+    fs::write(&path, bytes).expect("written");
+
+    let site = Site::open(&directory); // Looks for the last own block that reads back.
+
+    assert_eq!(site.recovered.last_own, None);
+    assert_eq!(site.store.lost().len(), super::super::LOST_MAX);
+    assert_eq!(site.read_all(log_of(OWN, 1)), []);
+}
+
 /// A step of a life with failures.
 #[derive(Clone, Debug)]
 enum Step {
