@@ -5,7 +5,7 @@ use std::thread;
 
 use engine::Input;
 use gossip::Span;
-use model::{BlockId, LogId, Timestamp};
+use model::{LogId, Timestamp};
 use statemachine::Ticket;
 use store::Store;
 use tokio::sync::mpsc;
@@ -81,26 +81,21 @@ impl Reader {
 
 fn serve(store: &Store, queue: &Receiver<Read>, answers: &mpsc::Sender<Input>) {
     while let Ok(read) = queue.recv() {
-        let (answer, damaged) = answer(store, &read);
-        for id in damaged {
-            tracing::warn!(block = %id, "a stored block is damaged; neighbours are asked for it");
-        }
-        if answers.blocking_send(answer).is_err() {
+        if answers.blocking_send(answer(store, &read)).is_err() {
             return;
         }
     }
 }
 
-fn answer(store: &Store, read: &Read) -> (Input, Vec<BlockId>) {
+fn answer(store: &Store, read: &Read) -> Input {
     match read.choice {
         Choice::All => {
             let found = store.read(read.log, read.span, read.bytes_max);
-            (Input::BlocksRead(read.ticket, found.blocks), found.damaged)
+            Input::BlocksRead(read.ticket, found.blocks)
         }
         Choice::Times(times) => {
             let found = store.search(read.log, read.span, times, read.bytes_max);
-            let input = Input::BlocksFound(read.ticket, found.blocks, found.searched);
-            (input, found.damaged)
+            Input::BlocksFound(read.ticket, found.blocks, found.searched)
         }
     }
 }

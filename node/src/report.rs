@@ -12,6 +12,7 @@ use proto::v1 as pb;
 use swarm::Way;
 
 use crate::uplinks::Uplinks;
+use crate::wear::Wear;
 
 /// What the report is made from.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Sources<'a> {
     pub grant: &'a Grant,
     /// What is on disk.
     pub store: store::Stats,
+    /// How much is written to the disk.
+    pub wear: &'a Wear,
     /// What the links have counted.
     pub swarm: swarm::Stats,
     /// What the link to each machine is made of.
@@ -183,6 +186,8 @@ impl Sources<'_> {
         text.gauge("store_blocks", self.store.blocks);
         text.gauge("store_readings", self.store.readings);
         text.counter("store_written_bytes_total", self.store.bytes_written);
+        text.counter("disk_written_bytes_total", self.wear.written());
+        text.gauge("disk_written_bytes_per_day", self.wear.per_day());
         text.counter("store_commits_total", self.store.commits);
         text.counter("store_writes_failed_total", self.store.writes_failed);
         text.counter("store_readings_dropped_total", self.store.readings_dropped);
@@ -191,6 +196,9 @@ impl Sources<'_> {
             self.store.readings_dropped_waiting,
         );
         text.counter("store_records_damaged_total", self.store.records_damaged);
+        text.gauge("store_blocks_lost", self.store.blocks_lost);
+        text.gauge("store_index_rebuilt", self.store.index_rebuilt);
+        text.counter("store_blocks_restored_total", gossip.blocks_restored);
         text.counter("gossip_blocks_first_total", gossip.blocks_first);
         text.counter("gossip_blocks_duplicate_total", gossip.blocks_duplicate);
         text.counter("gossip_blocks_pushed_total", gossip.blocks_pushed);

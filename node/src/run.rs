@@ -30,9 +30,11 @@ use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
 use crate::rules::RuleDesk;
 use crate::runtime::{GivenFiles, Inbox, Keeping, Runtime};
+use crate::scrub::Scrubber;
 use crate::seen::SeenFile;
 use crate::uplinks::{self, Uplinks};
 use crate::view::View;
+use crate::wear::Wear;
 use crate::{logging, sources};
 
 /// What whoever embeds a node may put into it. The shipped program puts in nothing.
@@ -141,6 +143,7 @@ pub async fn run_configured(
     let (store, recovered) = Store::open(store_config, complete)?;
     let (answers, reads) = mpsc::channel(READS_MAX);
     let reader = Reader::start(store.clone(), answers)?;
+    let scrubber = Scrubber::start(store.clone(), configuration.scrub_rate)?;
 
     let complete = move |batch| _ = noted.blocking_send(batch);
     let (command_log, notes) = CommandLog::open(&configuration.data_dir, complete)?;
@@ -203,6 +206,7 @@ pub async fn run_configured(
         store,
         reader,
         keeping: Keeping::new(configuration.retention),
+        wear: Wear::default(),
         uplinks,
         desk: Desk::new(&grant, commands_rng),
         command_log,
@@ -236,6 +240,7 @@ pub async fn run_configured(
         uplinks: uplinks_said,
     };
     let clean = runtime.run(inbox, stop).await;
+    drop(scrubber);
     runtime.replies.clear(); // Who waits for neighbours hears that the node stops.
     services.stop().await;
     let Runtime {

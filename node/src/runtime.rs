@@ -37,6 +37,7 @@ use crate::rules::RuleDesk;
 use crate::seen::SeenFile;
 use crate::uplinks::Uplinks;
 use crate::view::View;
+use crate::wear::Wear;
 use enrol::{Administrator, Waiting};
 pub use given::GivenFiles;
 pub use keeping::Keeping;
@@ -91,6 +92,8 @@ pub struct Runtime {
     pub reader: Reader,
     /// What it gives up, and when.
     pub keeping: Keeping,
+    /// How much is written to the disk.
+    pub wear: Wear,
     /// The ways to the internet.
     pub uplinks: Uplinks,
     /// Who waits for answers to commands, and who serves them.
@@ -216,6 +219,7 @@ impl Runtime {
         self.handle(Input::WallClock(time, state));
         self.floor.save_if_due(time, state);
         self.keep_store_in_bounds(time, state);
+        self.tell_what_is_lost();
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });
@@ -225,6 +229,7 @@ impl Runtime {
         for input in self.desk.sweep() {
             self.handle(Input::Command(input));
         }
+        self.wear.look(self.clock.uptime());
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;
@@ -236,6 +241,7 @@ impl Runtime {
             node: &self.node,
             grant: &self.grant,
             store: self.store.stats(),
+            wear: &self.wear,
             swarm: self.swarm.stats(),
             ways: &self.ways,
             uplinks: &self.uplinks,

@@ -53,6 +53,8 @@ pub struct Configuration {
     pub free_bytes_min: u64,
     /// What the store may give up.
     pub retention: RetentionLimits,
+    /// How fast what is stored is read again. Unit: bytes a second.
+    pub scrub_rate: u64,
     /// Local reactions to readings.
     pub rules: Vec<rule::Rule>,
     /// Settings of the protocols.
@@ -203,6 +205,7 @@ impl Settings {
             free_bytes_min: within("store.free_mib_min", self.store.free_mib_min, 0, 1 << 20)?
                 << 20,
             retention: check_retention(&self.store)?,
+            scrub_rate: within("store.scrub_kib", self.store.scrub_kib, 0, 1 << 20)? << 10,
             engine,
             sources: self.check_sources(base)?,
             uplinks: targets,

@@ -110,6 +110,8 @@ pub struct StoreSettings {
     pub retention_age: String,
     /// Largest store. Unit: MiB. Zero is without end.
     pub retention_mib: u64,
+    /// How fast what is stored is read again to find damage. Unit: KiB a second. Zero is not at all.
+    pub scrub_kib: u64,
 }
 
 /// `[readings]`: what holds for all sources.
@@ -329,6 +331,7 @@ impl Default for StoreSettings {
             free_mib_min: 64,
             retention_age: "0s".to_owned(),
             retention_mib: 0,
+            scrub_kib: 256,
         }
     }
 }

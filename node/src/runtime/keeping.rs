@@ -1,4 +1,5 @@
-//! Keeping: now and then the store gives up what the settings say it may.
+//! Keeping: now and then the store gives up what the settings say it may, and what it has lost is
+//! asked for again.
 
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, SystemTime};
@@ -55,6 +56,14 @@ impl Runtime {
             bytes_max,
             uploaded: self.node.needed_by_uplinks(),
         });
+    }
+
+    /// Says which stored blocks do not read back, until they are stored again.
+    pub(super) fn tell_what_is_lost(&mut self) {
+        let lost = self.store.lost();
+        if !lost.is_empty() {
+            self.handle(Input::Lost(lost));
+        }
     }
 
     fn on_dropped(&mut self, dropped: Dropped) {
