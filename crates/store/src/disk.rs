@@ -10,6 +10,8 @@ use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::fs::Advice;
+
 use crate::IoError;
 
 /// A place for files.
@@ -18,6 +20,9 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
     /// Opens a file to append after its first `length` bytes; what follows them is cut off.
     fn reopen(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>>;
+    /// Makes what was written to a file durable. What is read of it afterwards is what the disk has: a
+    /// failed sync can have left more in memory, which no later sync would write.
+    fn settle(&self, path: &Path) -> io::Result<()>;
     /// Puts a file or directory in the place of whatever has the other name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -52,6 +57,12 @@ impl Disk for SystemDisk {
         let mut output = SystemOutput(private().write(true).open(path)?);
         output.cut(length)?;
         Ok(Box::new(output))
+    }
+
+    fn settle(&self, path: &Path) -> io::Result<()> {
+        let file = private().write(true).open(path)?;
+        file.sync_data()?;
+        Ok(rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

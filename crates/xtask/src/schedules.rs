@@ -12,6 +12,9 @@ pub struct Schedules {
     /// Lives of a store; in each up to four stops and something that goes wrong with the disk.
     #[arg(long, default_value_t = 10_000)]
     count: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
 }
 
 /// Runs them.
@@ -31,7 +34,11 @@ pub(crate) fn run(workspace: &Workspace, schedules: Schedules) -> Result<()> {
         "--nocapture",
     ];
     let mut command = cargo(&workspace.root(), &arguments);
-    command.env("FIELDMESH_SCHEDULES", schedules.count.to_string());
+    let Schedules { count, first } = schedules;
+    command.env(
+        "FIELDMESH_SCHEDULES",
+        format!("{first}..{}", first.saturating_add(count)),
+    );
     execute(&mut command).map(drop)
 }
 

@@ -234,6 +234,13 @@ impl Disk for FaultyDisk {
         self.wrap(SystemDisk.reopen(path, length))
     }
 
+    fn settle(&self, path: &Path) -> io::Result<()> {
+        if self.skips_sync {
+            return Ok(());
+        }
+        SystemDisk.settle(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         SystemDisk.rename(from, to)
     }

@@ -209,6 +209,17 @@ impl Kept {
     }
 }
 
+impl Synced {
+    /// What was written is durable, but for what was forgotten.
+    fn take_in(&mut self, mut written: Vec<u8>) {
+        for range in &self.forgotten {
+            let end = range.end.min(written.len());
+            written[range.start.min(end)..end].fill(0);
+        }
+        self.content = written;
+    }
+}
+
 impl State {
     /// Makes what was done to the names for which `is_meant` holds durable.
     fn settle_names(&mut self, is_meant: impl Fn(&Path) -> bool) {
@@ -293,6 +304,19 @@ impl Disk for FragileDisk {
         }
     }
 
+    fn settle(&self, path: &Path) -> io::Result<()> {
+        let kept = self.kept(path);
+        match self.judge(Kind::Sync) {
+            Verdict::Nothing(kind) | Verdict::Part(kind) => Err(kind.into()),
+            Verdict::Done => {
+                let mut synced = lock(&kept.0);
+                synced.take_in(fs::read(path)?);
+                synced.forgotten.clear();
+                fs::write(path, &synced.content)
+            }
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if from.is_dir() {
             return self.rename_or_remove(Vec::new(), || SystemDisk.rename(from, to));
@@ -351,7 +375,7 @@ impl Output for FragileOutput {
         let written = path.and_then(|(path, _)| fs::read(path).ok());
         drop(state);
         let mut synced = lock(&self.kept.0);
-        let Some(mut written) = written else {
+        let Some(written) = written else {
             return Ok(()); // It has no name any more.
         };
         if let Verdict::Nothing(kind) | Verdict::Part(kind) = verdict {
@@ -359,11 +383,7 @@ impl Output for FragileOutput {
             synced.forgotten.push(forgotten);
             return Err(kind.into());
         }
-        for range in &synced.forgotten {
-            let end = range.end.min(written.len());
-            written[range.start.min(end)..end].fill(0);
-        }
-        synced.content = written;
+        synced.take_in(written);
         Ok(())
     }
 
