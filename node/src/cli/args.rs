@@ -197,6 +197,10 @@ pub struct PublishArgs {
     /// When readings count as published: accepted, durable or replicated:N.
     #[arg(long, default_value = "durable")]
     pub ack: Ack,
+    /// How long to wait until one reading is acknowledged.
+    #[arg(long, value_name = "DURATION", default_value = "30s", conflicts_with = "stdin",
+        value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
     /// Which node to give them to.
     #[command(flatten)]
     pub node: NodeArgs,

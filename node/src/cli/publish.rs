@@ -9,6 +9,7 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use ingest::line::{self, Defaults, LineReader};
@@ -41,6 +42,7 @@ pub(crate) async fn publish(
         Some(reading(&args)?)
     };
     let acknowledge = acknowledge(args.ack);
+    let limit = single.is_some().then_some(args.timeout);
     let mut client = Client::connect(args.node).await?;
     match single {
         Some(reading) => {
@@ -49,18 +51,12 @@ pub(crate) async fn publish(
         }
         None => read_stdin(args.format, sender, Arc::clone(&malformed))?,
     }
-    let answers = client
-        .readings
-        .publish(requests(readings, acknowledge))
-        .await;
-    let mut answers = answers.map_err(|s| client.failure(&s))?.into_inner();
     let mut acknowledged = 0_u64;
-    let ended = loop {
-        match answers.message().await {
-            Ok(Some(answer)) => acknowledged += u64::from(answer.acknowledged),
-            Ok(None) => break Ok(()),
-            Err(status) => break Err(client.failure(&status)),
-        }
+    let publishing = count_acknowledged(&mut client, readings, acknowledge, &mut acknowledged);
+    let ended = match limit {
+        None => publishing.await,
+        Some(limit) => (tokio::time::timeout(limit, publishing).await)
+            .unwrap_or_else(|_| Err(not_in_time(args.ack, limit))),
     };
     match output {
         Output::Json => print_json(out, &json!({ "acknowledged": acknowledged }))?,
@@ -75,6 +71,36 @@ pub(crate) async fn publish(
             format!("{count} lines were left out"),
         )),
     }
+}
+
+/// Publishes until there is nothing more, and counts what is acknowledged on the way.
+async fn count_acknowledged(
+    client: &mut Client,
+    readings: mpsc::Receiver<pb::NewReading>,
+    acknowledge: pb::Acknowledge,
+    acknowledged: &mut u64,
+) -> Result<(), Failure> {
+    let requests = requests(readings, acknowledge);
+    let answers = client.readings.publish(requests).await;
+    let mut answers = answers.map_err(|s| client.failure(&s))?.into_inner();
+    loop {
+        match answers.message().await {
+            Ok(Some(answer)) => *acknowledged += u64::from(answer.acknowledged),
+            Ok(None) => return Ok(()),
+            Err(status) => return Err(client.failure(&status)),
+        }
+    }
+}
+
+fn not_in_time(ack: Ack, limit: Duration) -> Failure {
+    let why = match ack {
+        Ack::Replicated(_) => {
+            "too few neighbours said that they hold it, see `fieldmesh peers`; this node may hold it"
+        }
+        Ack::Accepted | Ack::Durable => "the node may have taken it, see `fieldmesh status`",
+    };
+    let limit = humantime::format_duration(limit);
+    Failure::new(Kind::Failed, format!("not {ack} within {limit}: {why}"))
 }
 
 fn acknowledge(ack: Ack) -> pb::Acknowledge {

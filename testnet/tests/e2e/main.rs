@@ -32,6 +32,7 @@ mod hand_out;
 mod joining;
 mod judge;
 mod kills;
+mod levels;
 mod mqtt;
 mod namespaces;
 mod nat;
