@@ -196,6 +196,7 @@ impl Sources<'_> {
             self.store.readings_dropped_waiting,
         );
         text.counter("store_records_damaged_total", self.store.records_damaged);
+        text.gauge("store_blocks_kept_for_alarms", self.store.blocks_kept);
         text.gauge("store_blocks_lost", self.store.blocks_lost);
         text.gauge("store_index_rebuilt", self.store.index_rebuilt);
         text.counter("store_blocks_restored_total", gossip.blocks_restored);

@@ -19,6 +19,8 @@ use crate::series_set::SeriesSet;
 pub(crate) struct Contents {
     /// Its blocks.
     pub(crate) blocks: Vec<BlockEntry>,
+    /// Its copies of blocks that outlive the part of their log that was given up.
+    pub(crate) kept: Vec<BlockEntry>,
     /// Its states.
     pub(crate) states: Vec<StateEntry>,
     /// How far each publisher had come in own blocks.
@@ -54,6 +56,11 @@ pub(crate) struct StateEntry {
 }
 
 impl Contents {
+    /// Whether it holds nothing that must outlive it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.kept.is_empty() && self.states.is_empty()
+    }
+
     /// Raises the marks by those of an own block.
     pub(crate) fn mark(&mut self, marks: &[PublisherMark]) {
         for mark in marks {
@@ -66,21 +73,28 @@ impl Contents {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut numbers = BTreeMap::new();
         let mut sets = Vec::new();
-        let mut by_log: BTreeMap<LogId, Vec<(&BlockEntry, u32)>> = BTreeMap::new();
-        for block in &self.blocks {
-            let number = *numbers.entry(&block.extent.series).or_insert_with(|| {
-                let ranges = flatten(&block.extent.series);
-                sets.push(RawSet { ranges });
-                u32::try_from(sets.len() - 1).expect("fewer sets than offsets of 32 bits")
-            });
-            let rows = by_log.entry(block.id.log).or_default();
-            rows.push((block, number));
-        }
+        let mut by_log = |blocks| -> Vec<RawLog> {
+            let mut by_log: BTreeMap<LogId, Vec<(&BlockEntry, u32)>> = BTreeMap::new();
+            for block in blocks {
+                let block: &BlockEntry = block;
+                let number = *numbers.entry(&block.extent.series).or_insert_with(|| {
+                    let ranges = flatten(&block.extent.series);
+                    sets.push(RawSet { ranges });
+                    u32::try_from(sets.len() - 1).expect("fewer sets than offsets of 32 bits")
+                });
+                by_log
+                    .entry(block.id.log)
+                    .or_default()
+                    .push((block, number));
+            }
+            let logs = by_log.iter();
+            logs.map(|(log, rows)| RawLog::new(log, rows)).collect()
+        };
+        let logs = by_log(&self.blocks);
+        let kept = by_log(&self.kept);
         RawFooter {
-            logs: by_log
-                .iter()
-                .map(|(log, rows)| RawLog::new(log, rows))
-                .collect(),
+            logs,
+            kept,
             sets,
             states: self.states.iter().map(RawEntry::new).collect(),
             marks: self.marks.clone(),
@@ -99,6 +113,9 @@ impl Contents {
         for log in &raw.logs {
             log.entries(&sets, &mut contents.blocks)?;
         }
+        for log in &raw.kept {
+            log.entries(&sets, &mut contents.kept)?;
+        }
         for state in raw.states {
             contents.states.push(state.entry()?);
         }
@@ -116,6 +133,8 @@ struct RawFooter {
     states: Vec<RawEntry>,
     #[prost(btree_map = "string, uint64", tag = "4")]
     marks: BTreeMap<String, u64>,
+    #[prost(message, repeated, tag = "5")]
+    kept: Vec<RawLog>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -331,7 +350,8 @@ mod tests {
             };
             let version = StateVersion { epoch: 3, counter: 8 };
             let states = vec![StateEntry { key, version, offset: 52, length: 99 }];
-            let contents = Contents { blocks, states, marks };
+            let kept = blocks.iter().step_by(3).cloned().collect();
+            let contents = Contents { blocks, kept, states, marks };
 
             prop_assert_eq!(Contents::decode(&contents.encode()), Some(contents));
         }

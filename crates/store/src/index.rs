@@ -10,6 +10,8 @@
 //! position and the epoch that names it are stragglers, whole epochs included. They are stored and
 //! given to gossip like others, but queries leave them out.
 
+mod kept;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
@@ -59,6 +61,8 @@ pub(crate) struct Index {
 struct Log {
     /// Blocks without gaps, by the sequence of the first. No two runs touch.
     runs: BTreeMap<Sequence, VecDeque<Place>>,
+    /// Blocks that are kept whatever becomes of the runs; only those below the floor matter.
+    kept: BTreeMap<Sequence, Place>,
     /// Blocks before this one are given up for good; 0 and 1 give up nothing.
     floor: Sequence,
     /// What block 1 says to continue; `None` unless it was held and says so.
@@ -95,16 +99,7 @@ impl Index {
 
     /// Adds a block; `false` if its number is taken.
     pub(crate) fn insert(&mut self, segment: u32, entry: &BlockEntry) -> bool {
-        let set = self.intern(&entry.extent.series);
-        let place = Place {
-            segment,
-            offset: entry.offset,
-            length: entry.length,
-            readings: entry.extent.readings,
-            set,
-            first: entry.extent.first,
-            last: entry.extent.last,
-        };
+        let place = self.place(segment, entry);
         let BlockId { log: id, sequence } = entry.id;
         let is_new_log = !self.logs.contains_key(&id);
         let log = self.logs.entry(id).or_default();
@@ -123,6 +118,18 @@ impl Index {
             log.note_newest(sequence, place);
         }
         true
+    }
+
+    fn place(&mut self, segment: u32, entry: &BlockEntry) -> Place {
+        Place {
+            segment,
+            offset: entry.offset,
+            length: entry.length,
+            readings: entry.extent.readings,
+            set: self.intern(&entry.extent.series),
+            first: entry.extent.first,
+            last: entry.extent.last,
+        }
     }
 
     /// Adds a block as it is found at the start. Of two places of one block the later counts: it was
@@ -198,10 +205,14 @@ impl Index {
     /// What the entry of a block in its segment's footer is.
     pub(crate) fn entry(&self, id: BlockId) -> Option<BlockEntry> {
         let log = self.logs.get(&id.log)?;
-        let place = log.get(id.sequence)?;
-        Some(BlockEntry {
+        let continues = log.continues.filter(|_| id.sequence == 1);
+        Some(self.entry_of(id, *log.get(id.sequence)?, continues))
+    }
+
+    fn entry_of(&self, id: BlockId, place: Place, continues: Option<Position>) -> BlockEntry {
+        BlockEntry {
             id,
-            continues: log.continues.filter(|_| id.sequence == 1),
+            continues,
             offset: place.offset,
             length: place.length,
             extent: crate::record::Extent {
@@ -210,7 +221,7 @@ impl Index {
                 readings: place.readings,
                 series: self.set(place.set).clone(),
             },
-        })
+        }
     }
 
     /// The series of a place.

@@ -50,7 +50,7 @@ pub use error::{
 pub use notes::CleanStop;
 pub use query::{Cursor, Found, Page, Query, Selection};
 pub use recover::Recovered;
-pub use retention::{Dropped, Retention};
+pub use retention::{Alarms, Dropped, Retention};
 pub use scrub::Scrub;
 pub use search::FoundBlocks;
 pub use stats::Stats;

@@ -130,7 +130,7 @@ impl Shared {
         };
         let mut visits = 0;
         let index = read(&self.index);
-        index.visit(&log, from, index.cut(&log), |sequence, place| {
+        index.visit_with_kept(&log, from, index.cut(&log), |sequence, place| {
             if visits >= VISITS_MAX || found.places.len() >= PLACES_MAX {
                 found.next = Some(sequence);
                 return ControlFlow::Break(());

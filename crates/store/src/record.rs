@@ -38,11 +38,13 @@ pub(crate) enum Kind {
     State = 2,
     /// The index of a sealed segment.
     Footer = 3,
+    /// A block that outlives the part of its log that was given up; as [`Kind::Block`].
+    Kept = 4,
 }
 
 impl Kind {
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Block, Self::State, Self::Footer]
+        [Self::Block, Self::State, Self::Footer, Self::Kept]
             .into_iter()
             .find(|kind| *kind as u8 == code)
     }
@@ -50,7 +52,7 @@ impl Kind {
     /// Longest payload. Unit: bytes.
     const fn payload_max(self) -> usize {
         match self {
-            Self::Block => EXTENT_BYTES_MAX + Block::ENCODED_BYTES_MAX,
+            Self::Block | Self::Kept => EXTENT_BYTES_MAX + Block::ENCODED_BYTES_MAX,
             Self::State => State::BYTES_MAX,
             Self::Footer => FOOTER_BYTES_MAX,
         }

@@ -167,7 +167,7 @@ impl Found {
             let mut loaded = segments::load(disk, config, number)?;
             self.count(&loaded);
             let contents = &loaded.contents;
-            if contents.blocks.is_empty() && contents.states.is_empty() {
+            if contents.is_empty() {
                 let path = segments::path(&directory, number);
                 disk.remove(&path).map_err(IoError::on("remove", &path))?;
                 continue;
@@ -205,6 +205,9 @@ impl Found {
     fn take(&mut self, number: u32, loaded: &Loaded) {
         for block in &loaded.contents.blocks {
             self.index.restore(number, block);
+        }
+        for block in &loaded.contents.kept {
+            self.index.keep(number, block);
         }
         for state in &loaded.contents.states {
             let spot = Spot {

@@ -3,14 +3,15 @@
 //! A segment is given up as a whole, the oldest first, once all in it is uploaded; what waits for
 //! an uplink goes last, and only when the store would be larger than it may be. A log is kept from
 //! one block on (its floor), so what a younger segment holds of it below the floor counts as given
-//! up with it.
+//! up with it. Blocks with alarms outlive that for a time of their own ([`Alarms`]).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use model::{LogId, MachineId, Position, Sequence};
+use model::{LogId, MachineId, Position, Sequence, Timestamp};
 
+use crate::Selection;
 use crate::notes::GivenUp;
 
 /// What may be given up.
@@ -25,6 +26,20 @@ pub struct Retention {
     /// By origin, the first block that some uplink still needs; an origin that is not there is
     /// needed as a whole. `None`: there is no uplink that could need anything.
     pub uploaded: Option<BTreeMap<MachineId, Position>>,
+    /// What is kept for longer than the rest.
+    pub alarms: Alarms,
+}
+
+/// Series whose blocks outlive the part of their log that is given up. They are copied whole to where
+/// is written now, and left to questions alone: neighbours are promised nothing below a floor.
+#[derive(Clone, Debug, Default)]
+pub struct Alarms {
+    /// Which series.
+    pub series: Selection,
+    /// Blocks whose newest reading is older are not kept.
+    pub since: Timestamp,
+    /// Most bytes of such blocks; the oldest are not kept. Unit: bytes.
+    pub bytes_max: u64,
 }
 
 /// What was given up.

@@ -56,8 +56,8 @@ pub(crate) struct Loaded {
     pub(crate) damaged: u64,
 }
 
-/// Loads a segment by its footer, or by a scan, after which it is cut behind its last record and
-/// synced: what a crash left in the page cache only must not be taken for durable.
+/// Loads a segment by its footer, or by a scan, before which it is settled: what a crash left in the
+/// page cache only must not be taken for durable. After it, it is cut behind its last record.
 pub(crate) fn load(disk: &dyn Disk, config: &Config, number: u32) -> Result<Loaded, OpenError> {
     let path = path(&config.segments(), number);
     let file = File::open(&path).map_err(IoError::on("open", &path))?;
@@ -82,11 +82,14 @@ pub(crate) fn load(disk: &dyn Disk, config: &Config, number: u32) -> Result<Load
             damaged: 0,
         });
     }
+    disk.settle(&path).map_err(IoError::on("sync", &path))?;
     let loaded = by_scan(&file, number, length, config.own).map_err(read)?;
-    let synced = disk
-        .reopen(&path, loaded.end.min(length))
-        .and_then(|mut output| output.sync());
-    synced.map_err(IoError::on("repair", &path))?;
+    if loaded.end < length {
+        let cut = disk
+            .reopen(&path, loaded.end)
+            .and_then(|mut output| output.sync());
+        cut.map_err(IoError::on("repair", &path))?;
+    }
     if loaded.end < length || loaded.damaged > 0 {
         tracing::warn!(
             path = %path.display(),
@@ -132,7 +135,7 @@ fn by_footer(file: &File, number: u32, length: u64) -> io::Result<Option<(Conten
     };
     let contents = match read_record(spot, &bytes) {
         Some((Kind::Footer, payload)) => Contents::decode(payload),
-        Some((Kind::Block | Kind::State, _)) | None => None,
+        Some((Kind::Block | Kind::State | Kind::Kept, _)) | None => None,
     };
     Ok(contents.map(|contents| (contents, offset)))
 }
@@ -162,21 +165,26 @@ fn gather(contents: &mut Contents, scanned: Scanned, own: MachineId) -> bool {
         return false;
     };
     match scanned.kind {
-        Kind::Block => {
+        Kind::Block | Kind::Kept => {
             let Some((extent, block)) = Extent::split(scanned.payload) else {
                 return false;
             };
             let header = block.header();
-            if header.origin() == own {
-                contents.mark(&header.publishers);
-            }
-            contents.blocks.push(BlockEntry {
+            let entry = BlockEntry {
                 id: header.id(),
                 continues: header.continues,
                 offset,
                 length,
                 extent,
-            });
+            };
+            if scanned.kind == Kind::Kept {
+                contents.kept.push(entry);
+                return true;
+            }
+            if header.origin() == own {
+                contents.mark(&header.publishers);
+            }
+            contents.blocks.push(entry);
         }
         Kind::State => {
             let Ok(state) = State::decode(scanned.payload) else {
@@ -264,7 +272,8 @@ impl Reader {
     /// Reads a block by its name; `None` if it does not read back.
     pub(crate) fn block(&self, id: BlockId, spot: Spot, length: u32) -> Option<model::Block> {
         let (kind, payload) = self.record(spot, length)?;
-        let (_, block) = Extent::split(payload).filter(|_| kind == Kind::Block)?;
+        let is_block = matches!(kind, Kind::Block | Kind::Kept);
+        let (_, block) = Extent::split(payload).filter(|_| is_block)?;
         (block.id() == id).then_some(block)
     }
 

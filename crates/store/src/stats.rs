@@ -9,7 +9,9 @@ pub struct Stats {
     pub segments: u64,
     /// How many blocks are held.
     pub blocks: u64,
-    /// How many readings they hold.
+    /// How many are kept for their alarms below what is held of their logs.
+    pub blocks_kept: u64,
+    /// How many readings the blocks that are held have.
     pub readings: u64,
     /// Bytes written to flash since the directory was made, as far as the index remembers. Unit:
     /// bytes, without what file system and sled add.

@@ -245,6 +245,7 @@ impl Store {
         let index = read(&self.shared.index);
         stats.blocks = index.blocks;
         stats.readings = index.readings;
+        stats.blocks_kept = as_u64(index.kept_count());
         drop(index);
         stats.blocks_lost = as_u64(lock(&self.shared.lost).len());
         stats
@@ -307,11 +308,25 @@ impl Shared {
             offset: place.offset.into(),
         };
         let block = self.reader.block(id, spot, place.length);
-        // What retention gave up meanwhile is not damaged.
-        if block.is_none() && read(&self.index).get(id) == Some(place) {
-            self.on_damaged(id, place);
+        if block.is_none() {
+            // What retention gave up meanwhile is not damaged.
+            let index = read(&self.index);
+            let (is_held, is_kept) = (index.get(id), index.kept(id));
+            drop(index);
+            if is_held == Some(place) {
+                self.on_damaged(id, place);
+            } else if is_kept == Some(place) {
+                self.on_kept_damaged(id);
+            }
         }
         block
+    }
+
+    /// Forgets a block below its log's floor, which no neighbour gives again.
+    fn on_kept_damaged(&self, id: BlockId) {
+        tracing::warn!(block = %id, "a block that was kept for its alarms is damaged, and lost");
+        write(&self.index).remove_kept(id);
+        lock(&self.stats).records_damaged += 1;
     }
 
     /// Forgets a block that does not read back, if it can be remembered that it is to come again.

@@ -7,6 +7,7 @@
 //! fails, the operating system may have forgotten what it did not write and report the next sync
 //! as good, so the segment is left as it is and writing goes on in a new one.
 
+mod alarms;
 mod retain;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +90,8 @@ struct Segment {
     /// Up to here everything is synced.
     end: u64,
     blocks: BTreeMap<LogId, Vec<Sequence>>,
+    /// Copies of blocks for their alarms.
+    kept: Vec<BlockId>,
     /// States and marks; blocks join them when it is sealed.
     contents: Contents,
 }
@@ -111,6 +114,8 @@ struct Record {
 
 enum What {
     Block(Block, Extent),
+    /// A copy of a block for its alarms.
+    Kept(BlockId, Extent),
     State(State),
 }
 
@@ -360,6 +365,17 @@ impl Writer {
                     let sequences = segment.blocks.entry(entry.id.log).or_default();
                     sequences.push(entry.id.sequence);
                 }
+                What::Kept(id, extent) => {
+                    let entry = BlockEntry {
+                        id,
+                        continues: None,
+                        offset,
+                        length,
+                        extent,
+                    };
+                    index.keep(segment.number, &entry);
+                    segment.kept.push(id);
+                }
                 What::State(state) => {
                     segment.contents.states.push(StateEntry {
                         key: state.key().clone(),
@@ -413,6 +429,7 @@ impl Writer {
             output,
             end: as_u64(FILE_HEADER_BYTES),
             blocks: BTreeMap::new(),
+            kept: Vec::new(),
             contents: Contents::default(),
         })
     }
@@ -490,8 +507,10 @@ impl Segment {
             output,
             end: tail.end,
             blocks,
+            kept: tail.contents.kept.iter().map(|entry| entry.id).collect(),
             contents: Contents {
                 blocks: Vec::new(),
+                kept: Vec::new(),
                 ..tail.contents
             },
         }
@@ -512,13 +531,17 @@ impl Segment {
                     .extend(index.entry(id).filter(|_| here));
             }
         }
+        for id in &self.kept {
+            let here = index.kept(*id).is_some_and(|p| p.segment == self.number);
+            (self.contents.kept).extend(index.kept_entry(*id).filter(|_| here));
+        }
     }
 }
 
 impl Batch {
     fn push(&mut self, what: What, body: Bytes) {
         let head = match &what {
-            What::Block(_, extent) => extent.encode(),
+            What::Block(_, extent) | What::Kept(_, extent) => extent.encode(),
             What::State(_) => Vec::new(),
         };
         self.records.push(Record {
@@ -535,6 +558,7 @@ impl Batch {
             let spot = Spot { segment, offset };
             let kind = match record.what {
                 What::Block(..) => Kind::Block,
+                What::Kept(..) => Kind::Kept,
                 What::State(_) => Kind::State,
             };
             let header = record_header(spot, kind, [&record.head, &record.body]);

@@ -68,6 +68,8 @@ pub struct Configuration {
 /// What the store may give up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionLimits {
+    /// How long alarms are kept, if that is longer than the rest.
+    pub alarms_age: Duration,
     /// What came longer ago than this and is uploaded.
     pub age_max: Option<Duration>,
     /// What makes the store larger than this. Unit: bytes.
@@ -498,6 +500,7 @@ fn check_retention(settings: &StoreSettings) -> Result<RetentionLimits, ConfigEr
         ));
     }
     Ok(RetentionLimits {
+        alarms_age: duration("store.alarms_age", &settings.alarms_age)?,
         age_max: (!age.is_zero()).then_some(age),
         bytes_max: (mib > 0).then(|| mib.saturating_mul(1 << 20)),
     })

@@ -110,6 +110,8 @@ pub struct StoreSettings {
     pub retention_age: String,
     /// Largest store. Unit: MiB. Zero is without end.
     pub retention_mib: u64,
+    /// How long alarms are kept, if that is longer than the rest, as a duration.
+    pub alarms_age: String,
     /// How fast what is stored is read again to find damage. Unit: KiB a second. Zero is not at all.
     pub scrub_kib: u64,
 }
@@ -331,6 +333,7 @@ impl Default for StoreSettings {
             free_mib_min: 64,
             retention_age: "0s".to_owned(),
             retention_mib: 0,
+            alarms_age: "365d".to_owned(),
             scrub_kib: 256,
         }
     }

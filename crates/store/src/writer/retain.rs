@@ -1,7 +1,7 @@
 //! Giving up segments.
 //!
 //! First what must outlive them is written elsewhere and synced: states that are still the newest,
-//! floors and publishers' marks. Only then do the files go, so a crash in between leaves too much
+//! blocks with alarms, floors and publishers' marks. Only then do the files go, so a crash in between leaves too much
 //! at worst, and the next pass takes it away.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::store::{lock, read, write};
 use crate::{IoError, WriteError};
 
 /// Segments that are to go, with what they hold.
-type Victims = BTreeMap<u32, Contents>;
+pub(super) type Victims = BTreeMap<u32, Contents>;
 
 impl Writer {
     /// Gives up what may be given up, at most [`VICTIMS_MAX`] segments.
@@ -32,6 +32,7 @@ impl Writer {
         }
         self.save_states(&victims)?;
         let given_up = self.left_of(&victims);
+        let kept = self.keep_alarms(&victims, &given_up, &retention.alarms)?;
         let shared = &self.shared;
         notes::put_given_up(&*shared.disk, &shared.config.directory, &given_up)?;
         let mut dropped = Dropped::default();
@@ -46,7 +47,8 @@ impl Writer {
                 dropped.floors.push((*log, floor.sequence));
             }
         }
-        dropped.readings = readings - index.readings;
+        dropped.readings = (readings - index.readings).saturating_sub(kept);
+        index.remove_kept_of(&victims);
         lock(&shared.lost).retain(|id| !index.is_given_up(*id));
         drop(index);
         let mut stats = lock(&shared.stats);

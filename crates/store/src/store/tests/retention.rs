@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::{Dropped, Retention};
+use crate::{Alarms, Dropped, Query, Retention};
 
 /// A store whose segments end with every batch.
 fn short_segments(directory: &TempDir) -> Site {
@@ -53,6 +53,7 @@ fn put_each(site: &mut Site, blocks: &[Block]) {
         age_max: None,
         bytes_max: None,
         uploaded: None,
+        alarms: Alarms::default(),
     };
     let dropped = give_up(site, nothing);
     assert_eq!(dropped, Dropped::default());
@@ -94,6 +95,7 @@ fn no_limits(directory: &TempDir) -> Retention {
         age_max: None,
         bytes_max: None,
         uploaded: None,
+        alarms: Alarms::default(),
     }
 }
 
@@ -299,6 +301,7 @@ fn a_segment_that_was_begun_while_the_clock_was_ahead_is_ended_so_that_it_can_gr
         age_max: Some(age_max),
         bytes_max: None,
         uploaded: None,
+        alarms: Alarms::default(),
     };
 
     give_up(&site, at(begun));
@@ -419,6 +422,99 @@ fn states_and_marks_outlive_their_segments_even_without_the_index() {
     marks.sort_by_key(|mark| mark.sequence);
     let marks: Vec<Sequence> = marks.iter().map(|mark| mark.sequence).collect();
     assert_eq!(marks, [2, 3, 4], "of three publishers the last each");
+}
+
+/// The blocks in which a question finds readings of a series of the other machine.
+fn asked(site: &Site, number: u32) -> Vec<Sequence> {
+    let query = Query {
+        selection: BTreeMap::from([(log_of(OTHER, 1), series(&[number]))]),
+        from: Timestamp::MIN,
+        to: Timestamp::MAX,
+        limit: 100,
+    };
+    let page = site.store.query(&query, None);
+    page.found
+        .iter()
+        .map(|found| found.at.block.sequence)
+        .collect()
+}
+
+#[test]
+fn blocks_with_alarms_are_kept_for_longer_than_the_rest_also_over_restarts() {
+    let directory = directory();
+    let mut site = short_segments(&directory);
+    let blocks: Vec<Block> = (1..=6)
+        .map(|n: u64| {
+            let alarm = if n.is_multiple_of(2) { 9 } else { 2 };
+            let time = n.cast_signed();
+            block(OTHER, 1, n, &[(1, time, 1), (alarm, time, 2)])
+        })
+        .collect();
+    put_each(&mut site, &blocks);
+    let alarms = |since| Alarms {
+        series: BTreeMap::from([(log_of(OTHER, 1), series(&[9]))]),
+        since: Timestamp::from_nanos(since),
+        bytes_max: 1 << 20,
+    };
+    let retention = |count, since| Retention {
+        bytes_max: room_for(&directory, count),
+        alarms: alarms(since),
+        ..no_limits(&directory)
+    };
+
+    let dropped = give_up(&site, retention(1, 0));
+    assert_eq!(dropped.floors, [(log_of(OTHER, 1), 6)]);
+    assert_eq!(
+        dropped.readings, 6,
+        "of ten, four are in blocks with alarms"
+    );
+    assert_eq!(asked(&site, 9), [2, 4, 6]);
+    assert_eq!(
+        asked(&site, 2),
+        [] as [u64; 0],
+        "the control: no alarm in it"
+    );
+    assert_eq!(asked(&site, 1), [2, 4, 6], "blocks are kept whole");
+    assert_eq!(
+        site.read_all(log_of(OTHER, 1)),
+        blocks[5..],
+        "no log has them"
+    );
+    assert_eq!(site.store.stats().blocks_kept, 2);
+
+    site.store.close(None).expect("closes");
+    drop(site);
+    let mut site = short_segments(&directory);
+    assert_eq!(asked(&site, 9), [2, 4, 6]);
+    assert_eq!(entry_of(&site.recovered.frontier), (6, 6));
+    put_each(&mut site, &[block(OTHER, 1, 7, &[(1, 7, 1)])]);
+    give_up(&site, retention(1, 3)); // The copies' segment goes, and what is older than 3.
+    assert_eq!(asked(&site, 9), [4, 6]);
+    put_each(&mut site, &[block(OTHER, 1, 8, &[(1, 8, 1)])]);
+    give_up(&site, retention(0, 9));
+    assert_eq!(asked(&site, 9), [] as [u64; 0], "too old");
+}
+
+#[test]
+fn of_blocks_with_alarms_the_newest_are_kept_as_far_as_there_is_room() {
+    let directory = directory();
+    let mut site = short_segments(&directory);
+    five_segments(&mut site);
+    let sealed = crate::segments::read_footer(&config(&directory), 1).expect("read");
+    let length = u64::from(sealed.expect("sealed").blocks[0].length);
+    let retention = Retention {
+        bytes_max: room_for(&directory, 1),
+        alarms: Alarms {
+            series: BTreeMap::from([(log_of(OTHER, 1), series(&[1]))]),
+            since: Timestamp::MIN,
+            bytes_max: length * 3 / 2,
+        },
+        ..no_limits(&directory)
+    };
+
+    give_up(&site, retention);
+
+    assert_eq!(asked(&site, 1), [4, 5]);
 }
 
 #[test]
