@@ -20,6 +20,8 @@ pub(crate) enum Source {
     Discovery,
     /// This machine's own address book.
     Store,
+    /// The machine, in a signed state that others carried.
+    Presence,
     /// Another machine.
     Hearsay,
 }
@@ -30,7 +32,7 @@ struct Entry {
     addresses: Vec<Address>,
     /// The addresses come from the machine itself.
     first_hand: bool,
-    /// A link to it stood once.
+    /// A link to it stood once, or it is known as a member for sure.
     met: bool,
     /// A link to it stands.
     linked: bool,
@@ -40,6 +42,8 @@ struct Entry {
     retry_at: Instant,
     /// Dialled last.
     tried_at: Instant,
+    /// Measured last, over a link that may be gone.
+    round_trip: Option<Duration>,
 }
 
 /// One dial that is under way.
@@ -98,11 +102,12 @@ impl Book {
         let entry = Entry {
             addresses,
             first_hand: source == Source::Itself,
-            met: matches!(source, Source::Itself | Source::Store),
+            met: matches!(source, Source::Itself | Source::Store | Source::Presence),
             linked: false,
             failures: 0,
             retry_at: Instant::ZERO,
             tried_at: Instant::ZERO,
+            round_trip: None,
         };
         self.entries.insert(machine, entry);
         true
@@ -247,6 +252,38 @@ impl Book {
         due.into_iter().map(|(_, _, machine)| machine).collect()
     }
 
+    /// How far a machine is, as measured.
+    pub(crate) fn measured(&mut self, machine: &MachineId, round_trip: Duration) {
+        if let Some(entry) = self.entries.get_mut(machine) {
+            entry.round_trip = Some(round_trip);
+        }
+    }
+
+    /// A machine that could be nearer than this, by what was measured before or, if nothing is known
+    /// of that kind, at random.
+    pub(crate) fn nearer_than(
+        &self,
+        now: Instant,
+        limit: Duration,
+        rng: &mut Rng,
+    ) -> Option<MachineId> {
+        let good = self.entries.iter().filter(|(machine, entry)| {
+            entry.failures == 0
+                && entry.retry_at <= now
+                && self.may_dial(machine, entry)
+                && !self.lost.contains(machine)
+        });
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (machine, entry) in good {
+            match entry.round_trip {
+                Some(round_trip) if round_trip <= limit => known.push(*machine),
+                Some(_) => {}
+                None => unknown.push(*machine),
+            }
+        }
+        rng.choose(&known).or(rng.choose(&unknown)).copied()
+    }
+
     /// At most `count` machines to dial if there is nothing to lose: in turn, however often they
     /// failed.
     pub(crate) fn to_dial_in_turn(&self, count: usize) -> Vec<MachineId> {
@@ -353,6 +390,7 @@ impl Entry {
                 }
                 addresses.truncate(Contact::ADDRESSES_MAX);
             }
+            Source::Presence => self.met = true,
             Source::Hearsay if self.first_hand && self.failures == 0 => return false,
             Source::Hearsay if self.linked => return false,
             Source::Hearsay | Source::Store => {}

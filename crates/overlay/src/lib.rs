@@ -15,6 +15,8 @@
 //!   are taken; such places are not taken back.
 //! - Neighbours that were lost are dialled until they answer, also with a full view, and get a place
 //!   above it: halves of a partition find each other without knowing that they are two.
+//! - So are members of which nothing is heard any more, as `engine` tells: halves that forgot each
+//!   other, too.
 //! - A machine that hears the walks of few others only, but knows more, suspects that it sits in a
 //!   closed corner and treats one of those as lost. Shuffles are frequent in the first seconds, so
 //!   that this is noticed early.
@@ -24,6 +26,8 @@
 //!   needs no further link.
 //! - What others say about a machine neither replaces what it said itself nor fills more than half
 //!   of the passive view at the cost of machines that were met.
+//! - A far neighbour gives its place to a machine that is much nearer, but for some far ones, which
+//!   keep the graph an expander (after X-BOT, see `improve`).
 //!
 //! # Not here
 //!

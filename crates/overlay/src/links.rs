@@ -2,15 +2,27 @@
 
 use std::time::Duration;
 
+use model::MachineId;
 use statemachine::Instant;
+
+/// Why a machine is wanted as neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// For an empty place, or because it is a neighbour as far as this machine knows.
+    Place,
+    /// It was lost: it gets a place also in a full view.
+    Reunion,
+    /// It is nearer than this neighbour, whose place it gets.
+    InsteadOf(MachineId),
+}
 
 /// A question to be neighbours, not answered yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
     /// When it was asked.
     pub(crate) asked_at: Instant,
-    /// The machine was lost: it gets a place also in a full view.
-    pub(crate) reunion: bool,
+    /// Why.
+    pub(crate) reason: Reason,
 }
 
 /// A link to another machine.
@@ -20,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) question: Option<Question>,
     /// Since when it has been of no use here; `None` while it is, and once it was released.
     pub(crate) idle_since: Option<Instant>,
+    /// Measured last.
+    pub(crate) round_trip: Option<Duration>,
     replies_due: u8,
     shuffles_due: u8,
     messages: u16,
@@ -31,6 +45,7 @@ impl Link {
         Self {
             question: None,
             idle_since: Some(now),
+            round_trip: None,
             replies_due: 0,
             shuffles_due: 0,
             messages: 0,
@@ -38,14 +53,14 @@ impl Link {
     }
 
     /// Opens a question; returns whether another one may be asked at all.
-    pub(crate) fn ask(&mut self, now: Instant, reunion: bool) -> bool {
+    pub(crate) fn ask(&mut self, now: Instant, reason: Reason) -> bool {
         if self.question.is_some() || self.replies_due >= REPLIES_DUE_MAX {
             return false;
         }
         self.replies_due += 1;
         self.question = Some(Question {
             asked_at: now,
-            reunion,
+            reason,
         });
         true
     }
@@ -94,8 +109,6 @@ pub(crate) struct Neighbour {
     pub(crate) since: Instant,
     /// When it last said that it sees this machine as its neighbour.
     pub(crate) confirmed_at: Instant,
-    /// Measured last.
-    pub(crate) round_trip: Option<Duration>,
 }
 
 impl Neighbour {
@@ -104,7 +117,6 @@ impl Neighbour {
         Self {
             since: now,
             confirmed_at: now,
-            round_trip: None,
         }
     }
 }

@@ -9,16 +9,20 @@ use statemachine::{BoundedQueue, Deadline, Instant, Rng, StateMachine, Timers};
 use crate::book::{Book, Source};
 use crate::config::ACTIVE_LARGEST;
 use crate::heard::Heard;
-use crate::links::{Link, Neighbour, Question};
+use crate::links::{Link, Neighbour, Question, Reason};
 use crate::{Address, Config, Contact, Hops, Message};
 
+use improve::Improvement;
+
+mod improve;
+mod places;
 mod tend;
 mod walks;
 
 /// What the overlay remembers from before the start.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// The stored address book; the first ones that the passive view has room for are taken.
+    /// The stored address book; as many as the passive view has room for are taken, at random.
     pub contacts: Vec<Contact>,
 }
 
@@ -37,6 +41,9 @@ pub enum Input {
     DialFailed(MachineId),
     /// A round trip over a link was measured.
     RoundTrip(MachineId, Duration),
+    /// A member that is not heard of any more: it is looked for until it answers, unless it is
+    /// linked. It may be on the other side of a gap that everyone has forgotten.
+    Missing(Contact),
     /// The machine was thrown out: it is forgotten, and nobody's word on it counts. A link that the
     /// caller says stands again makes it a machine like any other.
     Barred(MachineId),
@@ -82,6 +89,8 @@ pub struct Stats {
     pub dials_failed: u64,
     /// Neighbours dropped to make room for others.
     pub evictions: u64,
+    /// Neighbours dropped because a nearer machine took their place.
+    pub replaced: u64,
     /// Messages not acted upon because their sender sent too many.
     pub messages_over_limit: u64,
     /// Answers to questions that were not asked on this link. No proof of a fault: the question may
@@ -100,6 +109,8 @@ enum Timer {
     Tend,
     /// Refresh the views.
     Shuffle,
+    /// Look for a nearer neighbour.
+    Improve,
 }
 
 /// The overlay of one machine.
@@ -113,6 +124,7 @@ pub struct Overlay {
     /// Joiners whose walk ended here, to be taken as neighbours as soon as there is a place.
     invited: BoundedQueue<MachineId>,
     heard: Heard,
+    improvement: Improvement,
     rng: Rng,
     config: Config,
     own_addresses: Vec<Address>,
@@ -134,12 +146,15 @@ impl Overlay {
     pub fn new(own: MachineId, config: Config, recovered: Recovered, mut rng: Rng) -> Self {
         let config = config.clamped();
         let mut book = Book::new(own, config.passive_max + config.active_limit());
-        for contact in recovered.contacts.into_iter().take(config.passive_max) {
+        let mut contacts = recovered.contacts;
+        rng.shuffle(&mut contacts); // Not everyone of a large site goes to the same few.
+        for contact in contacts.into_iter().take(config.passive_max) {
             book.learn(contact, Source::Store, &mut rng);
         }
         let mut timers = Timers::default();
         timers.set(Timer::Tend, Instant::ZERO);
         timers.set(Timer::Shuffle, Instant::ZERO);
+        timers.set(Timer::Improve, Instant::ZERO);
         Self {
             own,
             active: BTreeMap::new(),
@@ -147,6 +162,7 @@ impl Overlay {
             book,
             invited: BoundedQueue::new(INVITED_MAX),
             heard: Heard::default(),
+            improvement: Improvement::default(),
             rng,
             config,
             own_addresses: Vec::new(),
@@ -180,7 +196,7 @@ impl Overlay {
     /// The last measured round trip to a neighbour.
     #[must_use]
     pub fn round_trip(&self, neighbour: &MachineId) -> Option<Duration> {
-        self.active.get(neighbour)?.round_trip
+        self.links.get(neighbour)?.round_trip
     }
 
     /// How many machines are known, neighbours included.
@@ -248,11 +264,11 @@ impl Overlay {
         self.book.linked(&machine);
         if self.is_neighbour(&machine) {
             // It may have seen the link before go down: ask whether it still sees a neighbour.
-            self.ask(now, machine, false, false);
+            self.ask(now, machine, false, Reason::Place);
         } else if self.book.is_lost(&machine) {
             self.reunite(now, machine);
         } else if self.is_invited(&machine) && self.active.len() < self.config.active_limit() {
-            self.ask(now, machine, true, false);
+            self.ask(now, machine, true, Reason::Place);
         } else {
             self.fill(now);
         }
@@ -309,7 +325,8 @@ impl Overlay {
         }
         let accepted = self.is_neighbour(&from)
             || self.active.len() < self.config.active_max
-            || (urgent && self.make_room(now, from));
+            || (urgent && self.make_room(now, from))
+            || self.drop_for_nearer(now, from);
         self.answer(now, from, accepted);
     }
 
@@ -332,15 +349,20 @@ impl Overlay {
         let question = link.question.take();
         match (accepted, question) {
             (true, _) if self.is_neighbour(&from) => self.admit(now, from),
-            (true, Some(question)) if self.fits(now, from, question) => self.admit(now, from),
+            (true, Some(question)) if self.fits(now, from, question) => {
+                self.admit(now, from);
+                self.drop_replaced(now, question);
+            }
             (true, _) => self.send(from, Message::Disconnect),
             (false, _) if self.is_neighbour(&from) => {
                 // It answered before it knew that it was accepted itself, or lost a message.
                 self.remove(now, from);
                 self.send(from, Message::Disconnect);
             }
-            (false, Some(_)) => {
-                self.refusals = self.refusals.saturating_add(1);
+            (false, Some(question)) => {
+                if question.reason == Reason::Place {
+                    self.refusals = self.refusals.saturating_add(1);
+                }
                 self.book.failed(now, &from, &mut self.rng);
             }
             (false, None) => {}
@@ -353,7 +375,11 @@ impl Overlay {
     /// Whether there is a place for a machine that accepted; the view may have filled meanwhile.
     fn fits(&mut self, now: Instant, machine: MachineId, question: Question) -> bool {
         self.active.len() < self.config.active_limit()
-            || (question.reunion && self.evict(now, machine))
+            || match question.reason {
+                Reason::Place => false,
+                Reason::Reunion => self.evict(now, machine),
+                Reason::InsteadOf(far) => self.is_neighbour(&far),
+            }
     }
 
     fn on_disconnect(&mut self, now: Instant, from: MachineId) {
@@ -377,6 +403,7 @@ impl Overlay {
         self.setbacks = 0;
         self.refusals = 0;
         self.stats.neighbours_up += 1;
+        self.look_for_nearer();
         self.book.succeeded(&machine);
         self.say(Output::NeighbourUp(machine));
         self.tell_learned(&machine);
@@ -435,90 +462,6 @@ impl Overlay {
             .map(|(machine, _)| *machine)
             .collect()
     }
-
-    /// How many places are neither filled nor asked for.
-    fn places(&self) -> usize {
-        let asked = self
-            .links
-            .iter()
-            .filter(|(machine, link)| link.question.is_some() && !self.is_neighbour(machine))
-            .count();
-        self.config
-            .active_max
-            .saturating_sub(self.active.len() + asked)
-    }
-
-    /// Asks and dials for empty places: more at once the more went wrong lately.
-    fn fill(&mut self, now: Instant) {
-        for machine in self.askable(now) {
-            if self.places() == 0 {
-                return;
-            }
-            let urgent = self.active.is_empty()
-                || self.refusals >= REFUSALS_MAX
-                || self.is_invited(&machine);
-            self.ask(now, machine, urgent, false);
-        }
-        let count = self.places().saturating_mul(1 + self.setbacks);
-        let count = count.min(DIALS_MAX).saturating_sub(self.book.dials());
-        if count == 0 {
-            return;
-        }
-        let invited = self.invited.iter().copied();
-        let mut chosen: Vec<MachineId> = invited.filter(|m| self.book.can_dial(m)).collect();
-        chosen.truncate(count);
-        for machine in self.book.to_dial(now, count, &mut self.rng) {
-            if chosen.len() < count && !chosen.contains(&machine) {
-                chosen.push(machine);
-            }
-        }
-        for machine in chosen {
-            self.dial(now, machine, false);
-        }
-    }
-
-    /// Who could be asked over a link that stands, in random order.
-    fn askable(&mut self, now: Instant) -> Vec<MachineId> {
-        let mut machines: Vec<MachineId> = self
-            .links
-            .iter()
-            .filter(|(machine, link)| link.question.is_none() && !self.is_neighbour(machine))
-            .filter(|(machine, _)| !self.book.rests(now, machine))
-            .map(|(machine, _)| *machine)
-            .collect();
-        self.rng.shuffle(&mut machines);
-        machines
-    }
-
-    /// Asks a linked machine to be, or to confirm that it is, a neighbour.
-    fn ask(&mut self, now: Instant, machine: MachineId, urgent: bool, reunion: bool) {
-        let joins = self.joined_at.is_none() && self.links.values().all(|l| l.question.is_none());
-        let Some(link) = self.links.get_mut(&machine) else {
-            return;
-        };
-        if !link.ask(now, reunion) {
-            return;
-        }
-        self.invited.retain(|invited| *invited != machine);
-        let contact = Contact {
-            machine: self.own,
-            addresses: self.own_addresses.clone(),
-        };
-        let message = if urgent && !reunion && joins {
-            link.shuffle_sent(); // A join is answered like one too.
-            Message::Join { contact }
-        } else {
-            Message::Neighbour { contact, urgent }
-        };
-        self.send(machine, message);
-    }
-
-    fn dial(&mut self, now: Instant, machine: MachineId, probe: bool) {
-        if let Some(contact) = self.book.dial(now, &machine, probe) {
-            self.stats.dials += 1;
-            self.say(Output::Dial(contact));
-        }
-    }
 }
 
 impl StateMachine for Overlay {
@@ -540,11 +483,8 @@ impl StateMachine for Overlay {
             Input::LinkUp(machine) => self.on_link_up(now, machine),
             Input::LinkDown(machine) => self.on_link_down(now, machine),
             Input::DialFailed(machine) => self.on_dial_failed(now, machine),
-            Input::RoundTrip(machine, duration) => {
-                if let Some(neighbour) = self.active.get_mut(&machine) {
-                    neighbour.round_trip = Some(duration);
-                }
-            }
+            Input::RoundTrip(machine, time) => self.on_round_trip(now, machine, time),
+            Input::Missing(contact) => self.on_missing(contact),
             Input::Barred(machine) => self.on_barred(now, machine),
             Input::Received(from, message) => self.on_message(now, from, message),
         }
@@ -555,6 +495,7 @@ impl StateMachine for Overlay {
             match timer {
                 Timer::Tend => self.on_tend(now),
                 Timer::Shuffle => self.on_shuffle_timer(now),
+                Timer::Improve => self.on_improve(now),
             }
         }
     }
@@ -567,6 +508,7 @@ impl StateMachine for Overlay {
         self.timers.next_deadline(|timer| match timer {
             Timer::Tend => "overlay tend",
             Timer::Shuffle => "overlay shuffle",
+            Timer::Improve => "overlay improve",
         })
     }
 }
@@ -574,20 +516,12 @@ impl StateMachine for Overlay {
 /// How long a new neighbour cannot be dropped. Source: guess, above the time to find others.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
-/// Most dials under way for empty places. Source: half of the contacts that are known at least, so
-/// that two rounds try all.
-const DIALS_MAX: usize = 32;
-
-/// Refusals in a row after which a machine with an empty place no longer takes no for an answer:
-/// it may be part of a corner whose every other place is taken. Source: guess.
-const REFUSALS_MAX: usize = 3;
-
 /// Most invitations kept. Source: guess.
 const INVITED_MAX: usize = 8;
 
 // A tick says the most: two outputs for each neighbour that is silent, and all that has a limit.
 const _: () = assert!(
-    2 * (ACTIVE_LARGEST * 2) + ACTIVE_LARGEST + 2 * DIALS_MAX + tend::OUTPUTS_MAX
+    2 * (ACTIVE_LARGEST * 2) + ACTIVE_LARGEST + 2 * places::DIALS_MAX + tend::OUTPUTS_MAX
         <= Overlay::OUTPUTS_PER_CALL_MAX
 );
 

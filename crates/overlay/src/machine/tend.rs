@@ -8,14 +8,26 @@ use statemachine::Instant;
 
 use super::walks::SHUFFLE_WALK;
 use super::{Output, Overlay, Timer};
-use crate::Message;
-use crate::links::Link;
+use crate::book::Source;
+use crate::links::{Link, Reason};
+use crate::{Contact, Message};
 
 impl Overlay {
     /// Asks a lost machine that is linked again for a place, if there can be one for it here.
     pub(super) fn reunite(&mut self, now: Instant, machine: MachineId) {
         if self.active.len() < self.config.active_limit() || !self.settled(now).is_empty() {
-            self.ask(now, machine, true, true);
+            self.ask(now, machine, true, Reason::Reunion);
+        }
+    }
+
+    /// Looks for a machine that the site has lost.
+    pub(super) fn on_missing(&mut self, contact: Contact) {
+        let machine = contact.machine;
+        if !self.links.contains_key(&machine) {
+            self.learn(contact, Source::Presence);
+            if self.book.can_dial(&machine) {
+                self.book.look_for(machine, &mut self.rng);
+            }
         }
     }
 
@@ -108,7 +120,7 @@ impl Overlay {
         }
         let linked: Vec<MachineId> = self.links.keys().copied().collect();
         if let Some(machine) = self.rng.choose(&linked) {
-            self.ask(now, *machine, true, false);
+            self.ask(now, *machine, true, Reason::Place);
         }
         for machine in self.book.to_dial_in_turn(INSISTED_MAX) {
             self.dial(now, machine, false);
@@ -128,7 +140,7 @@ impl Overlay {
         self.links.values_mut().for_each(Link::forgive);
         let longest_silent = self.active.iter().min_by_key(|(_, n)| n.confirmed_at);
         if let Some(machine) = longest_silent.map(|(machine, _)| *machine) {
-            self.ask(now, machine, false, false);
+            self.ask(now, machine, false, Reason::Place);
         }
         let neighbours: Vec<MachineId> = self.neighbours().collect();
         if let Some(neighbour) = self.rng.choose(&neighbours) {

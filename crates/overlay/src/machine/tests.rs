@@ -9,15 +9,15 @@ use super::tend::IDLE_TIMEOUT;
 use super::*;
 use crate::links::REPLY_TIMEOUT;
 
-const A: MachineId = MachineId::from_bytes([1; 32]);
-const B: MachineId = MachineId::from_bytes([2; 32]);
-const C: MachineId = MachineId::from_bytes([3; 32]);
+pub(super) const A: MachineId = MachineId::from_bytes([1; 32]);
+pub(super) const B: MachineId = MachineId::from_bytes([2; 32]);
+pub(super) const C: MachineId = MachineId::from_bytes([3; 32]);
 const OWN: MachineId = MachineId::from_bytes([99; 32]);
 
-const ACCEPTED: Message = Message::NeighbourReply { accepted: true };
-const REFUSED: Message = Message::NeighbourReply { accepted: false };
+pub(super) const ACCEPTED: Message = Message::NeighbourReply { accepted: true };
+pub(super) const REFUSED: Message = Message::NeighbourReply { accepted: false };
 
-fn contact(machine: MachineId) -> Contact {
+pub(super) fn contact(machine: MachineId) -> Contact {
     let address = Address::new(format!("/memory/{}", machine.as_bytes()[0]));
     Contact {
         machine,
@@ -37,13 +37,13 @@ fn probe(active_max: usize) -> Probe<Lawful<Overlay>> {
     Probe::new(Lawful::new(|| overlay(active_max)))
 }
 
-fn join(machine: MachineId) -> Input {
+pub(super) fn join(machine: MachineId) -> Input {
     let contact = contact(machine);
     Input::Received(machine, Message::Join { contact })
 }
 
 /// A node with these neighbours, whose joins are some time ago.
-fn with_neighbours(active_max: usize, machines: &[MachineId]) -> Probe<Lawful<Overlay>> {
+pub(super) fn with_neighbours(active_max: usize, machines: &[MachineId]) -> Probe<Lawful<Overlay>> {
     let mut node = probe(active_max);
     for machine in machines {
         node.input(Input::LinkUp(*machine));
@@ -62,7 +62,7 @@ fn with_neighbours(active_max: usize, machines: &[MachineId]) -> Probe<Lawful<Ov
     node
 }
 
-fn sent(node: &mut Probe<Lawful<Overlay>>) -> Vec<(MachineId, Message)> {
+pub(super) fn sent(node: &mut Probe<Lawful<Overlay>>) -> Vec<(MachineId, Message)> {
     let outputs = node.take().into_iter();
     outputs
         .filter_map(|output| match output {
@@ -341,4 +341,36 @@ fn whatever_comes_the_laws_hold_and_views_keep_their_bounds() {
             assert!(up.len() <= limit && !up.contains(&OWN), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_member_that_is_missing_is_dialled_until_it_answers_and_gets_a_place_in_a_full_view() {
+    let mut node = with_neighbours(1, &[A, B]);
+    node.input(Input::Missing(contact(C)));
+
+    for _ in 0..2 {
+        node.advance(Duration::from_secs(2));
+        assert!(node.take().contains(&Output::Dial(contact(C))));
+        node.input(Input::DialFailed(C));
+        for neighbour in [A, B] {
+            node.input(Input::Received(neighbour, ACCEPTED));
+        }
+    }
+    node.advance(Duration::from_secs(2));
+    node.input(Input::LinkUp(C));
+
+    let question = |(to, message): &(MachineId, Message)| {
+        *to == C && matches!(message, Message::Neighbour { urgent: true, .. })
+    };
+    assert!(sent(&mut node).iter().any(question));
+}
+
+#[test]
+fn a_member_that_is_linked_is_not_missing() {
+    let mut node = with_neighbours(1, &[A, B]);
+
+    node.input(Input::Missing(contact(A)));
+    node.advance(Duration::from_secs(2));
+
+    assert!(!node.take().contains(&Output::Dial(contact(A))));
 }

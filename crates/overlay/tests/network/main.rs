@@ -123,5 +123,21 @@ fn links_of_no_use_are_released() {
     }
 }
 
+#[test]
+fn neighbours_of_the_same_hall_are_preferred_and_the_halls_stay_one_graph() {
+    for seed in 0..SEEDS / 20 {
+        let mut world = World::spread(seed, 48, 5, 4);
+        let before = world.near_percent();
+
+        world.run_for(seconds(600));
+        let after = world.near_percent();
+
+        assert!(before < 40, "seed {seed}: {before} % near at the start");
+        assert!(after >= 45, "seed {seed}: {before} % near, then {after} %");
+        assert!(world.is_connected(), "seed {seed}: {:?}", world.views());
+        assert_eq!(world.disagreements(), [], "seed {seed}");
+    }
+}
+
 /// Unit: runs. Source: half a minute on one core.
 const SEEDS: u64 = 60;

@@ -58,6 +58,8 @@ pub(crate) struct World {
     /// Links that stand, with both ends.
     links: BTreeMap<LinkId, (usize, usize)>,
     links_opened: LinkId,
+    /// Machines are spread over so many halls, between which messages take [`FAR_MILLIS`] longer.
+    halls: usize,
     /// Machines in different parts cannot reach each other.
     parts: Vec<usize>,
     events: BTreeMap<(Instant, u64), Event>,
@@ -81,6 +83,7 @@ impl World {
             boots: 0,
             links: BTreeMap::new(),
             links_opened: 0,
+            halls: 1,
             parts: vec![0; size],
             events: BTreeMap::new(),
             events_made: 0,
@@ -92,7 +95,13 @@ impl World {
 
     /// All machines started within two seconds, each knowing the first one only.
     pub(crate) fn bootstrapped(seed: u64, size: usize, active_max: usize) -> Self {
+        Self::spread(seed, size, active_max, 1)
+    }
+
+    /// The same, over so many halls.
+    pub(crate) fn spread(seed: u64, size: usize, active_max: usize, halls: usize) -> Self {
         let mut world = Self::new(seed, size, active_max);
+        world.halls = halls;
         for index in 0..size {
             world.start(index);
             if index > 0 {
@@ -230,6 +239,8 @@ impl World {
                 if links.len() == 1 {
                     self.input(at, Input::LinkUp(id(peer)));
                 }
+                let round_trip = Duration::from_millis(2 * (1 + self.far_millis(at, peer)));
+                self.input(at, Input::RoundTrip(id(peer), round_trip));
             }
             Event::Closed { at, peer, link } => {
                 let Some(links) = self.nodes[at].as_mut().and_then(|n| n.links.get_mut(&peer))
@@ -330,7 +341,8 @@ impl World {
             .get(&to)
             .and_then(|links| links.last());
         let link = *link.expect("a message needs a link");
-        let earliest = self.now + Duration::from_millis(1 + self.rng.below(5));
+        let millis = 1 + self.rng.below(5) + self.far_millis(from, to);
+        let earliest = self.now + Duration::from_millis(millis);
         let last = self.last_arrival.entry((from, to)).or_default();
         *last = earliest.max(*last);
         let at = *last;
@@ -341,6 +353,29 @@ impl World {
             message,
         };
         self.at(at, arrived);
+    }
+
+    /// How much longer a message takes because its ends are in different halls.
+    const fn far_millis(&self, a: usize, b: usize) -> u64 {
+        if a % self.halls == b % self.halls {
+            0
+        } else {
+            FAR_MILLIS
+        }
+    }
+
+    /// Of a hundred places in active views, how many have a machine of the same hall.
+    pub(crate) fn near_percent(&self) -> usize {
+        let views = self.views();
+        let places = || {
+            let of = |(machine, view): (&usize, &BTreeSet<usize>)| {
+                view.iter()
+                    .map(|peer| self.far_millis(*machine, *peer))
+                    .collect::<Vec<_>>()
+            };
+            views.iter().flat_map(of)
+        };
+        places().filter(|far| *far == 0).count() * 100 / places().count().max(1)
     }
 
     fn after_millis(&mut self, millis: u64, event: Event) {
@@ -410,6 +445,9 @@ impl World {
         self.links.len()
     }
 }
+
+/// Between halls. Unit: milliseconds.
+const FAR_MILLIS: u64 = 20;
 
 /// The machine with this index.
 pub(crate) fn id(index: usize) -> MachineId {
