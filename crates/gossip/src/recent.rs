@@ -1,7 +1,7 @@
 //! The blocks that came last: repair of live blocks needs no disk, and a duplicate can be compared
 //! with the way of the first copy.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{Block, BlockId, MachineId};
 
@@ -31,6 +31,19 @@ impl Recent {
 
     pub(crate) fn via(&self, id: &BlockId) -> Option<Via> {
         self.blocks.get(id).map(|(_, via)| *via)
+    }
+
+    /// The origins whose newest block here was pushed by a neighbour.
+    pub(crate) fn pushed_by(&self, neighbour: &MachineId) -> BTreeSet<MachineId> {
+        let mut origins = BTreeSet::new();
+        for (id, (_, via)) in &self.blocks {
+            if *via == Via::Pushed(*neighbour) {
+                origins.insert(id.log.machine);
+            } else {
+                origins.remove(&id.log.machine); // A newer one came another way.
+            }
+        }
+        origins
     }
 
     /// Keeps a block that is not in the cache, and lets the oldest go.

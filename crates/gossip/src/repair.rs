@@ -314,6 +314,6 @@ const GAPS_MANY: usize = FrontierEntry::BEYOND_MAX / 2;
 /// Most wants sent to one neighbour in one call. Source: guess, a window of small chunks.
 const WANTS_PER_FILL_MAX: usize = 16;
 /// Most logs grafted in one call; the others follow a tick later. Source: guess.
-const GRAFTS_PER_CALL_MAX: usize = 128;
+pub(crate) const GRAFTS_PER_CALL_MAX: usize = 128;
 /// Most neighbours asked for parts of one log when it is grafted. Source: guess.
 const ASKED_PER_GRAFT_MAX: usize = 4;

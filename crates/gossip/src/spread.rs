@@ -9,6 +9,7 @@ use statemachine::Instant;
 
 use crate::machine::Timer;
 use crate::recent::Via;
+use crate::repair::GRAFTS_PER_CALL_MAX;
 use crate::{FrontierEntry, Gossip, Message};
 
 impl Gossip {
@@ -72,6 +73,25 @@ impl Gossip {
             neighbour.pruned.insert(origin);
             self.stats.prunes_sent += 1;
             self.send(machine, Message::Prune { origin });
+        }
+    }
+
+    /// A neighbour is gone along whose links the blocks of some origins came: others that were told
+    /// to stop are to push them again, so that the next block does not wait for the graft timer.
+    pub(crate) fn replace_pusher(&mut self, gone: &MachineId) {
+        for origin in self
+            .recent
+            .pushed_by(gone)
+            .into_iter()
+            .take(GRAFTS_PER_CALL_MAX)
+        {
+            let pruned = (self.neighbours.iter())
+                .filter(|(_, n)| n.pruned.contains(&origin) && !n.congested)
+                .map(|(machine, _)| *machine)
+                .collect::<Vec<_>>();
+            if let Some(machine) = self.rng.choose(&pruned).copied() {
+                self.graft(machine, origin);
+            }
         }
     }
 

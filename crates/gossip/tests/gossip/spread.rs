@@ -99,6 +99,30 @@ fn the_pusher_that_is_left_is_not_pruned_after_the_first_one_died() {
 }
 
 #[test]
+fn when_a_pusher_is_gone_one_that_was_pruned_is_grafted_at_once() {
+    let mut node = node(&[2, 3, 5]);
+    push(&mut node, 2, &block(4, 1));
+    push(&mut node, 3, &block(4, 1)); // Pruned; 5 hears of the block from here.
+    node.take();
+
+    node.input(Input::NeighbourDown(id(2)));
+
+    assert_eq!(sent(&mut node), [(id(3), Message::Graft { origin: id(4) })]);
+}
+
+#[test]
+fn when_one_is_gone_that_pushed_nothing_nobody_is_grafted() {
+    let mut node = node(&[2, 3, 5]);
+    push(&mut node, 2, &block(4, 1));
+    push(&mut node, 3, &block(4, 1));
+    node.take();
+
+    node.input(Input::NeighbourDown(id(5)));
+
+    assert_eq!(sent(&mut node), []);
+}
+
+#[test]
 fn a_pruned_link_is_not_pushed_to_until_it_is_grafted() {
     let mut node = node(&[2]);
     hear(&mut node, 2, prune(1));
