@@ -335,7 +335,7 @@ impl Runtime {
             }
             Output::Upload { uplink, id, record } => {
                 let name = self.node.catalogue().name(&record.machine());
-                self.uplinks.upload(&uplink, id, record, name);
+                self.uplinks.upload(&uplink, id, *record, name);
             }
             Output::Withdraw(uplink, origin) => self.uplinks.withdraw(&uplink, origin),
             Output::Event(event) => {

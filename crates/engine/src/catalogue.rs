@@ -209,6 +209,12 @@ impl Catalogue {
         self.members.get(machine)
     }
 
+    /// How many machines are known, also of those that were thrown out.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Every machine in the order of the ids, but those that were thrown out.
     pub fn members(&self) -> impl Iterator<Item = (&MachineId, &Member)> {
         let everyone = self.members.iter();

@@ -1,10 +1,11 @@
 //! What a node is told before it starts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use election::UplinkId;
-use identity::{Keypair, Membership, Trust};
+use identity::{Keypair, Membership, Signatures, Strict, Trust};
 use model::{Pattern, SeriesName};
 
 /// Who this machine is.
@@ -25,6 +26,8 @@ pub struct Config {
     pub overlay: overlay::Config,
     /// How blocks and states spread.
     pub gossip: gossip::Config,
+    /// Who checks the signatures of blocks and states.
+    pub signatures: Arc<dyn Signatures>,
     /// How relays are found.
     pub election: election::Config,
     /// How commands are kept.
@@ -40,6 +43,9 @@ pub struct Config {
     pub watermark_delay: Duration,
     /// How often an origin with nothing to say repeats its watermark.
     pub watermark_interval: Duration,
+    /// Say nothing of this machine until it publishes, relays or otherwise has something to say: of
+    /// thousands of machines that only listen, each costs every other one two states.
+    pub quiet: bool,
     /// How often a machine repeats its presence.
     pub presence_interval: Duration,
     /// How long a machine that did not stop in order listens for its own lost blocks before it
@@ -113,6 +119,7 @@ impl Default for Config {
         Self {
             overlay: overlay::Config::default(),
             gossip: gossip::Config::default(),
+            signatures: Arc::new(Strict),
             election: election::Config::default(),
             commands: command::Config::default(),
             policy: command::Policy::default(),
@@ -120,6 +127,7 @@ impl Default for Config {
             gather: GATHER_DEFAULT,
             watermark_delay: WATERMARK_DELAY_DEFAULT,
             watermark_interval: WATERMARK_INTERVAL_DEFAULT,
+            quiet: false,
             presence_interval: PRESENCE_INTERVAL_DEFAULT,
             recovery: RECOVERY_DEFAULT,
             grace: GRACE_DEFAULT,

@@ -215,7 +215,7 @@ pub enum Output {
         /// Names the record until [`Input::Uploaded`].
         id: UploadId,
         /// The record.
-        record: Record,
+        record: Box<Record>,
     },
     /// Another relay serves this origin now: drop its records that are not delivered.
     Withdraw(UplinkId, MachineId),

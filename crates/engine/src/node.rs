@@ -1,7 +1,8 @@
 //! The node: routes what happened to the protocols; `outputs` translates what they say, `own_word`
 //! is what the node says of itself, `standing` who counts as a member, `renewing` what it is given
 //! and gives while it runs, `administer` does what an administrator asks, `enrol` makes machines
-//! members, `mail` carries commands to machines that are not there.
+//! members, `mail` carries commands to machines that are not there,
+//! `watching` notices members that are not heard any more.
 
 mod administer;
 mod commands;
@@ -11,6 +12,7 @@ mod outputs;
 mod own_word;
 mod renewing;
 mod standing;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -27,6 +29,7 @@ use wire::Frame;
 
 use enrol::Waiting;
 use own_word::start_of;
+use watching::Watched;
 
 use crate::feed::Feed;
 use crate::health::Uplinks;
@@ -59,6 +62,8 @@ enum Timer {
     Renew,
     /// Look after letters.
     Mail,
+    /// See whether a member is still heard.
+    Watch,
 }
 
 /// A whole node, but for its effects.
@@ -84,6 +89,7 @@ pub struct Node {
     links: Links,
     /// What every machine showed to which there is a link.
     shown: BTreeMap<MachineId, Membership>,
+    watched: Watched,
     roll_changed: bool,
     /// Who waits for a redemption to be on disk.
     redeeming: BTreeMap<StateKey, Vec<Waiting>>,
@@ -137,7 +143,8 @@ impl Node {
                     states: recovered.states.clone(),
                 },
                 rng.fork("gossip"),
-            ),
+            )
+            .with_signatures(config.signatures.clone()),
             election: Election::new(machine, config.election.clone(), rng.fork("election")),
             commands: Commands::new(
                 machine,
@@ -157,6 +164,7 @@ impl Node {
             catalogue: Catalogue::new(roll),
             links: Links::new(config.election.refresh_interval),
             shown: BTreeMap::new(),
+            watched: None,
             roll_changed: false,
             redeeming: BTreeMap::new(),
             origins: BTreeSet::new(),
@@ -513,6 +521,7 @@ impl StateMachine for Node {
                 Timer::Reread => self.end_reread(now),
                 Timer::Renew => self.renew(now),
                 Timer::Mail => self.look_after_mail(now),
+                Timer::Watch => self.watch(now),
             }
         }
         self.drain(now);
@@ -533,6 +542,7 @@ impl StateMachine for Node {
             Timer::Reread => "node: reread",
             Timer::Renew => "node: renew",
             Timer::Mail => "node: mail",
+            Timer::Watch => "node: watch",
         });
         [
             self.overlay.next_deadline(),

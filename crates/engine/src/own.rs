@@ -55,6 +55,11 @@ impl OwnStates {
         self.said.retain(|(said, _), _| *said != kind);
     }
 
+    /// Whether a state of this kind was sealed, and is not forgotten.
+    pub(crate) fn has_said(&self, kind: StateKind) -> bool {
+        self.said.keys().any(|(said, _)| *said == kind)
+    }
+
     /// Whether others hold states of this machine that it does not remember.
     pub(crate) fn is_behind(&self, version: StateVersion) -> bool {
         version > self.version

@@ -202,7 +202,7 @@ impl Desk {
                         times,
                         ..
                     } => self.searches.push((ticket, log, span, times)),
-                    Output::Upload { id, record, .. } => match record {
+                    Output::Upload { id, record, .. } => match *record {
                         Record::Window(record) => self.uploads.push((id, record)),
                         Record::Raw(record) => self.raw.push((id, record)),
                     },

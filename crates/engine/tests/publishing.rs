@@ -56,6 +56,7 @@ struct Desk {
     states: Vec<State>,
     replies: Vec<(u64, Result<Published, PublishError>)>,
     stopped: Option<CleanStop>,
+    dialled: Vec<overlay::Contact>,
     requests: u64,
 }
 
@@ -65,12 +66,11 @@ impl Desk {
     }
 
     fn start_with(roles: &[Role], recovered: Recovered, seed: u64) -> Self {
-        let node = Node::new(
-            identity(roles),
-            Config::default(),
-            recovered,
-            Rng::from_u64(seed),
-        );
+        Self::configured(roles, Config::default(), recovered, seed)
+    }
+
+    fn configured(roles: &[Role], config: Config, recovered: Recovered, seed: u64) -> Self {
+        let node = Node::new(identity(roles), config, recovered, Rng::from_u64(seed));
         let mut desk = Self {
             probe: Probe::new(node),
             unsynced: Vec::new(),
@@ -78,6 +78,7 @@ impl Desk {
             states: Vec::new(),
             replies: Vec::new(),
             stopped: None,
+            dialled: Vec::new(),
             requests: 0,
         };
         desk.probe
@@ -153,6 +154,7 @@ impl Desk {
                 }
                 Output::Reply(request, result) => self.replies.push((request.0, result)),
                 Output::Stopped(clean) => self.stopped = Some(clean),
+                Output::Dial(contact) => self.dialled.push(contact),
                 _ => {}
             }
         }
@@ -223,6 +225,83 @@ fn own_series(version: StateVersion, epoch: Epoch, number: SeriesNumber) -> Stat
     };
     let sign = |digest: &[u8; 32]| identity.keypair.sign(digest);
     draft.seal(&identity.trust.network(), sign)
+}
+
+#[test]
+fn a_quiet_machine_says_nothing_of_itself_before_it_publishes_and_then_its_membership_first() {
+    for quiet in [true, false] {
+        let config = Config {
+            quiet,
+            ..Config::default()
+        };
+        let mut desk = Desk::configured(&[Role::Publish], config, Recovered::default(), 7);
+
+        desk.advance(Duration::from_secs(60));
+        desk.sync();
+        assert_eq!(desk.states.is_empty(), quiet);
+        desk.publish(vec![reading(1.0)], None, AckLevel::Durable);
+        desk.sync();
+
+        let kinds: Vec<StateKind> = desk.states.iter().map(|state| state.key().kind).collect();
+        assert_eq!(kinds.first(), Some(&StateKind::Membership));
+        assert!(kinds.contains(&StateKind::Series));
+    }
+}
+
+/// What a member says of where it is.
+fn presence(version: StateVersion) -> [State; 2] {
+    let identity = identity_of(4, &[]);
+    let address = overlay::Address::new("/ip4/192.0.2.4/udp/4001/quic/noise".to_owned());
+    let presence = engine::Presence {
+        addresses: address.into_iter().collect(),
+        neighbours: Vec::new(),
+    };
+    let membership = identity.membership.as_bytes().clone();
+    let said = [
+        (StateKind::Membership, membership),
+        (StateKind::Presence, presence.to_payload().into()),
+    ];
+    said.map(|(kind, payload)| {
+        let origin = identity.keypair.machine();
+        let subject = String::new();
+        let key = StateKey {
+            origin,
+            kind,
+            subject,
+        };
+        let draft = StateDraft {
+            key,
+            version,
+            payload,
+        };
+        draft.seal(&identity.trust.network(), |digest| {
+            identity.keypair.sign(digest)
+        })
+    })
+}
+
+#[test]
+fn a_member_whose_presence_stays_the_same_is_looked_for_and_one_that_is_heard_is_not() {
+    for is_heard in [false, true] {
+        let mut desk = Desk::start(Recovered::default());
+        let version = |counter| StateVersion { epoch: 1, counter };
+        let mut states = presence(version(1));
+        for counter in 2..20 {
+            desk.neighbour_sends(gossip::Message::States(states.to_vec()));
+            desk.advance(Duration::from_secs(10));
+            if is_heard {
+                states = presence(version(counter));
+            }
+        }
+
+        let missing = identity_of(4, &[]).keypair.machine();
+        let dialled = desk
+            .dialled
+            .iter()
+            .any(|contact| contact.machine == missing);
+
+        assert_eq!(dialled, !is_heard);
+    }
 }
 
 #[test]

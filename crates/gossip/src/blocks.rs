@@ -38,7 +38,7 @@ impl Gossip {
         } else if !self.has_room_for(&block) {
             self.stats.refused_no_room += 1;
             self.postpone(now, from, id);
-        } else if identity::verify_block(&self.network, &block).is_err() {
+        } else if (self.signatures.verify_block(&self.network, &block)).is_err() {
             self.postpone(now, from, id);
             self.misbehaved(from, Fault::Signature);
         } else if block.readings().is_err() {

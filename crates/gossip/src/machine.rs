@@ -1,8 +1,9 @@
 //! The machine: what it is told, what it asks for, and who handles what.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use identity::Roll;
+use identity::{Roll, Signatures, Strict};
 use model::{Block, BlockId, LogId, MachineId, NetworkId, State, StateKey};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
@@ -152,6 +153,7 @@ pub struct Gossip {
     pub(crate) own: MachineId,
     pub(crate) network: NetworkId,
     pub(crate) config: Config,
+    pub(crate) signatures: Arc<dyn Signatures>,
     pub(crate) rng: Rng,
     pub(crate) frontier: Frontier,
     /// Blocks that are being written.
@@ -191,6 +193,7 @@ impl Gossip {
             own,
             network,
             config,
+            signatures: Arc::new(Strict),
             rng,
             frontier: recovered.frontier.into_iter().collect(),
             in_flight: BTreeMap::new(),
@@ -208,6 +211,13 @@ impl Gossip {
             outputs: VecDeque::new(),
             stats: Stats::default(),
         }
+    }
+
+    /// The same with somebody else to check signatures.
+    #[must_use]
+    pub fn with_signatures(mut self, signatures: Arc<dyn Signatures>) -> Self {
+        self.signatures = signatures;
+        self
     }
 
     /// Who counts as a member: what it was started with, and everyone whom the states throw out.
@@ -281,6 +291,7 @@ impl Gossip {
         for log in neighbour.leads.into_keys() {
             self.forget_unless_led(&log);
         }
+        self.replace_pusher(&machine);
         if !neighbour.wanted.is_empty() {
             self.fill_all(now);
         }

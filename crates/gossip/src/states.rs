@@ -461,7 +461,7 @@ impl Gossip {
         if !self.states.has_room_for(state.key()) {
             return Err(Refused::OverLimit);
         }
-        if identity::verify_state(&self.network, state).is_err() {
+        if (self.signatures.verify_state(&self.network, state)).is_err() {
             return Err(Refused::Fault(Fault::Signature));
         }
         self.states.content_of(state).map_err(Refused::Fault)

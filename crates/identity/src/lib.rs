@@ -32,7 +32,9 @@ pub use error::{CredentialError, FileError, SignatureError};
 pub use file::FileKind;
 pub use grant::{Delegation, Grant, Role};
 pub use invitation::{Claim, Invitation, InvitationId, Terms};
-pub use keypair::{Keypair, sealing_key_of, verify_block, verify_digest, verify_state};
+pub use keypair::{
+    Keypair, Signatures, Strict, sealing_key_of, verify_block, verify_digest, verify_state,
+};
 pub use membership::{Issuer, Membership, Trust};
 pub use network_key::{LinkKeys, NetworkKey, NetworkKeyEpoch};
 pub use network_keys::{EpochKey, NetworkKeys};

@@ -1,6 +1,7 @@
 //! States: small records of which the latest wins.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -167,10 +168,13 @@ pub struct StateDraft {
     pub payload: Bytes,
 }
 
-/// A signed state, kept as the bytes that travelled. Its signature may not have been checked yet:
-/// `identity::verify_state` does that.
+/// A signed state, kept as the bytes that travelled; cloning shares them. Its signature may not have
+/// been checked yet: `identity::verify_state` does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct State(Arc<Content>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
     draft: StateDraft,
     bytes: Bytes,
     /// The part of the bytes that the signature covers.
@@ -238,12 +242,12 @@ impl StateDraft {
             signed,
             signature: Bytes::copy_from_slice(&signature.0),
         };
-        State {
+        State(Arc::new(Content {
             draft: self,
             bytes: raw.encode_to_vec().into(),
             signed: raw.signed,
             signature,
-        }
+        }))
     }
 }
 
@@ -299,42 +303,42 @@ impl State {
             },
             payload: draft.payload,
         };
-        Ok(Self {
+        Ok(Self(Arc::new(Content {
             draft,
             bytes,
             signed: raw.signed,
             signature: Signature(signature),
-        })
+        })))
     }
 
     /// Which record it is.
     #[must_use]
-    pub const fn key(&self) -> &StateKey {
-        &self.draft.key
+    pub fn key(&self) -> &StateKey {
+        &self.0.draft.key
     }
 
     /// Its place in the order of its key.
     #[must_use]
-    pub const fn version(&self) -> StateVersion {
-        self.draft.version
+    pub fn version(&self) -> StateVersion {
+        self.0.draft.version
     }
 
     /// What it says.
     #[must_use]
-    pub const fn payload(&self) -> &Bytes {
-        &self.draft.payload
+    pub fn payload(&self) -> &Bytes {
+        &self.0.draft.payload
     }
 
     /// The bytes that travel and are stored.
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0.bytes
     }
 
     /// The signature and the digest that it must be of.
     #[must_use]
     pub fn signed(&self, network: &NetworkId) -> (Signature, [u8; 32]) {
-        (self.signature, digest(network, &self.signed))
+        (self.0.signature, digest(network, &self.0.signed))
     }
 }
 

@@ -189,7 +189,7 @@ impl World {
             }
             Output::AdminReply(request, result) => self.on_admin_reply(machine, request, *result),
             Output::EpochStarted(epoch) => self.write(machine, Op::Epoch(epoch.counter)),
-            Output::Upload { id, record, .. } => self.upload(machine, id, record),
+            Output::Upload { id, record, .. } => self.upload(machine, id, *record),
             Output::Withdraw(_, origin) => {
                 if let Some(running) = &mut self.machines[machine].running {
                     running.outbox.withdraw(origin);

@@ -178,6 +178,7 @@ impl Settings {
         engine.overlay.active_max = within("overlay.active_max", self.overlay.active_max, 1, 64)?;
         engine.overlay.passive_max =
             within("overlay.passive_max", self.overlay.passive_max, 8, 1024)?;
+        engine.quiet = self.overlay.quiet;
         engine.policy = self.commands.check()?;
         if self.relays.profile == Profile::Thin {
             engine.presence_interval = THIN_INTERVAL;

@@ -96,6 +96,8 @@ pub struct OverlaySettings {
     pub active_max: usize,
     /// Machines to remember. Range: 8..=1024.
     pub passive_max: usize,
+    /// Whether this machine stays unmentioned while it only listens.
+    pub quiet: bool,
 }
 
 /// `[store]`: the disk.
@@ -322,6 +324,7 @@ impl Default for OverlaySettings {
         Self {
             active_max: 5,
             passive_max: 64,
+            quiet: false,
         }
     }
 }

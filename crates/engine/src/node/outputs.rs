@@ -8,7 +8,7 @@ use statemachine::{Instant, StateMachine as _, Ticket};
 use wire::Frame;
 
 use super::own_word::progress_of;
-use super::{Node, Owner, Timer};
+use super::{Node, Owner};
 use crate::catalogue::series_subject_of;
 use crate::presence::Idle;
 use crate::{CleanStop, Event, Output, feed, publisher};
@@ -77,8 +77,7 @@ impl Node {
                 self.say(now, StateKind::Series, subject, payload);
             }
             publisher::Effect::Publish(block) => {
-                self.timers
-                    .set(Timer::Watermark, now + self.config.watermark_interval);
+                self.wait_for_watermark(now);
                 self.gossip.handle(now, gossip::Input::Publish(block));
             }
             publisher::Effect::Reply(request, result) => {
@@ -114,6 +113,7 @@ impl Node {
                 });
             }
             feed::Effect::Upload { uplink, id, record } => {
+                let record = Box::new(record);
                 self.outputs
                     .push_back(Output::Upload { uplink, id, record });
             }
@@ -340,19 +340,24 @@ impl Node {
     /// Dials a machine by what its presence says, or by what the overlay remembers of it: presences
     /// are not kept over a restart, the address book is. `false` if nobody knows where it is.
     pub(super) fn dial(&mut self, machine: MachineId) -> bool {
+        let contact = self.contact_of(machine);
+        let is_known = contact.is_some();
+        self.outputs.extend(contact.map(Output::Dial));
+        is_known
+    }
+
+    /// Where a machine may be dialled.
+    pub(super) fn contact_of(&self, machine: MachineId) -> Option<overlay::Contact> {
         let member = self.catalogue.member(&machine);
         let presence = member.and_then(|member| member.presence.as_ref());
-        let contact = presence
+        presence
             .filter(|presence| !presence.addresses.is_empty())
             .map(|presence| overlay::Contact {
                 machine,
                 addresses: presence.addresses.clone(),
             })
             .or_else(|| self.overlay.contact(&machine))
-            .filter(|contact| !contact.addresses.is_empty());
-        let is_known = contact.is_some();
-        self.outputs.extend(contact.map(Output::Dial));
-        is_known
+            .filter(|contact| !contact.addresses.is_empty())
     }
 
     pub(super) fn send(&mut self, to: MachineId, frame: Frame) {

@@ -19,6 +19,7 @@ mod header;
 mod ints;
 
 use std::fmt;
+use std::sync::Arc;
 
 use ::bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -156,7 +157,10 @@ pub struct Draft {
 /// A signed block, kept as the bytes that travelled; cloning shares them. Its signature may not
 /// have been checked yet: `identity::verify_block` does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
+pub struct Block(Arc<Content>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
     header: BlockHeader,
     bytes: Bytes,
     /// Where the columns begin.
@@ -188,29 +192,29 @@ impl Block {
         let mut cursor = Cursor::new(&bytes[..unsigned]);
         let header = header::decode(&mut cursor)?;
         let columns = unsigned - cursor.rest().len();
-        Ok(Self {
+        Ok(Self(Arc::new(Content {
             header,
             bytes,
             columns,
-        })
+        })))
     }
 
     /// What stands before the columns.
     #[must_use]
-    pub const fn header(&self) -> &BlockHeader {
-        &self.header
+    pub fn header(&self) -> &BlockHeader {
+        &self.0.header
     }
 
     /// The block's name.
     #[must_use]
-    pub const fn id(&self) -> BlockId {
-        self.header.id()
+    pub fn id(&self) -> BlockId {
+        self.0.header.id()
     }
 
     /// The bytes that travel and are stored.
     #[must_use]
-    pub const fn as_bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0.bytes
     }
 
     /// The hash that its signature covers and that the next block names.
@@ -222,14 +226,16 @@ impl Block {
     /// The hash of its bytes without the signature.
     #[must_use]
     pub fn content(&self) -> ContentHash {
-        content_of(&self.bytes[..self.bytes.len() - SIGNATURE_BYTES])
+        let bytes = self.as_bytes();
+        content_of(&bytes[..bytes.len() - SIGNATURE_BYTES])
     }
 
     /// Its signature, which must be one of [`Block::hash`].
     #[must_use]
     pub fn signature(&self) -> Signature {
+        let bytes = self.as_bytes();
         let mut signature = [0; SIGNATURE_BYTES];
-        signature.copy_from_slice(&self.bytes[self.bytes.len() - SIGNATURE_BYTES..]);
+        signature.copy_from_slice(&bytes[bytes.len() - SIGNATURE_BYTES..]);
         Signature(signature)
     }
 
@@ -239,9 +245,14 @@ impl Block {
     ///
     /// [`BlockError`] if a column claims more than its limit or does not decode.
     pub fn readings(&self) -> Result<Vec<Reading>, BlockError> {
-        let columns = &self.bytes[self.columns..self.bytes.len() - SIGNATURE_BYTES];
-        let count = usize::try_from(self.header.count).unwrap_or(usize::MAX);
-        columns::decode(Cursor::new(columns), count, self.header.sealed)
+        let Content {
+            header,
+            bytes,
+            columns,
+        } = &*self.0;
+        let columns = &bytes[*columns..bytes.len() - SIGNATURE_BYTES];
+        let count = usize::try_from(header.count).unwrap_or(usize::MAX);
+        columns::decode(Cursor::new(columns), count, header.sealed)
     }
 }
 
@@ -276,11 +287,11 @@ impl Draft {
         header::check("encoded block", size, Block::ENCODED_BYTES_MAX)?;
         let hash = BlockHash::of(network, &self.header.id(), &content_of(&out));
         out.extend(sign(&hash.0).0);
-        Ok(Block {
+        Ok(Block(Arc::new(Content {
             header: self.header,
             bytes: out.into_boxed_slice().into(),
             columns,
-        })
+        })))
     }
 }
 
