@@ -64,7 +64,9 @@ impl World {
                 self.input(machine, engine::Input::Discovered(contact));
             }
         }
-        self.after(again, Event::Discover(machine, life));
+        if self.plan.discovers_again {
+            self.after(again, Event::Discover(machine, life));
+        }
     }
 }
 

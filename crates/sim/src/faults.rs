@@ -57,6 +57,8 @@ impl World {
                 let candidates = self.plan.candidates(self.site.len());
                 (0..candidates).for_each(|candidate| self.crash(candidate, true));
             }
+            Fault::Halves(apart) => self.part_halves(apart),
+            Fault::MassFailure => self.kill_most(MASS_PERCENT),
             Fault::Revoke => self.revoke(machine),
             Fault::Redeem => self.redeem(machine),
             Fault::RollBack => {
@@ -266,6 +268,8 @@ impl World {
     }
 }
 
+/// How many of a hundred machines die at once. Source: design, section 14, row c.
+const MASS_PERCENT: usize = 80;
 /// Mean time that a machine is down. Shorter than the silence that makes windows partial, or not.
 const DOWN: Duration = Duration::from_secs(2);
 /// Mean time of pauses and outages.

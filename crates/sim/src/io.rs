@@ -19,7 +19,8 @@ use crate::world::{Cause, Event, World};
 impl World {
     /// Starts a machine, unless it runs or is switched off.
     pub(crate) fn start(&mut self, machine: usize) {
-        if self.machines[machine].running.is_some() || self.machines[machine].is_off {
+        let is_down = self.machines[machine].is_off || self.machines[machine].is_gone;
+        if self.machines[machine].running.is_some() || is_down {
             return;
         }
         let now = self.now;
@@ -202,6 +203,9 @@ impl World {
                     let accused = self.accused(&event);
                     self.checker.on_event(machine, &event, accused);
                     self.meter.on_event(&event);
+                    if matches!(event, engine::Event::NeighbourUp(_)) {
+                        self.meter.on_neighbour();
+                    }
                 }
                 self.on_event(machine, &event);
             }
@@ -304,7 +308,8 @@ impl World {
         }
         let is_honest = !self.insiders.contains(parcel.from);
         match wire::decode(parcel.bytes.clone()) {
-            Ok(frame) => {
+            Ok(mut frame) => {
+                self.shared.share(&mut frame);
                 self.overhear(parcel.to, &frame);
                 if let Frame::Gossip(Message::Block { block, .. }) = &frame
                     && is_honest
@@ -336,8 +341,12 @@ impl World {
             .get(&block.id())
             .map_or(1, |hops| hops + 1);
         let known = &mut self.machines[parcel.to].hops;
-        self.meter.on_copy(known.contains_key(&block.id()));
-        known.entry(block.id()).or_insert(hops);
+        let is_repeated = known.contains_key(&block.id());
+        self.meter.on_copy(is_repeated);
+        if !is_repeated {
+            known.insert(block.id(), hops);
+            self.measure_stretch(parcel.to, &block.id());
+        }
     }
 
     fn on_persist(&mut self, machine: usize, write: &Write) {
@@ -349,6 +358,9 @@ impl World {
             if block.header().origin() == self.site.id(machine) {
                 self.machines[machine].hops.entry(block.id()).or_insert(0);
                 self.checker.on_own_block(machine, block);
+                self.note_spreading(block.id());
+                self.measure_shortest(machine, block);
+                self.note_sealed_after_gap(block.id());
             }
         }
     }
@@ -376,6 +388,8 @@ impl World {
             let readings = block.header().count;
             self.meter
                 .on_deliver(self.now.since(published), hops, readings);
+            self.note_reached(&block.id());
+            self.note_merged(machine, origin, &block.id());
         }
     }
 

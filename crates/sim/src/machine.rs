@@ -1,6 +1,7 @@
 //! One simulated machine: what outlives its node, and the node while it runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aggregate::Config as WindowsConfig;
@@ -18,6 +19,7 @@ use statemachine::{Instant, Rng};
 use crate::disk::Disk;
 use crate::draw;
 use crate::scenario::Plan;
+use crate::signatures::Remembered;
 use crate::sink::Outbox;
 use crate::workload::Publisher;
 
@@ -27,17 +29,18 @@ pub(crate) struct Site {
     operator: Keypair,
     /// The first so many machines are candidates.
     candidates: usize,
-    /// The one window length.
-    window: Duration,
+    plan: Plan,
     machines: Vec<MachineId>,
     numbers: BTreeMap<MachineId, usize>,
     memberships: Vec<Membership>,
+    signatures: Arc<Remembered>,
 }
 
 impl Site {
     /// A site of so many machines.
     #[must_use]
-    pub(crate) fn new(machines: usize, candidates: usize, window: Duration) -> Self {
+    pub(crate) fn new(machines: usize, plan: &Plan) -> Self {
+        let candidates = plan.candidates(machines);
         let machines: Vec<_> = (0..machines).map(|m| keypair(m).machine()).collect();
         let operator = keypair(usize::MAX);
         let memberships = (machines.iter().enumerate())
@@ -51,10 +54,11 @@ impl Site {
         Self {
             operator,
             candidates,
-            window,
+            plan: *plan,
             machines,
             numbers,
             memberships,
+            signatures: Arc::default(),
         }
     }
 
@@ -158,11 +162,21 @@ impl Site {
         }
     }
 
+    /// Few neighbours, so that most pairs are several hops apart; in a large site as many as nodes
+    /// have by themselves.
+    fn active_max(&self) -> usize {
+        if self.len() <= SMALL_MAX {
+            ACTIVE_MAX_SMALL
+        } else {
+            overlay::Config::default().active_max
+        }
+    }
+
     fn config(&self, machine: usize) -> Config {
         let uplink = UplinkConfig {
             id: uplink(),
             windows: WindowsConfig {
-                lengths: vec![self.window],
+                lengths: vec![self.plan.window],
                 allowed_lateness: ALLOWED_LATENESS,
                 windows_max: 10_000,
             },
@@ -175,13 +189,17 @@ impl Site {
         };
         Config {
             overlay: overlay::Config {
-                active_max: ACTIVE_MAX,
+                active_max: self.active_max(),
                 ..overlay::Config::default()
             },
+            quiet: machine >= self.plan.publishers_max,
+            watermark_interval: self.plan.watermark_interval,
+            presence_interval: self.plan.presence_interval,
             policy: Policy {
                 maintenance: false,
                 allow: vec![Allowance::everyone("**".parse().expect("a pattern"))],
             },
+            signatures: self.signatures.clone(),
             uplinks: if self.is_candidate(machine) {
                 vec![uplink]
             } else {
@@ -238,6 +256,8 @@ pub(crate) struct Machine {
     pub(crate) is_off: bool,
     /// When it was switched on last.
     pub(crate) joined: Instant,
+    /// It died and does not come back.
+    pub(crate) is_gone: bool,
     /// Whether it reaches the sink, if the sink is up.
     pub(crate) reaches_sink: bool,
     /// How many hops each block had come when it got here first.
@@ -260,6 +280,7 @@ impl Machine {
             clock: ClockState::Synchronised,
             is_off: false,
             joined: Instant::ZERO,
+            is_gone: false,
             reaches_sink: true,
             hops: BTreeMap::new(),
             settings: plan.is_varied.then(|| rng.fork("settings")),
@@ -337,7 +358,9 @@ const NEWCOMERS_FROM: usize = 2_000_000;
 const ALLOWED_LATENESS: Duration = Duration::from_secs(1);
 /// Silence after which windows are given as they are; below the time that a machine may be down.
 const PARTIAL_AFTER: Duration = Duration::from_secs(3);
-/// Few neighbours, so that most pairs are several hops apart.
-const ACTIVE_MAX: usize = 3;
+/// Neighbours in a small site.
+const ACTIVE_MAX_SMALL: usize = 3;
+/// Most machines of a small site.
+const SMALL_MAX: usize = 48;
 /// When every run begins: 2026-01-01. Unit: nanoseconds since the Unix epoch.
 pub(crate) const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;

@@ -21,6 +21,13 @@ struct Arguments {
     /// How many seeds, counted up from the first.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+    /// Run each seed once, without comparing two traces.
+    #[arg(long)]
+    once: bool,
+    /// Run the scenario growth with 10, 100 and so on up to `--nodes` machines, each once, and print
+    /// what it costs to grow.
+    #[arg(long)]
+    growth: bool,
     /// One JSON object a line instead of text.
     #[arg(long)]
     json: bool,
@@ -42,9 +49,24 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let run = if arguments.once || arguments.growth {
+        sim::run_once
+    } else {
+        sim::run
+    };
     let mut failed = false;
+    if arguments.growth {
+        let mut growth = sim::Growth::default();
+        for nodes in sim::Growth::sizes(arguments.nodes) {
+            let report = run(Scenario::Growth, nodes, arguments.seed);
+            failed |= report.failure.is_some();
+            writeln!(out, "{}", growth.add(&report))?;
+        }
+        writeln!(out, "{}", growth.exponents())?;
+        return Ok(exit_code(failed));
+    }
     for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
-        let report = sim::run(arguments.scenario, arguments.nodes, seed);
+        let report = run(arguments.scenario, arguments.nodes, seed);
         if arguments.json {
             writeln!(out, "{}", report.to_json())?;
         } else {
@@ -52,9 +74,13 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         failed |= report.failure.is_some();
     }
-    Ok(if failed {
+    Ok(exit_code(failed))
+}
+
+const fn exit_code(failed: bool) -> ExitCode {
+    if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    })
+    }
 }

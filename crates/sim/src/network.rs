@@ -16,7 +16,7 @@
 //! - No frame arrives twice over a link. A member with bad intent sends twice, see `insiders`; flipped
 //!   bits are its work, too, because links are authenticated.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct Weather {
     pub(crate) break_permille: u32,
     /// Only what goes to a machine with a greater number is lost.
     pub(crate) is_one_way: bool,
+    /// One way from one end of the site to the other, on top. Unit: microseconds.
+    pub(crate) across_micros: u64,
 }
 
 impl Weather {
@@ -43,6 +45,12 @@ impl Weather {
         loss_permille: 0,
         break_permille: 0,
         is_one_way: false,
+        across_micros: 0,
+    };
+    /// Quiet LANs in halls that are far apart: up to 20 ms, as from one end of a country to another.
+    pub(crate) const SPREAD: Self = Self {
+        across_micros: 20_000,
+        ..Self::CALM
     };
     /// Wireless on a bad day.
     pub(crate) const ROUGH: Self = Self {
@@ -50,6 +58,7 @@ impl Weather {
         loss_permille: 10,
         break_permille: 20,
         is_one_way: false,
+        across_micros: 0,
     };
     /// Three frames of ten are lost at first.
     pub(crate) const STORM: Self = Self {
@@ -57,6 +66,7 @@ impl Weather {
         loss_permille: 300,
         break_permille: 2,
         is_one_way: false,
+        across_micros: 0,
     };
 }
 
@@ -139,10 +149,15 @@ pub(crate) struct Network {
     queue_bytes_max: usize,
     /// Whether senders keep to that.
     is_bounded: bool,
+    spots: Vec<Spot>,
     places: Vec<Place>,
     /// The smaller side still reaches the greater one.
     is_one_way: bool,
     links: BTreeMap<(usize, usize), Link>,
+    /// Between whom each of them is.
+    pairs: BTreeMap<LinkNumber, (usize, usize)>,
+    /// With whom each machine has one.
+    peers: Vec<BTreeSet<usize>>,
     opened: u64,
 }
 
@@ -151,6 +166,7 @@ impl Network {
     #[must_use]
     pub(crate) fn new(machines: usize, weather: Weather, queue_bytes_max: usize, rng: Rng) -> Self {
         Self {
+            spots: spots(machines, &rng),
             rng,
             weather,
             queue_bytes_max,
@@ -158,6 +174,8 @@ impl Network {
             places: vec![Place::default(); machines],
             is_one_way: false,
             links: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            peers: vec![BTreeSet::new(); machines],
             opened: 0,
         }
     }
@@ -178,12 +196,10 @@ impl Network {
     /// round trip takes.
     pub(crate) fn open(&mut self, now: Instant, a: usize, b: usize) -> (Vec<End>, Duration) {
         let key = pair(a, b);
-        let stale = self
-            .links
-            .remove(&key)
-            .map_or_else(Vec::new, |link| link.open_ends(key));
+        let stale = self.close(a, b);
         let (least, spread) = self.weather.delay_micros;
-        let delay = Duration::from_micros(least + self.rng.below(spread));
+        let far = self.spots[a].distance(self.spots[b]) * self.weather.across_micros / PLANE;
+        let delay = Duration::from_micros(least + self.rng.below(spread) + far);
         self.opened += 1;
         let link = Link {
             number: LinkNumber(self.opened),
@@ -191,6 +207,9 @@ impl Network {
             ends: [true; 2],
             streams: [Stream::new(now), Stream::new(now)],
         };
+        self.pairs.insert(link.number, key);
+        self.peers[a].insert(b);
+        self.peers[b].insert(a);
         self.links.insert(key, link);
         (stale, delay * 2)
     }
@@ -269,20 +288,36 @@ impl Network {
         (link.ends[usize::from(parcel.to > parcel.from)], drained)
     }
 
+    /// Over which links that both ends believe in a machine reaches others now, and in what time a
+    /// frame of so many bytes.
+    pub(crate) fn ways(
+        &self,
+        from: usize,
+        bytes: usize,
+    ) -> impl Iterator<Item = (usize, Duration)> {
+        self.peers[from].iter().filter_map(move |to| {
+            let link = self.links.get(&pair(from, *to))?;
+            let stands = link.ends == [true; 2] && self.reaches(from, *to);
+            stands.then(|| (*to, link.delay + transfer(bytes, NANOS_PER_BYTE)))
+        })
+    }
+
     /// Breaks a link if it is still there; returns the ends that believed in it.
     pub(crate) fn break_link(&mut self, number: LinkNumber) -> Vec<End> {
-        let found = self.links.iter().find(|(_, link)| link.number == number);
-        found
-            .map(|(key, _)| *key)
-            .map_or_else(Vec::new, |(a, b)| self.close(a, b))
+        let found = self.pairs.get(&number).copied();
+        found.map_or_else(Vec::new, |(a, b)| self.close(a, b))
     }
 
     /// Closes the link between two machines; returns the ends that believed in it.
     pub(crate) fn close(&mut self, a: usize, b: usize) -> Vec<End> {
         let key = pair(a, b);
-        self.links
-            .remove(&key)
-            .map_or_else(Vec::new, |link| link.open_ends(key))
+        let Some(link) = self.links.remove(&key) else {
+            return Vec::new();
+        };
+        self.pairs.remove(&link.number);
+        self.peers[a].remove(&b);
+        self.peers[b].remove(&a);
+        link.open_ends(key)
     }
 
     /// One end of a link gives up; returns it, and how long it takes until the other end hears of it.
@@ -305,13 +340,12 @@ impl Network {
     pub(crate) fn abandon(&mut self, machine: usize, polite: bool) -> Vec<(Duration, LinkNumber)> {
         let (places, is_one_way) = (&self.places, self.is_one_way);
         let mut breaks = Vec::new();
-        for ((a, b), link) in &mut self.links {
-            if *a != machine && *b != machine {
+        for peer in &self.peers[machine] {
+            let Some(link) = self.links.get_mut(&pair(machine, *peer)) else {
                 continue;
-            }
-            link.ends[usize::from(*b == machine)] = false;
-            let other = if *a == machine { *b } else { *a };
-            let delay = if polite && reaches(places, is_one_way, machine, other) {
+            };
+            link.ends[usize::from(machine > *peer)] = false;
+            let delay = if polite && reaches(places, is_one_way, machine, *peer) {
                 link.delay
             } else {
                 timeout(&mut self.rng)
@@ -416,19 +450,12 @@ impl Network {
 
     /// The machines that have a link with a machine which both ends believe in.
     pub(crate) fn linked_with(&self, machine: usize) -> impl Iterator<Item = usize> {
-        let of_machine = self.links.iter().filter(|(_, link)| link.ends == [true; 2]);
-        of_machine.filter_map(move |((a, b), _)| {
-            if *a == machine {
-                Some(*b)
-            } else {
-                (*b == machine).then_some(*a)
-            }
-        })
+        let peers = self.peers[machine].iter().copied();
+        peers.filter(move |peer| self.is_linked(machine, *peer))
     }
 
     fn key_of(&self, number: LinkNumber) -> Option<&(usize, usize)> {
-        let mut links = self.links.iter();
-        links.find_map(|(key, link)| (link.number == number).then_some(key))
+        self.pairs.get(&number)
     }
 
     /// From now on the network is as good as this.
@@ -467,6 +494,38 @@ impl Stream {
     }
 }
 
+/// Where a machine stands on a plane of [`PLANE`] by [`PLANE`].
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    x: u64,
+    y: u64,
+}
+
+impl Spot {
+    fn distance(self, other: Self) -> u64 {
+        let (x, y) = (self.x.abs_diff(other.x), self.y.abs_diff(other.y));
+        (x * x + y * y).isqrt()
+    }
+}
+
+/// Each machine near the middle of one of the halls.
+fn spots(machines: usize, rng: &Rng) -> Vec<Spot> {
+    let mut rng = rng.fork("spots");
+    let mut draw = |size| Spot {
+        x: rng.below(size),
+        y: rng.below(size),
+    };
+    let halls: Vec<Spot> = (0..HALLS).map(|_| draw(PLANE)).collect();
+    let within = |machine: usize| {
+        let (hall, spot) = (halls[machine % HALLS], draw(HALL));
+        Spot {
+            x: hall.x + spot.x,
+            y: hall.y + spot.y,
+        }
+    };
+    (0..machines).map(within).collect()
+}
+
 fn pair(a: usize, b: usize) -> (usize, usize) {
     (a.min(b), a.max(b))
 }
@@ -495,6 +554,12 @@ const RESEND: Duration = Duration::from_millis(50);
 /// Mean time until a dead connection is found dead. Source: guess, between QUIC's idle timeouts and
 /// those of TCP with keep-alive.
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Halls of a site that is spread. Source: guess.
+const HALLS: usize = 16;
+/// How wide the site is. Unit: none, a grid.
+const PLANE: u64 = 1_000;
+/// How wide a hall is on that grid.
+const HALL: u64 = 10;
 /// 100 Mbit/s. Unit: nanoseconds for each byte.
 const NANOS_PER_BYTE: u64 = 80;
 /// 2 kbit/s, which is less than a neighbour says to it. Unit: nanoseconds for each byte.

@@ -15,10 +15,13 @@ pub(crate) struct Outcast {
 }
 
 impl World {
-    /// The machines that belong to the network.
+    /// The machines that belong to the network, but those that are gone for good.
     pub(crate) fn members(&self) -> impl Iterator<Item = usize> + use<> {
         let outcast = self.outcast.map(|outcast| outcast.machine);
-        (0..self.site.len()).filter(move |machine| Some(*machine) != outcast)
+        let is_left = |number: &usize| !self.machines[*number].is_gone;
+        let left: Vec<usize> = (0..self.site.len()).filter(is_left).collect();
+        left.into_iter()
+            .filter(move |number| Some(*number) != outcast)
     }
 
     /// The operator throws out the last machine, which is no candidate, once, through another one.

@@ -26,13 +26,53 @@ pub(crate) struct Meter {
     undecodable: u64,
     accusations: u64,
     congestions: u64,
+    survivors: Vec<Duration>,
+    arrivals: Vec<Duration>,
+    stretches: Vec<u64>,
+    merges: Vec<Duration>,
+    neighbours_won: u64,
+    is_frozen: bool,
 }
 
 impl Meter {
+    /// Counts from now on.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts no more.
+    pub(crate) const fn freeze(&mut self) {
+        self.is_frozen = true;
+    }
+
+    /// The first copy of a block has reached a machine so long after it was sealed, and so many
+    /// thousandths of the shortest time.
+    pub(crate) fn on_arrival(&mut self, taken: Duration, stretch_permille: u64) {
+        self.arrivals.push(taken);
+        self.stretches.push(stretch_permille);
+    }
+
+    /// A machine has the first new block of the other half so long after the link has returned.
+    pub(crate) fn on_merged(&mut self, latency: Duration) {
+        self.merges.push(latency);
+    }
+
+    /// A machine has a neighbour that it did not have.
+    pub(crate) const fn on_neighbour(&mut self) {
+        if !self.is_frozen {
+            self.neighbours_won += 1;
+        }
+    }
+
     /// A machine has heard of a revocation, and closed its link to the outcast, so long after it was
     /// pushed.
     pub(crate) fn on_revoked(&mut self, latency: Duration) {
         self.revocations.push(latency);
+    }
+
+    /// A block has reached every survivor of a mass failure so long after it was sealed.
+    pub(crate) fn on_reached_survivors(&mut self, latency: Duration) {
+        self.survivors.push(latency);
     }
 
     /// The sink has so many records, and was given so many again.
@@ -79,11 +119,17 @@ impl Meter {
 
     /// A frame was sent.
     pub(crate) fn on_frame(&mut self, bytes: usize) {
+        if self.is_frozen {
+            return;
+        }
         self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
     /// A copy of a block arrived at a machine, which had it already or not.
     pub(crate) const fn on_copy(&mut self, repeated: bool) {
+        if self.is_frozen {
+            return;
+        }
         self.copies += 1;
         if repeated {
             self.copies_repeated += 1;
@@ -92,6 +138,9 @@ impl Meter {
 
     /// A block of another machine was delivered.
     pub(crate) fn on_deliver(&mut self, latency: Duration, hops: u32, readings: u32) {
+        if self.is_frozen {
+            return;
+        }
         self.readings += u64::from(readings);
         self.latencies.push(latency);
         self.hops.push(hops);
@@ -117,6 +166,22 @@ pub struct Report {
     pub delivered: usize,
     /// Copies of a block that a machine received beyond the first.
     pub redundancy: Option<f64>,
+    /// From the return of the link between two halves until the first new block has got over.
+    pub merged_first: Option<Duration>,
+    /// The same, until every machine has one.
+    pub merged_last: Option<Duration>,
+    /// How often a machine won a neighbour.
+    pub neighbours_won: u64,
+    /// Bytes of frames that a machine sent in a second.
+    pub bytes_per_node_s: Option<f64>,
+    /// From the sealing of a block to its first copy elsewhere; only where growth is measured.
+    pub arrival_p50: Option<Duration>,
+    /// As `arrival_p50`.
+    pub arrival_p99: Option<Duration>,
+    /// The same, as a multiple of the shortest time over the links that stood.
+    pub stretch_p50: Option<f64>,
+    /// As `stretch_p50`.
+    pub stretch_p99: Option<f64>,
     /// Bytes of frames for each reading delivered to another machine.
     pub bytes_per_reading: Option<f64>,
     /// From the call that published the first reading of a block to its delivery elsewhere.
@@ -128,6 +193,8 @@ pub struct Report {
     /// From the push of a revocation until a machine has closed its link to the outcast. Partitions
     /// and restarts count.
     pub revoked_p99: Option<Duration>,
+    /// From the sealing of a block after a mass failure until the last survivor has it, at worst.
+    pub survivors_max: Option<Duration>,
     /// Records that the sink was given again: what a sink holds twice that cannot compare names.
     pub uploads_repeated: u64,
     /// Records that the sink has, by name.
@@ -154,6 +221,10 @@ impl Report {
         trace: TraceHash,
         meter: &Meter,
     ) -> Self {
+        let plan = scenario.plan_for(nodes);
+        let window = plan
+            .measure_from
+            .map(|from| plan.duration.saturating_sub(from));
         let first_copies = meter.copies - meter.copies_repeated;
         Self {
             scenario,
@@ -164,11 +235,23 @@ impl Report {
             trace,
             delivered: meter.latencies.len(),
             redundancy: ratio(meter.copies_repeated, first_copies),
+            bytes_per_node_s: window.and_then(|window| {
+                let seconds = window.as_secs() * u64::try_from(nodes).unwrap_or(u64::MAX);
+                ratio(meter.bytes, seconds)
+            }),
+            merged_first: meter.merges.iter().min().copied(),
+            merged_last: meter.merges.iter().max().copied(),
+            neighbours_won: meter.neighbours_won,
+            arrival_p50: quantile(&meter.arrivals, 500),
+            arrival_p99: quantile(&meter.arrivals, 990),
+            stretch_p50: quantile(&meter.stretches, 500).and_then(|p| ratio(p, 1_000)),
+            stretch_p99: quantile(&meter.stretches, 990).and_then(|p| ratio(p, 1_000)),
             bytes_per_reading: ratio(meter.bytes, meter.readings),
             latency_p50: quantile(&meter.latencies, 500),
             latency_p99: quantile(&meter.latencies, 990),
             hops_p99: quantile(&meter.hops, 990),
             revoked_p99: quantile(&meter.revocations, 990),
+            survivors_max: meter.survivors.iter().max().copied(),
             uploads_repeated: meter.uploads_repeated,
             uploads: meter.uploads,
             unserved_max: meter.unserved,
@@ -205,10 +288,19 @@ impl Report {
             "healed_s": self.healed.map(|time| time.as_secs_f64()),
             "redundancy": self.redundancy,
             "bytes_per_reading": self.bytes_per_reading,
+            "merged_first_ms": millis(self.merged_first),
+            "merged_last_ms": millis(self.merged_last),
+            "neighbours_won": self.neighbours_won,
+            "bytes_per_node_s": self.bytes_per_node_s,
+            "arrival_p50_ms": millis(self.arrival_p50),
+            "arrival_p99_ms": millis(self.arrival_p99),
+            "stretch_p50": self.stretch_p50,
+            "stretch_p99": self.stretch_p99,
             "latency_p50_ms": millis(self.latency_p50),
             "latency_p99_ms": millis(self.latency_p99),
             "hops_p99": self.hops_p99,
             "revoked_p99_ms": millis(self.revoked_p99),
+            "survivors_max_ms": millis(self.survivors_max),
             "uploads": self.uploads,
             "uploads_repeated": self.uploads_repeated,
             "unserved_max_ms": self.unserved_max.as_secs_f64() * 1e3,
@@ -245,7 +337,13 @@ impl Report {
         let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         add("latency p50", self.latency_p50.map(millis));
         add("p99", self.latency_p99.map(millis));
+        add("first block over after", self.merged_first.map(millis));
+        add("everyone's first after", self.merged_last.map(millis));
+        add("first copy p50", self.arrival_p50.map(millis));
+        add("p99", self.arrival_p99.map(millis));
+        add("stretch p99", self.stretch_p99.map(|s| format!("{s:.2}")));
         add("revoked p99", self.revoked_p99.map(millis));
+        add("every survivor after", self.survivors_max.map(millis));
         add("uploads", Some(self.uploads.to_string()));
         add("repeated", Some(self.uploads_repeated.to_string()));
         add("unserved at most", Some(millis(self.unserved_max)));

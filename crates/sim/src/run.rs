@@ -7,8 +7,8 @@ use crate::world::World;
 /// Runs one seed twice and reports on it; traces that differ are a failure.
 #[must_use]
 pub fn run(scenario: Scenario, nodes: usize, seed: u64) -> Report {
-    let (mut report, _) = run_once(scenario, nodes, seed, None, false);
-    let (again, _) = run_once(scenario, nodes, seed, None, false);
+    let (mut report, _) = play(scenario, nodes, seed, None, false);
+    let (again, _) = play(scenario, nodes, seed, None, false);
     if report.trace != again.trace && report.failure.is_none() {
         let (first, second) = (report.trace, again.trace);
         report.failure = Some(format!("two runs differ: traces {first} and {second}"));
@@ -19,7 +19,7 @@ pub fn run(scenario: Scenario, nodes: usize, seed: u64) -> Report {
 /// Runs one seed once and returns the end of its trace in words, for whoever looks for a cause.
 #[must_use]
 pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
-    run_once(scenario, nodes, seed, None, true).1
+    play(scenario, nodes, seed, None, true).1
 }
 
 /// Runs seeds from 0 on with a mistake switched in, until one finds it: a run that fails with these
@@ -31,7 +31,7 @@ pub fn find_failure(
     words: &str,
     seeds: u64,
 ) -> Option<Report> {
-    let once = |seed, plant| run_once(scenario, nodes, seed, plant, false).0;
+    let once = |seed, plant| play(scenario, nodes, seed, plant, false).0;
     (0..seeds).find_map(|seed| {
         let planted = once(seed, Some(plant));
         let failure = planted.failure.as_deref().unwrap_or_default();
@@ -40,16 +40,25 @@ pub fn find_failure(
     })
 }
 
-fn run_once(
+/// Runs one seed, once.
+#[must_use]
+pub fn run_once(scenario: Scenario, nodes: usize, seed: u64) -> Report {
+    play(scenario, nodes, seed, None, false).0
+}
+
+fn play(
     scenario: Scenario,
     nodes: usize,
     seed: u64,
     plant: Option<Plant>,
     readable: bool,
 ) -> (Report, Vec<String>) {
-    let plan = scenario.plan();
+    let plan = scenario.plan_for(nodes);
     let mut world = World::draw(plan, plant, nodes, seed, readable);
     world.run_for(plan.duration);
+    if plan.measure_from.is_some() {
+        world.meter.freeze();
+    }
     let healed = world.settle(plan.settle_max);
     if healed.is_some() {
         world.finish();

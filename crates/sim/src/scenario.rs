@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::insiders::Malice;
 use crate::network::{QUEUE_BYTES_MAX, Weather};
+use crate::{growth, halves};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,10 @@ pub(crate) enum Fault {
     SwitchOff,
     /// All machines lose power at once, and all but the first, whom all know, come back.
     Blackout,
+    /// Most machines die at once, for good.
+    MassFailure,
+    /// The network falls into two halves for so long.
+    Halves(Duration),
 }
 
 /// Whom a machine finds by itself.
@@ -125,6 +130,21 @@ pub(crate) struct Plan {
     pub(crate) lost_answers_permille: u32,
     /// Mean time between the commands of one machine; none without it.
     pub(crate) command_every: Option<Duration>,
+    /// Only so many machines publish, the first ones.
+    pub(crate) publishers_max: usize,
+    /// At most so many machines can be relays, the first ones; without any, nothing is uploaded.
+    pub(crate) candidates_max: usize,
+    /// How long machines have to find each other before anything is published.
+    pub(crate) publish_from: Duration,
+    /// Whether multicast finds machines also later than at their starts.
+    pub(crate) discovers_again: bool,
+    /// From when on what happens is measured, after everything has found its way; without it,
+    /// everything is, from the beginning to the end.
+    pub(crate) measure_from: Option<Duration>,
+    /// How often an idle machine says how far time has come.
+    pub(crate) watermark_interval: Duration,
+    /// How often each machine repeats where it is.
+    pub(crate) presence_interval: Duration,
     /// Mean time between batches of one machine.
     pub(crate) publish_every: Duration,
     /// How long windows are.
@@ -138,10 +158,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// How many of the machines can be relays: a third, and two at least.
+    /// How many of the machines can be relays: a third, and two at least, but for the limit.
     #[must_use]
     pub(crate) fn candidates(&self, machines: usize) -> usize {
-        (machines / 3).max(2).min(machines)
+        (machines / 3).max(2).min(machines).min(self.candidates_max)
     }
 }
 
@@ -184,11 +204,22 @@ pub enum Scenario {
     Storm,
     /// Everything that can go wrong by itself.
     Everything,
+    /// Four of five machines die at once, for good.
+    MassFailure,
+    /// Two halves are apart for ten seconds, without anything but themselves to find each other.
+    Halves,
+    /// The same for ten minutes.
+    HalvesLong,
+    /// The same for a day.
+    HalvesDay,
+    /// Nothing goes wrong in halls that are far apart, and what it costs is measured once all trees
+    /// have grown.
+    Growth,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -207,6 +238,11 @@ impl Scenario {
         Self::Insiders,
         Self::Storm,
         Self::Everything,
+        Self::MassFailure,
+        Self::Halves,
+        Self::HalvesLong,
+        Self::HalvesDay,
+        Self::Growth,
     ];
 
     /// Its name on the command line.
@@ -231,6 +267,11 @@ impl Scenario {
             Self::Insiders => "insiders",
             Self::Storm => "storm",
             Self::Everything => "everything",
+            Self::MassFailure => "mass-failure",
+            Self::Halves => "halves",
+            Self::HalvesLong => "halves-long",
+            Self::HalvesDay => "halves-day",
+            Self::Growth => "growth",
         }
     }
 
@@ -251,6 +292,13 @@ impl Scenario {
             redundancy_max: None,
             lost_answers_permille: 0,
             command_every: None,
+            publishers_max: usize::MAX,
+            candidates_max: usize::MAX,
+            publish_from: Duration::from_secs(1),
+            discovers_again: true,
+            measure_from: None,
+            watermark_interval: Duration::from_secs(1),
+            presence_interval: Duration::from_secs(10),
             publish_every: Duration::from_millis(250),
             window: Duration::from_secs(1),
             unserved_max: UNSERVED_MAX_CALM,
@@ -324,6 +372,39 @@ impl Scenario {
                 window: Duration::from_mins(1),
                 duration: Duration::from_mins(72 * 60 + 10),
                 settle_max: Duration::from_mins(10),
+                ..steady
+            },
+            Self::MassFailure => Plan {
+                set_faults: MASS_FAILURE,
+                publishers_max: 100,
+                candidates_max: 0,
+                publish_every: Duration::from_secs(2),
+                duration: Duration::from_secs(20),
+                ..steady
+            },
+            Self::Halves | Self::HalvesLong | Self::HalvesDay => {
+                let (set_faults, publish_every, duration) = match self {
+                    Self::HalvesLong => (halves::LONG, 1, Duration::from_secs(10 + 600 + 10)),
+                    Self::HalvesDay => (halves::DAY, 10, Duration::from_secs(10 + 86_400 + 10)),
+                    _ => (halves::SHORT, 1, Duration::from_secs(10 + 10 + 10)),
+                };
+                Plan {
+                    set_faults,
+                    candidates_max: 0,
+                    discovers_again: false,
+                    publish_every: Duration::from_secs(publish_every),
+                    duration,
+                    settle_max: Duration::from_mins(10),
+                    ..steady
+                }
+            }
+            Self::Growth => Plan {
+                weather: Weather::SPREAD,
+                candidates_max: 0,
+                watermark_interval: Duration::from_mins(1),
+                presence_interval: Duration::from_mins(1),
+                redundancy_max: Some(50), // Design, section 14, row b.
+                publish_from: growth::GROWTH_START,
                 ..steady
             },
             Self::RelayDeath => Plan {
@@ -485,6 +566,8 @@ const LATE: &[(Duration, Fault)] = &[
 ];
 /// All lose power when they have known each other for a while.
 const BLACKOUT: &[(Duration, Fault)] = &[(Duration::from_secs(15), Fault::Blackout)];
+/// Machines know each other by then, and what follows is watched for some seconds.
+const MASS_FAILURE: &[(Duration, Fault)] = &[(Duration::from_secs(12), Fault::MassFailure)];
 /// The sink goes for 72 hours; every relay that could take notes in memory is killed on the way.
 const OUTAGE: &[(Duration, Fault)] = &[
     (Duration::from_mins(10), Fault::SinkLost),

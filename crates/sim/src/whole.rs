@@ -106,6 +106,9 @@ impl World {
 
     /// Which window the sink has not, or not right.
     fn lacking_windows(&self) -> Option<String> {
+        if self.plan.candidates(self.site.len()) == 0 {
+            return None;
+        }
         let all = self.all_blocks();
         // What an outcast said last of its time is lost with it: its last windows stay partial. An
         // insider may say of itself what it wants.

@@ -10,6 +10,7 @@ use statemachine::{Instant, Rng};
 use crate::checker::Checker;
 use crate::commands::Applications;
 use crate::draw;
+use crate::halves::Halves;
 use crate::insiders::Insiders;
 use crate::machine::{Machine, Site};
 use crate::network::{LinkNumber, Network, Parcel};
@@ -18,7 +19,10 @@ use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
 use crate::report::Meter;
 use crate::scenario::{Discovery, Fault, Plan, Plant};
+use crate::shared::Shared;
 use crate::sink::Sink;
+use crate::stretch::Stretch;
+use crate::survivors::Survivors;
 use crate::trace::{Trace, TraceHash};
 use crate::uploads::Service;
 
@@ -47,6 +51,10 @@ pub(crate) enum Event {
     SetFault(Fault),
     HealNetwork,
     LookAtService,
+    LookAtSurvivors,
+    JoinHalves,
+    LookAtHalves,
+    Measure,
     SinkUp,
     UplinkUp(usize),
 }
@@ -70,6 +78,7 @@ pub(crate) struct World {
     pub(crate) nodes: Rng,
     pub(crate) machines: Vec<Machine>,
     pub(crate) network: Network,
+    pub(crate) shared: Shared,
     pub(crate) sink: Sink,
     pub(crate) checker: Checker,
     pub(crate) applications: Applications,
@@ -86,6 +95,9 @@ pub(crate) struct World {
     pub(crate) given_up: Blocks,
     /// The first version of each state that a life of a machine has heard of, for a planted mistake.
     pub(crate) first: BTreeMap<(usize, u64, StateKey), StateVersion>,
+    pub(crate) survivors: Option<Survivors>,
+    pub(crate) stretch: Stretch,
+    pub(crate) halves: Option<Halves>,
     pub(crate) newcomers: Newcomers,
     pub(crate) requests: u64,
     pub(crate) events: BTreeMap<(Instant, u64), Event>,
@@ -105,7 +117,7 @@ impl World {
         readable: bool,
     ) -> Self {
         let rng = Rng::from_u64(seed);
-        let site = Site::new(nodes, plan.candidates(nodes), plan.window);
+        let site = Site::new(nodes, &plan);
         let machine = |m| Machine::new(m, &plan, &rng.fork(&format!("machine {m}")));
         let mut world = Self {
             now: Instant::ZERO,
@@ -116,6 +128,7 @@ impl World {
                 plan.queue_bytes_max,
                 rng.fork("network"),
             ),
+            shared: Shared::default(),
             sink: Sink::new(plan.lost_answers_permille, rng.fork("sink")),
             checker: Checker::new(site.trust().network()),
             applications: Applications::new(rng.fork("applications")),
@@ -137,6 +150,9 @@ impl World {
             slow: None,
             given_up: Blocks::new(),
             first: BTreeMap::new(),
+            survivors: None,
+            stretch: Stretch::default(),
+            halves: None,
             newcomers: Newcomers::default(),
             requests: 0,
             events: BTreeMap::new(),
@@ -150,18 +166,25 @@ impl World {
         for machine in 0..nodes {
             world.machines[machine].is_off = machine >= nodes - late;
             world.start(machine);
-            world.after(WARM_UP, Event::Publish(machine));
-            world.after(WARM_UP, Event::Ask(machine));
+            if machine < world.plan.publishers_max {
+                world.after(plan.publish_from, Event::Publish(machine));
+            }
+            world.after(plan.publish_from, Event::Ask(machine));
+        }
+        if let Some(from) = world.plan.measure_from {
+            world.after(from, Event::Measure);
+        }
+        if world.plan.candidates(nodes) > 0 {
+            world.after(plan.publish_from, Event::LookAtService);
         }
         for machine in world.insiders.machines().collect::<Vec<_>>() {
-            world.after(WARM_UP, Event::Malice(machine));
+            world.after(plan.publish_from, Event::Malice(machine));
         }
-        world.after(WARM_UP, Event::LookAtService);
         for (at, fault) in world.plan.set_faults {
-            world.after(WARM_UP + *at, Event::SetFault(*fault));
+            world.after(plan.publish_from + *at, Event::SetFault(*fault));
         }
         if let Some(every) = world.plan.fault_every {
-            world.after(WARM_UP + every, Event::Fault);
+            world.after(plan.publish_from + every, Event::Fault);
         }
         world
     }
@@ -190,6 +213,12 @@ impl World {
             self.run_for(SETTLE_STEP);
         }
         None
+    }
+
+    /// Whether what happens now is what was waited for, after everything has found its way.
+    pub(crate) fn is_measuring(&self) -> bool {
+        let from = self.plan.measure_from;
+        self.publishing && from.is_some_and(|from| self.now.since(Instant::ZERO) >= from)
     }
 
     /// The checks that need the whole.
@@ -315,6 +344,10 @@ impl World {
             Event::SetFault(fault) => self.strike(fault),
             Event::HealNetwork => self.heal_network(),
             Event::LookAtService => self.look_at_service(),
+            Event::Measure => self.meter.restart(),
+            Event::JoinHalves => self.join_halves(),
+            Event::LookAtHalves => self.look_at_halves(),
+            Event::LookAtSurvivors => self.look_at_survivors(),
             Event::SinkUp => self.set_sink(true),
             Event::UplinkUp(machine) => self.set_uplink(machine, true),
         }
@@ -346,7 +379,5 @@ impl World {
     }
 }
 
-/// How long machines have to find each other before anything is published.
-const WARM_UP: Duration = Duration::from_secs(1);
 /// How often is looked whether everything is there.
 const SETTLE_STEP: Duration = Duration::from_millis(250);

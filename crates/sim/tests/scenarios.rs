@@ -25,8 +25,14 @@ fn runs_that_once_failed_hold() {
 
 #[test]
 fn nothing_is_lost_whatever_goes_wrong() {
-    // An outage of three days and ten minutes of slowness take minutes: each has its command.
-    let is_short = |s: &Scenario| !matches!(s, Scenario::Outage | Scenario::SlowNeighbour);
+    // What takes minutes each has its command: three days of outage, a day apart, ten minutes of
+    // slowness.
+    let is_short = |s: &Scenario| {
+        !matches!(
+            s,
+            Scenario::Outage | Scenario::HalvesDay | Scenario::SlowNeighbour
+        )
+    };
     for scenario in Scenario::ALL.into_iter().filter(is_short) {
         for seed in 100..103 {
             check(&sim::run(scenario, 6, seed));
