@@ -89,7 +89,7 @@ impl Sources<'_> {
         };
         for (machine, member) in self.node.catalogue().members() {
             let grant = member.membership.grant();
-            let presence = member.presence.clone().unwrap_or_default();
+            let presence = member.presence().unwrap_or_default();
             response.machines.push(pb::Machine {
                 machine_id: machine.to_string(),
                 name: grant.name.clone(),

@@ -13,9 +13,19 @@ use crate::Presence;
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Its membership.
-    pub membership: Membership,
+    pub membership: Arc<Membership>,
+    /// The state in which it said last where it is, as it travelled: of thousands of members few are
+    /// ever asked for.
+    presence: Option<State>,
+}
+
+impl Member {
     /// What it said last about where it is; `None` before that.
-    pub presence: Option<Presence>,
+    #[must_use]
+    pub fn presence(&self) -> Option<Presence> {
+        let presence = Presence::from_payload(self.presence.as_ref()?.payload());
+        presence.ok() // It decoded when it was taken in.
+    }
 }
 
 /// Machines and series as the states of kinds `Membership`, `Presence`, `Series`, `Revocation`,
@@ -65,19 +75,19 @@ impl Catalogue {
                 self.members.insert(
                     origin,
                     Member {
-                        membership,
+                        membership: Arc::new(membership),
                         presence,
                     },
                 );
             }
             StateKind::Presence => {
-                let Ok(presence) = Presence::from_payload(state.payload()) else {
+                if Presence::from_payload(state.payload()).is_err() {
                     return;
-                };
+                }
                 if let Some(member) = self.members.get_mut(&origin)
                     && !self.roll.is_revoked(&member.membership)
                 {
-                    member.presence = Some(presence);
+                    member.presence = Some(state.clone());
                 }
             }
             StateKind::Revocation => {
@@ -238,7 +248,7 @@ impl Catalogue {
     pub(crate) fn admitted_by(&self, issuer: MachineId) -> impl Iterator<Item = MachineId> {
         let members = self.members.values().map(|member| &member.membership);
         let admitted = members.filter(move |membership| membership.issuer() == issuer);
-        admitted.map(Membership::machine)
+        admitted.map(|membership| membership.machine())
     }
 
     /// The names that a machine answers to in patterns: its id and its display name.

@@ -177,9 +177,6 @@ pub struct State(Arc<Content>);
 struct Content {
     draft: StateDraft,
     bytes: Bytes,
-    /// The part of the bytes that the signature covers.
-    signed: Bytes,
-    signature: Signature,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -245,8 +242,6 @@ impl StateDraft {
         State(Arc::new(Content {
             draft: self,
             bytes: raw.encode_to_vec().into(),
-            signed: raw.signed,
-            signature,
         }))
     }
 }
@@ -279,8 +274,9 @@ impl State {
             // What the signature does not cover, anyone could change on the way.
             return Err(StateError::Malformed("bytes beside signature and fields"));
         }
-        let signature = raw.signature.as_ref().try_into();
-        let signature = signature.map_err(|_| StateError::Malformed("signature length"))?;
+        if raw.signature.len() != SIGNATURE_BYTES {
+            return Err(StateError::Malformed("signature length"));
+        }
         let draft =
             RawDraft::decode(raw.signed.clone()).map_err(|_| StateError::Malformed("fields"))?;
         let origin = draft.origin.as_ref().try_into();
@@ -303,12 +299,7 @@ impl State {
             },
             payload: draft.payload,
         };
-        Ok(Self(Arc::new(Content {
-            draft,
-            bytes,
-            signed: raw.signed,
-            signature: Signature(signature),
-        })))
+        Ok(Self(Arc::new(Content { draft, bytes })))
     }
 
     /// Which record it is.
@@ -336,11 +327,21 @@ impl State {
     }
 
     /// The signature and the digest that it must be of.
+    ///
+    /// # Panics
+    ///
+    /// Never: the bytes were read, or made, when this state was.
     #[must_use]
     pub fn signed(&self, network: &NetworkId) -> (Signature, [u8; 32]) {
-        (self.0.signature, digest(network, &self.0.signed))
+        let raw = RawState::decode(&self.0.bytes[..]).expect("it was read before");
+        let mut signature = [0; SIGNATURE_BYTES];
+        signature.copy_from_slice(&raw.signature);
+        (Signature(signature), digest(network, &raw.signed))
     }
 }
+
+/// Source: Ed25519, RFC 8032.
+const SIGNATURE_BYTES: usize = 64;
 
 /// SHA-256 over a label, the network and the signed bytes.
 fn digest(network: &NetworkId, signed: &[u8]) -> [u8; 32] {

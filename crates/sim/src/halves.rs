@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::BlockId;
 use statemachine::Instant;
 
-use crate::scenario::Fault;
+use crate::scenario::{Fault, Plan};
 use crate::world::{Event, World};
 
 /// Two halves that have met again.
@@ -67,6 +67,24 @@ impl World {
         self.checker.require(merged > 0, || {
             format!("nothing new has come over {MERGED_MAX:?} after the link returned")
         });
+    }
+}
+
+/// Two halves that are apart for so many seconds and publish every so many, from the same machines.
+pub(crate) const fn plan(
+    steady: Plan,
+    set_faults: &'static [(Duration, Fault)],
+    apart: u64,
+    publish_every: u64,
+) -> Plan {
+    Plan {
+        set_faults,
+        candidates_max: 0,
+        discovers_again: false,
+        publish_every: Duration::from_secs(publish_every),
+        duration: Duration::from_secs(10 + apart + 10),
+        settle_max: Duration::from_mins(10),
+        ..steady
     }
 }
 

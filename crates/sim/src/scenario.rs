@@ -382,22 +382,9 @@ impl Scenario {
                 duration: Duration::from_secs(20),
                 ..steady
             },
-            Self::Halves | Self::HalvesLong | Self::HalvesDay => {
-                let (set_faults, publish_every, duration) = match self {
-                    Self::HalvesLong => (halves::LONG, 1, Duration::from_secs(10 + 600 + 10)),
-                    Self::HalvesDay => (halves::DAY, 10, Duration::from_secs(10 + 86_400 + 10)),
-                    _ => (halves::SHORT, 1, Duration::from_secs(10 + 10 + 10)),
-                };
-                Plan {
-                    set_faults,
-                    candidates_max: 0,
-                    discovers_again: false,
-                    publish_every: Duration::from_secs(publish_every),
-                    duration,
-                    settle_max: Duration::from_mins(10),
-                    ..steady
-                }
-            }
+            Self::Halves => halves::plan(steady, halves::SHORT, 10, 1),
+            Self::HalvesLong => halves::plan(steady, halves::LONG, 600, 1),
+            Self::HalvesDay => halves::plan(steady, halves::DAY, 86_400, 10),
             Self::Growth => Plan {
                 weather: Weather::SPREAD,
                 candidates_max: 0,

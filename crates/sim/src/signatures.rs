@@ -6,11 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use identity::{SignatureError, Signatures, verify_digest};
 use model::{MachineId, Signature};
 
+/// A digest and a signature on it.
+type Signed = ([u8; 32], [u8; 64]);
+
 /// Checks like every node does, and remembers what came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     /// Good signatures, each with its digest, and whose they are.
-    good: Mutex<BTreeMap<([u8; 32], [u8; 64]), MachineId>>,
+    good: Mutex<BTreeMap<Signed, MachineId>>,
 }
 
 impl Signatures for Remembered {

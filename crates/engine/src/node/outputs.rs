@@ -349,12 +349,12 @@ impl Node {
     /// Where a machine may be dialled.
     pub(super) fn contact_of(&self, machine: MachineId) -> Option<overlay::Contact> {
         let member = self.catalogue.member(&machine);
-        let presence = member.and_then(|member| member.presence.as_ref());
+        let presence = member.and_then(|member| member.presence());
         presence
             .filter(|presence| !presence.addresses.is_empty())
             .map(|presence| overlay::Contact {
                 machine,
-                addresses: presence.addresses.clone(),
+                addresses: presence.addresses,
             })
             .or_else(|| self.overlay.contact(&machine))
             .filter(|contact| !contact.addresses.is_empty())

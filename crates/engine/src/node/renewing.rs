@@ -55,7 +55,7 @@ impl Node {
     /// made, or what it has said since.
     pub(super) fn newest<'a>(&'a self, shown: &'a Membership) -> &'a Membership {
         let said = self.catalogue.member(&shown.machine());
-        let said = said.map(|member| &member.membership);
+        let said = said.map(|member| member.membership.as_ref());
         said.filter(|said| is_newer(said, shown)).unwrap_or(shown)
     }
 
@@ -84,7 +84,7 @@ impl Node {
         let admitted = self.catalogue.admitted_by(self.machine);
         let is_due = |machine: &MachineId| {
             let member = self.catalogue.present_member(machine);
-            let member = member.filter(|member| member.presence.is_some());
+            let member = member.filter(|member| member.presence().is_some());
             member.is_some_and(|member| {
                 is_ending(member.membership.grant(), time)
                     && !self.is_renewed(member.membership.grant())

@@ -39,7 +39,7 @@ fn renewed(node: &mut Probe<Node>) -> Vec<Membership> {
 fn said(node: &Probe<Node>) -> Membership {
     let catalogue = node.machine().catalogue();
     let member = catalogue.member(&machine(OWN)).expect("it knows itself");
-    member.membership.clone()
+    Membership::clone(&member.membership)
 }
 
 #[test]
