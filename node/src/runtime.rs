@@ -510,7 +510,11 @@ fn comes_again(frame: &Frame) -> bool {
             | Message::Want { .. }
             | Message::Graft { .. }
             | Message::Prune { .. } => true,
-            Message::Frontier { .. } | Message::StateSummary { .. } | Message::States(_) => false,
+            Message::Sums(..)
+            | Message::Frontier { .. }
+            | Message::StateSummary(_)
+            | Message::StateWant(_)
+            | Message::States(_) => false,
         },
     }
 }

@@ -118,6 +118,7 @@ impl Log {
                 sealed: Timestamp::from_nanos(time),
                 watermark: Timestamp::from_nanos(time),
                 count: u32::try_from(readings.len())?,
+                urgent: false,
                 publishers: Vec::new(),
             };
             made.push((header, readings));

@@ -162,6 +162,7 @@ pub(crate) fn header(keypair: &Keypair, sequence: u64, readings: &[Reading]) -> 
         sealed: Timestamp::from_nanos(newest + SEAL_DELAY_NANOS),
         watermark: Timestamp::from_nanos(newest),
         count: 0,
+        urgent: false,
         publishers: Vec::new(),
     }
 }

@@ -6,7 +6,9 @@
 
 mod batch;
 mod refused;
+mod repeated;
 mod replicas;
+mod urgent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +26,7 @@ pub(crate) use batch::Batch;
 use batch::{BATCH_BYTES_MAX, Gathered, Mark, Waiting, batch_bytes, judge};
 use refused::Refused;
 use replicas::Replicas;
+use urgent::is_urgent;
 
 use crate::past::Past;
 use crate::{AckLevel, PublishError, Published, RequestId};
@@ -59,6 +62,8 @@ pub(crate) struct Publisher {
     watermark: Timestamp,
     series: BTreeMap<Arc<SeriesDefinition>, SeriesNumber>,
     queue: BoundedQueue<Batch>,
+    /// Batches with alarms, which go first.
+    urgent: BoundedQueue<Batch>,
     gathered: Gathered,
     /// Sealed blocks that are not durable yet, with who waits for them.
     unsynced: BTreeMap<Position, Vec<Waiting>>,
@@ -115,6 +120,7 @@ impl Publisher {
             watermark: Timestamp::MIN,
             series: BTreeMap::new(),
             queue: BoundedQueue::new(QUEUE_MAX),
+            urgent: BoundedQueue::new(urgent::QUEUE_MAX),
             gathered: Gathered::default(),
             unsynced: BTreeMap::new(),
             refused: Refused::default(),
@@ -206,7 +212,7 @@ impl Publisher {
 
     /// Whether all that was published is in a block.
     pub(crate) fn is_idle(&self) -> bool {
-        self.gathered.is_empty() && self.queue.is_empty()
+        self.gathered.is_empty() && self.queue.is_empty() && self.urgent.is_empty()
     }
 
     /// Takes a batch, or refuses it with the reason.
@@ -243,7 +249,11 @@ impl Publisher {
             return;
         }
         let request = batch.request;
-        if self.queue.push(batch).is_err() {
+        let queue = match Self::goes_first(&batch) {
+            true => &mut self.urgent,
+            false => &mut self.queue,
+        };
+        if queue.push(batch).is_err() {
             self.effects
                 .push(Effect::Reply(request, Err(PublishError::Busy)));
         }
@@ -257,6 +267,7 @@ impl Publisher {
         self.held_until = None;
         let again = self.refused.take_due(now);
         self.effects.extend(again.into_iter().map(Effect::Publish));
+        self.pump_urgent(keypair, now, wall);
         while let Some(batch) = self.queue.first() {
             if self.fits(batch) {
                 if let Some(batch) = self.queue.pop() {
@@ -290,10 +301,7 @@ impl Publisher {
         if !self.gathered.is_empty() {
             self.seal(keypair, now, wall);
         }
-        while let Some(batch) = self.queue.pop() {
-            self.effects
-                .push(Effect::Reply(batch.request, Err(PublishError::Stopping)));
-        }
+        self.refuse_queued(&PublishError::Stopping);
     }
 
     /// Whether every sealed block is durable.
@@ -342,10 +350,7 @@ impl Publisher {
         self.refuse(told);
         let told = std::mem::take(&mut self.gathered.waiting);
         self.refuse(told);
-        while let Some(batch) = self.queue.pop() {
-            let error = PublishError::DiskRefuses;
-            self.effects.push(Effect::Reply(batch.request, Err(error)));
-        }
+        self.refuse_queued(&PublishError::DiskRefuses);
     }
 
     /// An own block will never be written, because its number is taken. Returns whether it was one
@@ -358,6 +363,14 @@ impl Publisher {
         self.refuse(waiting);
         self.marks.retain(|_, mark| mark.block != Some(position));
         true
+    }
+
+    /// Tells publishers that their batches are not taken.
+    fn refuse_queued(&mut self, error: &PublishError) {
+        while let Some(batch) = self.urgent.pop().or_else(|| self.queue.pop()) {
+            let reply = Effect::Reply(batch.request, Err(error.clone()));
+            self.effects.push(reply);
+        }
     }
 
     /// Tells publishers that their readings are not on disk.
@@ -389,6 +402,10 @@ impl Publisher {
     fn seal_at(&self) -> Option<Instant> {
         if self.gathered.is_empty() {
             return None;
+        }
+        let is_full = self.gathered.readings.len() >= Block::READINGS_MAX;
+        if is_full || self.gathered.urgent {
+            return Some(Instant::ZERO);
         }
         Some(self.sealed_at.map_or(Instant::ZERO, |at| at + self.gather))
     }
@@ -432,6 +449,7 @@ impl Publisher {
             return;
         }
         self.gathered.bytes += batch_bytes(&readings);
+        self.gathered.urgent |= is_urgent(&readings);
         self.gathered
             .readings
             .extend(readings.into_iter().map(|reading| {
@@ -445,45 +463,6 @@ impl Publisher {
             self.effects.push(waiting.reply(Ok(())));
         }
         self.gathered.waiting.push(waiting);
-    }
-
-    /// A repeated batch is answered when the block that holds it is as safe as was asked for.
-    fn wait_for(&mut self, block: Option<Position>, waiting: Waiting) {
-        if waiting.level == AckLevel::Accepted {
-            self.effects.push(waiting.reply(Ok(())));
-            return;
-        }
-        let Some(block) = block else {
-            self.gathered.waiting.push(waiting);
-            return;
-        };
-        if let Some(others) = self.unsynced.get_mut(&block) {
-            others.push(waiting);
-        } else if waiting.level == AckLevel::Durable || block.sequence == 0 {
-            self.effects.push(waiting.reply(Ok(())));
-        } else {
-            self.unreplicated.wait(block, waiting, &mut self.effects);
-        }
-    }
-
-    fn note_mark(&mut self, mark: PublisherMark) {
-        if self.marks.len() >= MARKS_MAX && !self.marks.contains_key(&mark.publisher) {
-            let stored = self.marks.iter().filter(|(_, mark)| mark.block.is_some());
-            let oldest = stored.min_by_key(|(_, mark)| mark.block);
-            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
-                self.marks.remove(&name);
-            }
-        }
-        self.gathered
-            .marks
-            .insert(mark.publisher.clone(), mark.sequence);
-        self.marks.insert(
-            mark.publisher,
-            Mark {
-                sequence: mark.sequence,
-                block: None,
-            },
-        );
     }
 
     fn count_new_series(&self, readings: &[NewReading]) -> usize {
@@ -567,6 +546,7 @@ impl Publisher {
             sealed: wall.time,
             watermark,
             count: u32::try_from(readings.len()).unwrap_or(u32::MAX),
+            urgent: gathered.urgent,
             publishers,
         };
         let draft = Draft { header, readings };
@@ -590,6 +570,3 @@ const UNSYNCED_MAX: usize = 64;
 /// Series of one epoch. Source: guess, half of the states that others keep of one origin by default
 /// (`gossip::Config::states_max`).
 const SERIES_MAX: usize = 8_192;
-/// Numbering publishers that are remembered; beyond it the one that was quiet longest is not.
-/// Source: guess.
-const MARKS_MAX: usize = 4_096;

@@ -1,7 +1,7 @@
 //! What neighbours say to each other.
 
 use bytes::Bytes;
-use gossip::{FrontierEntry, Message as Gossip, Span};
+use gossip::{FrontierEntry, Holdings, Message as Gossip, Span, Sum, Sums};
 use model::block::HashPrefix;
 use model::{
     Block, BlockHeader, Draft, Epoch, LogId, MachineId, PublisherMark, Quality, Reading,
@@ -56,8 +56,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let gossip = [
         Gossip::Frontier {
             entries: vec![entry()],
-            complete: true,
+            urgent: vec![(log(origin), Span { first: 2, last: 4 })],
+            is_news: true,
         },
+        Gossip::Sums(Holdings::States, sums()),
+        Gossip::StateWant(vec![key()]),
         Gossip::Block {
             block: block(),
             pushed: true,
@@ -65,14 +68,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         Gossip::Want {
             log: log(origin),
             spans: vec![Span { first: 2, last: 9 }],
+            is_past: true,
         },
         Gossip::Graft { origin },
         Gossip::Prune { origin },
-        Gossip::StateSummary {
-            after: None,
-            through: Some(key()),
-            entries: vec![(key(), VERSION)],
-        },
+        Gossip::StateSummary(vec![(key(), VERSION)]),
         Gossip::States(vec![state()]),
     ];
     let election = [
@@ -105,6 +105,13 @@ fn entry() -> FrontierEntry {
         floor: 1,
         end: 5,
         beyond: vec![Span { first: 7, last: 8 }],
+    }
+}
+
+fn sums() -> Sums {
+    Sums {
+        bits: 2,
+        ranges: vec![(0, Sum(5)), (3, Sum(u128::MAX))],
     }
 }
 
@@ -149,6 +156,7 @@ fn block() -> Block {
         sealed: NOW,
         watermark: NOW,
         count: 0,
+        urgent: false,
         publishers: vec![PublisherMark {
             publisher: "historian".to_owned(),
             sequence: 9,

@@ -5,6 +5,7 @@ use model::{Block, BlockId, LogId, MachineId, Sequence};
 use statemachine::Instant;
 
 use crate::config::share_of_origin;
+use crate::digests::{Place, Sum, item_of_entry};
 use crate::machine::{Effect, Timer};
 use crate::recent::Via;
 use crate::repair::LATER_PATIENCE;
@@ -25,8 +26,10 @@ impl Gossip {
     /// A neighbour sent a block: the cheap questions first, then signature and columns.
     pub(crate) fn on_block(&mut self, now: Instant, from: MachineId, block: Block, pushed: bool) {
         let id = block.id();
-        if let Some(neighbour) = self.neighbours.get_mut(&from) {
-            neighbour.note_answer(now, &id);
+        if let Some(neighbour) = self.neighbours.get_mut(&from)
+            && neighbour.note_answer(now, &id)
+        {
+            self.asking.spend(now, block.as_bytes().len());
         }
         if !span_of(&id).is_consistent() {
             self.misbehaved(from, Fault::Frontier);
@@ -61,6 +64,9 @@ impl Gossip {
         let Some(block) = self.take_out_of_flight(&id) else {
             return;
         };
+        if block.header().urgent {
+            self.urgent.note(&id);
+        }
         if self.lost.remove(&id) {
             self.stats.blocks_restored += 1;
             self.outputs.push_back(Output::Restored(block));
@@ -87,7 +93,9 @@ impl Gossip {
     /// Retention gave blocks up.
     pub(crate) fn on_floor_moved(&mut self, now: Instant, log: LogId, floor: Sequence) {
         self.forget_lost_before(log, floor);
+        let before = self.frontier.get(&log).map(item_of_entry);
         if self.frontier.advance_floor(&log, floor) {
+            self.count_entry(log, before);
             self.on_entry_changed(now, log);
             self.claim(now, log);
         }
@@ -158,6 +166,7 @@ impl Gossip {
     fn claim(&mut self, now: Instant, log: LogId) {
         let (first, last) = ends_of(log);
         let waiting = self.unclaimed.range(first..=last).copied();
+        let before = self.frontier.get(&log).map(item_of_entry);
         let mut changed = false;
         for id in waiting.collect::<Vec<_>>() {
             match self.frontier.insert(id) {
@@ -168,7 +177,19 @@ impl Gossip {
             self.unclaimed.remove(&id);
         }
         if changed {
+            self.count_entry(log, before);
             self.on_entry_changed(now, log);
+        }
+    }
+
+    /// Brings the sums up to date with an entry that changed.
+    pub(crate) fn count_entry(&mut self, log: LogId, before: Option<Sum>) {
+        let place = Place::of_log(&log);
+        if let Some(entry) = self.frontier.get(&log) {
+            self.log_digests.add(place, item_of_entry(entry));
+        }
+        if let Some(before) = before {
+            self.log_digests.remove(place, before);
         }
     }
 

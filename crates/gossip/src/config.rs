@@ -18,6 +18,9 @@ pub struct Config {
     pub want_timeout: Duration,
     /// Most bytes asked of one neighbour and not arrived yet, by the average size of a block.
     pub want_bytes_max: usize,
+    /// Most bytes a second of the past that are asked for, and that are sent in answer; no limit if
+    /// `None`. Alarms, and what is new, count but do not wait.
+    pub past_bytes_per_second: Option<u32>,
     /// Most logs that are kept track of, an eighth of them of one origin. At most 524,288.
     pub logs_max: usize,
     /// Most states that are kept, an eighth of them of one origin; the operator's come on top, half
@@ -32,6 +35,7 @@ impl Default for Config {
             graft_timeout: GRAFT_TIMEOUT_DEFAULT,
             want_timeout: WANT_TIMEOUT_DEFAULT,
             want_bytes_max: WANT_BYTES_MAX_DEFAULT,
+            past_bytes_per_second: None,
             logs_max: LOGS_MAX_DEFAULT,
             states_max: STATES_MAX_DEFAULT,
         }
@@ -46,6 +50,7 @@ impl Config {
             graft_timeout: self.graft_timeout.max(INTERVAL_MIN),
             want_timeout: self.want_timeout.max(INTERVAL_MIN),
             want_bytes_max: self.want_bytes_max,
+            past_bytes_per_second: self.past_bytes_per_second,
             logs_max: self.logs_max.min(ENTRIES_MAX),
             states_max: self.states_max.min(ENTRIES_MAX),
         }

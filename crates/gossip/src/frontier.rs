@@ -311,12 +311,20 @@ impl Frontier {
 
     /// How many logs of a machine it knows.
     pub(crate) fn logs_of(&self, machine: MachineId) -> usize {
+        self.entries_of(machine).count()
+    }
+
+    /// The entries of a machine's own logs, epochs in order.
+    pub(crate) fn entries_of(
+        &self,
+        machine: MachineId,
+    ) -> impl DoubleEndedIterator<Item = &FrontierEntry> {
         let log = |counter, tag| LogId {
             machine,
             epoch: Epoch { counter, tag },
         };
         let all = log(0, 0)..=log(u64::MAX, u32::MAX);
-        self.entries.range(all).count()
+        self.entries.range(all).map(|(_, entry)| entry)
     }
 }
 

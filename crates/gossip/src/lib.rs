@@ -9,6 +9,7 @@
 //! - The announcement of a block is the change that it makes to the frontier of whoever holds it
 //!   durably. It is gathered for a tick and goes to every neighbour, eager ones too, because
 //!   acknowledgements count who holds a block.
+//! - Neighbours that connect compare sums and list only where these differ (`compare`).
 //! - A frontier says what is held, not what is new, so the same comparison that replaces a lost
 //!   message also repairs an outage of any length.
 //! - A link is eager or lazy in each direction by itself: a tree that starts at one origin has a
@@ -17,8 +18,8 @@
 //!
 //! # What the links must do
 //!
-//! Frontiers, summaries and states of one link arrive in the order in which they were sent, or the
-//! link goes down. Blocks, wants, grafts and prunes may be lost or overtake each other.
+//! Sums, frontiers, summaries and states of one link arrive in the order in which they were sent, or
+//! the link goes down. Blocks, wants, grafts and prunes may be lost or overtake each other.
 //!
 //! # Not here
 //!
@@ -26,7 +27,10 @@
 //! (`store`), retention (the store moves floors).
 
 mod blocks;
+mod budget;
+mod compare;
 mod config;
+mod digests;
 mod frontier;
 mod lost;
 mod machine;
@@ -38,9 +42,12 @@ mod serve;
 mod spread;
 mod states;
 mod stats;
+mod suspect;
+mod urgent;
 
 pub use config::{Config, Recovered};
+pub use digests::{Sum, Sums};
 pub use frontier::{Frontier, FrontierEntry, Insertion, SEQUENCE_MAX, Span};
 pub use machine::{Fault, Gossip, Input, Output, RelayError, Write};
-pub use message::Message;
+pub use message::{Holdings, Message};
 pub use stats::Stats;

@@ -7,9 +7,12 @@ use identity::{Roll, Signatures, Strict};
 use model::{Block, BlockId, LogId, MachineId, NetworkId, State, StateKey};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
-use crate::neighbour::Neighbour;
+use crate::budget::Budget;
+use crate::digests::{Digests, Place, item_of_entry};
+use crate::neighbour::{Neighbour, Serving};
 use crate::recent::Recent;
 use crate::states::States;
+use crate::urgent::Urgent;
 use crate::{Config, Frontier, Message, Recovered, Span, Stats};
 
 /// Something that must be on disk before its [`Input::Persisted`].
@@ -28,6 +31,8 @@ pub enum Input {
     NeighbourUp(MachineId),
     /// A neighbour is gone; what it announced is asked from others.
     NeighbourDown(MachineId),
+    /// A neighbour may be dead, though its link stands: do not wait for it.
+    Suspected(MachineId),
     /// The neighbour's send queue is full: announce to it, push nothing.
     Congested(MachineId),
     /// The neighbour's send queue has room again.
@@ -99,6 +104,8 @@ pub enum Fault {
     Columns,
     /// A frontier entry or span whose ends contradict each other.
     Frontier,
+    /// Sums that contradict themselves, or come a second time over one link.
+    Sums,
 }
 
 /// Why a state that was signed elsewhere is not taken.
@@ -124,7 +131,7 @@ pub(crate) enum Effect {
     /// A state is being written.
     State(StateKey),
     /// Blocks are being read for a neighbour.
-    Read(MachineId, LogId, Span),
+    Read(MachineId, Serving),
 }
 
 /// What to do later.
@@ -140,6 +147,10 @@ pub(crate) enum Timer {
     Later(MachineId),
     /// More of the states that a neighbour lacks can be sent.
     Owed(MachineId),
+    /// More of the past may be sent to a neighbour.
+    Telling(MachineId),
+    /// More of the past may be asked for.
+    Asking,
     /// The disk failed; now it may be tried again.
     Disk,
 }
@@ -156,6 +167,14 @@ pub struct Gossip {
     pub(crate) signatures: Arc<dyn Signatures>,
     pub(crate) rng: Rng,
     pub(crate) frontier: Frontier,
+    /// The sums over its entries.
+    pub(crate) log_digests: Digests,
+    /// Which of its blocks hold alarms.
+    pub(crate) urgent: Urgent,
+    /// What may be asked of the past.
+    pub(crate) asking: Budget,
+    /// What may be sent of the past.
+    pub(crate) telling: Budget,
     /// Blocks that are being written.
     pub(crate) in_flight: BTreeMap<BlockId, Block>,
     pub(crate) in_flight_bytes: usize,
@@ -189,13 +208,22 @@ impl Gossip {
         let network = roll.trust().network();
         let mut states = States::new(config.states_max, roll);
         states.recover(recovered.states);
+        let frontier = recovered.frontier.into_iter().collect::<Frontier>();
+        let mut log_digests = Digests::default();
+        for entry in frontier.iter() {
+            log_digests.add(Place::of_log(&entry.log), item_of_entry(entry));
+        }
         Self {
             own,
             network,
+            asking: Budget::new(config.past_bytes_per_second),
+            telling: Budget::new(config.past_bytes_per_second),
             config,
             signatures: Arc::new(Strict),
             rng,
-            frontier: recovered.frontier.into_iter().collect(),
+            frontier,
+            log_digests,
+            urgent: Urgent::default(),
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
             unclaimed: BTreeSet::new(),
@@ -261,7 +289,7 @@ impl Gossip {
         &self.stats
     }
 
-    /// Both sides start eager for every origin, and say all that they hold and know.
+    /// Both sides start eager for every origin, and compare what they hold and know.
     fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         self.on_neighbour_down(now, machine);
         if self.neighbours.len() >= Self::NEIGHBOURS_MAX {
@@ -270,10 +298,7 @@ impl Gossip {
         }
         let neighbour = Neighbour::new(now, self.config.logs_max);
         self.neighbours.insert(machine, neighbour);
-        self.send_frontier(machine);
-        for summary in self.states.summary() {
-            self.send(machine, summary);
-        }
+        self.compare_with(machine);
     }
 
     /// What was asked of it is asked of others; what it alone had can wait for no one.
@@ -285,6 +310,7 @@ impl Gossip {
             Timer::Want(machine),
             Timer::Later(machine),
             Timer::Owed(machine),
+            Timer::Telling(machine),
         ] {
             self.timers.clear(&timer);
         }
@@ -303,26 +329,31 @@ impl Gossip {
         };
         neighbour.congested = false;
         self.flush_states(now, machine);
-        self.serve(machine);
+        self.serve(now, machine);
     }
 
     fn on_received(&mut self, now: Instant, from: MachineId, message: Message) {
         if !self.neighbours.contains_key(&from) {
             return; // Its link went down while the message waited.
         }
+        self.end_suspicion(now, from);
         match message {
-            Message::Frontier { entries, complete } => {
-                self.on_frontier(now, from, entries, complete);
-            }
+            Message::Sums(of, sums) => self.on_sums(now, from, of, &sums),
+            Message::Frontier {
+                entries,
+                urgent,
+                is_news,
+            } => self.on_frontier(now, from, entries, urgent, is_news),
             Message::Block { block, pushed } => self.on_block(now, from, block, pushed),
-            Message::Want { log, spans } => self.on_want(from, log, &spans),
+            Message::Want {
+                log,
+                spans,
+                is_past,
+            } => self.on_want(now, from, log, &spans, is_past),
             Message::Graft { origin } => self.on_graft(from, origin),
             Message::Prune { origin } => self.on_prune(from, origin),
-            Message::StateSummary {
-                after,
-                through,
-                entries,
-            } => self.on_summary(now, from, after, through, entries),
+            Message::StateSummary(entries) => self.on_summary(from, entries),
+            Message::StateWant(keys) => self.on_state_want(now, from, keys),
             Message::States(states) => self.on_states(now, from, states),
         }
     }
@@ -382,13 +413,14 @@ impl StateMachine for Gossip {
                     neighbour.congested = true;
                 }
             }
+            Input::Suspected(machine) => self.on_suspected(now, machine),
             Input::Drained(machine) => self.on_drained(now, machine),
             Input::Received(from, message) => self.on_received(now, from, message),
             Input::Publish(block) => self.on_publish(now, block),
             Input::PublishState(state) => self.on_publish_state(now, state),
             Input::Persisted(ticket) => self.on_persisted(now, ticket),
             Input::PersistFailed(ticket) => self.on_persist_failed(now, ticket),
-            Input::BlocksRead(ticket, blocks) => self.on_blocks_read(ticket, blocks),
+            Input::BlocksRead(ticket, blocks) => self.on_blocks_read(now, ticket, blocks),
             Input::FloorMoved(log, floor) => self.on_floor_moved(now, log, floor),
             Input::Lost(ids) => self.on_lost(now, ids),
         }
@@ -406,7 +438,8 @@ impl StateMachine for Gossip {
                 Timer::Want(machine) => retry |= self.on_want_due(now, machine),
                 Timer::Later(machine) => retry |= self.on_later_due(now, machine),
                 Timer::Owed(machine) => self.flush_states(now, machine),
-                Timer::Disk => retry = true,
+                Timer::Telling(machine) => self.serve(now, machine),
+                Timer::Asking | Timer::Disk => retry = true,
             }
         }
         self.on_grafts_due(now, overdue);
@@ -426,6 +459,8 @@ impl StateMachine for Gossip {
             Timer::Want(_) => "want elsewhere",
             Timer::Later(_) => "want again",
             Timer::Owed(_) => "send more states",
+            Timer::Telling(_) => "send more of the past",
+            Timer::Asking => "ask for more of the past",
             Timer::Disk => "try the disk again",
         })
     }

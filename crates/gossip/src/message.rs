@@ -2,18 +2,23 @@
 
 use model::{Block, LogId, MachineId, State, StateKey, StateVersion};
 
-use crate::{FrontierEntry, Span};
+use crate::{FrontierEntry, Span, Sums};
 
 /// Messages between neighbours, after Plumtree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// What the sender holds durably: all of it in parts after connecting, then what changed.
-    /// What is new in it is at the same time the announcement of blocks.
+    /// The sums over all that the sender holds, once after connecting; the receiver lists what it
+    /// holds where its own sums differ.
+    Sums(Holdings, Sums),
+    /// What the sender holds durably: after connecting where the sums differ, then what changed. What
+    /// is new in it is at the same time the announcement of blocks.
     Frontier {
         /// At most [`Message::FRONTIER_ENTRIES_MAX`].
         entries: Vec<FrontierEntry>,
-        /// The last part of the first exchange: logs that were not listed are not held.
-        complete: bool,
+        /// Which of the newest blocks of these logs hold alarms; at most [`Message::URGENT_MAX`].
+        urgent: Vec<(LogId, Span)>,
+        /// It has changed just now, so that what is new is on its way along the trees.
+        is_news: bool,
     },
     /// A block, either pushed along the origin's tree or in answer to a want.
     Block {
@@ -28,6 +33,8 @@ pub enum Message {
         log: LogId,
         /// Which ones, most urgent first; at most [`Message::SPANS_MAX`].
         spans: Vec<Span>,
+        /// They are of the past, so that what is new goes before them.
+        is_past: bool,
     },
     /// Push the blocks of this origin from now on.
     Graft {
@@ -39,23 +46,28 @@ pub enum Message {
         /// The origin whose tree loses the link.
         origin: MachineId,
     },
-    /// Which states the sender holds between two keys; the receiver sends what is newer or
-    /// missing there.
-    StateSummary {
-        /// The range starts after this key, or at the first key.
-        after: Option<StateKey>,
-        /// The range ends with this key, or with the last key.
-        through: Option<StateKey>,
-        /// What the sender holds there; at most [`Message::SUMMARY_MAX`].
-        entries: Vec<(StateKey, StateVersion)>,
-    },
+    /// Which states the sender holds where the sums differ; at most [`Message::SUMMARY_MAX`].
+    StateSummary(Vec<(StateKey, StateVersion)>),
+    /// States that the receiver has listed and the sender lacks; at most [`Message::SUMMARY_MAX`].
+    StateWant(Vec<StateKey>),
     /// States that are new to the receiver, as far as the sender knows.
     States(Vec<State>),
+}
+
+/// What sums are made over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holdings {
+    /// The entries of the frontier.
+    Logs,
+    /// The states, by key and version.
+    States,
 }
 
 impl Message {
     /// Most entries in one frontier message. At 100 bytes each a frame of 256 KiB holds them.
     pub const FRONTIER_ENTRIES_MAX: usize = 512;
+    /// Most runs of urgent blocks in one frontier message: with 62 bytes each it still fits a frame.
+    pub const URGENT_MAX: usize = 64;
     /// Most spans in one want.
     pub const SPANS_MAX: usize = 16;
     /// Most entries in one state summary. At 200 bytes each a frame of 256 KiB holds them.

@@ -7,15 +7,18 @@ use std::time::Duration;
 use model::{BlockId, LogId, MachineId, Sequence, StateKey};
 use statemachine::{BoundedMap, Instant, Ticket};
 
-use crate::{FrontierEntry, Span};
+use crate::urgent::Runs;
+use crate::{FrontierEntry, Holdings, Span};
 
 /// One neighbour, from link up to link down.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     /// What it said that it holds.
     pub(crate) frontier: BoundedMap<LogId, FrontierEntry>,
-    /// Its first exchange has ended: what it says from now on is news.
-    pub(crate) complete: bool,
+    /// What it has sent sums of.
+    pub(crate) compared: BTreeSet<Holdings>,
+    /// It has fallen silent: nothing is asked of it until it says something.
+    pub(crate) suspected: bool,
     /// Its send queue is full.
     pub(crate) congested: bool,
     /// The origins whose blocks it told us not to push.
@@ -24,6 +27,8 @@ pub(crate) struct Neighbour {
     pub(crate) pruned: BTreeSet<MachineId>,
     /// The logs of which it holds something that we lack.
     pub(crate) leads: BTreeMap<LogId, Lead>,
+    /// Those of them in which it may hold alarms that we lack.
+    pub(crate) urgent: BTreeSet<LogId>,
     /// The log in which it was asked last, so that every log gets its turn.
     pub(crate) asked_last: Option<LogId>,
     /// The blocks asked of it and not arrived, with the time of asking.
@@ -35,31 +40,44 @@ pub(crate) struct Neighbour {
     /// When it last sent a block that was wanted of it.
     pub(crate) answered: Instant,
     /// What it wants of us, most urgent first.
-    pub(crate) serving: VecDeque<(LogId, Span)>,
+    pub(crate) serving: VecDeque<Serving>,
     /// The read that is under way for it.
     pub(crate) reading: Option<Ticket>,
     /// The states that it has not been sent yet.
     pub(crate) owed: BTreeSet<StateKey>,
 }
 
+/// Blocks that a neighbour wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serving {
+    pub(crate) log: LogId,
+    pub(crate) span: Span,
+    /// What is new goes before them.
+    pub(crate) is_past: bool,
+}
+
 /// How far a neighbour leads in a log.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lead {
     /// What lies after this may still come over the tree and is not asked yet.
     pub(crate) settled: Sequence,
     /// What `settled` becomes when the graft timer fires.
     pub(crate) target: Sequence,
+    /// Which of the newest blocks hold alarms, as it says.
+    pub(crate) urgent: Runs,
 }
 
 impl Neighbour {
     pub(crate) fn new(now: Instant, logs_max: usize) -> Self {
         Self {
             frontier: BoundedMap::new(logs_max),
-            complete: false,
+            compared: BTreeSet::new(),
+            suspected: false,
             congested: false,
             lazy: BTreeSet::new(),
             pruned: BTreeSet::new(),
             leads: BTreeMap::new(),
+            urgent: BTreeSet::new(),
             asked_last: None,
             wanted: BTreeMap::new(),
             later: BoundedMap::new(LATER_MAX),
@@ -124,9 +142,9 @@ impl Neighbour {
         lead.target > lead.settled
     }
 
-    /// Whether the last thing that was wanted of it did not come.
+    /// Whether the last thing that was wanted of it did not come, or it has fallen silent.
     pub(crate) const fn is_stalled(&self) -> bool {
-        self.window == 1
+        self.window == 1 || self.suspected
     }
 }
 

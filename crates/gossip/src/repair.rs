@@ -1,8 +1,9 @@
 //! Repair: what neighbours hold and we lack is asked for, each block of one neighbour at a time.
 //!
 //! What a neighbour held before the link came up is asked at once; what it announces later is on
-//! its way over the tree, and is asked only when that takes too long. Newest blocks go first,
-//! unless a log has so many gaps that the oldest must close.
+//! its way over the tree, and is asked only when that takes too long. Alarms go first, then the
+//! newest blocks, unless a log has so many gaps that the oldest must close. What is of the past and
+//! no alarm is asked for within a budget, so that it leaves room for the present.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,8 @@ impl Gossip {
         now: Instant,
         from: MachineId,
         entries: Vec<FrontierEntry>,
-        complete: bool,
+        urgent: Vec<(LogId, Span)>,
+        is_news: bool,
     ) {
         let mut ready = false;
         for entry in entries {
@@ -29,10 +31,14 @@ impl Gossip {
                 self.misbehaved(from, Fault::Frontier);
                 break;
             }
-            ready |= self.note_entry(now, from, entry);
+            ready |= self.note_entry(now, from, entry, is_news);
         }
-        if let Some(neighbour) = self.neighbours.get_mut(&from) {
-            neighbour.complete |= complete;
+        for (log, span) in urgent {
+            if !span.is_consistent() {
+                self.misbehaved(from, Fault::Frontier);
+                break;
+            }
+            self.note_urgent(now, from, log, span);
         }
         if ready {
             self.fill(now, from);
@@ -40,7 +46,13 @@ impl Gossip {
     }
 
     /// Takes a neighbour's entry; returns whether something can be asked of it at once.
-    fn note_entry(&mut self, now: Instant, from: MachineId, entry: FrontierEntry) -> bool {
+    fn note_entry(
+        &mut self,
+        now: Instant,
+        from: MachineId,
+        entry: FrontierEntry,
+        is_news: bool,
+    ) -> bool {
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return false;
         };
@@ -56,14 +68,38 @@ impl Gossip {
             return false;
         };
         let lead = neighbour.leads.entry(log).or_default();
-        if !neighbour.complete {
-            lead.settled = last.last;
+        if !is_news {
+            lead.settled = lead.settled.max(last.last);
         } else if last.last > lead.settled && !self.timers.is_set(&Timer::Graft(log)) {
             lead.target = last.last;
             let at = now + self.config.graft_timeout;
             self.timers.set(Timer::Graft(log), at);
         }
         first.first <= lead.settled
+    }
+
+    /// A neighbour says which blocks hold alarms: those that lack are asked first, and soon.
+    fn note_urgent(&mut self, now: Instant, from: MachineId, log: LogId, span: Span) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return;
+        };
+        let (Some(lead), Some(theirs)) =
+            (neighbour.leads.get_mut(&log), neighbour.frontier.get(&log))
+        else {
+            return;
+        };
+        let missing = self.frontier.missing_from(theirs).into_iter();
+        let lacks = |gap: Span| gap.first <= span.last && span.first <= gap.last;
+        if !missing.map(lacks).any(|lacks| lacks) {
+            return;
+        }
+        let is_new = !lead.urgent.covers(span.last);
+        lead.urgent.add(span);
+        neighbour.urgent.insert(log);
+        if is_new && lead.target > lead.settled {
+            let at = now + self.config.announce_interval;
+            self.timers.set(Timer::Graft(log), at);
+        }
     }
 
     /// An own entry changed: neighbours may not lead there any more.
@@ -107,14 +143,15 @@ impl Gossip {
         }
         let mut asked = 0;
         for machine in leaders {
-            let spans = self.pick(&machine, &log);
+            let spans = self.pick(&machine, &log, Choice::Present);
             if spans.is_empty() {
                 continue;
             }
             if asked == 0 {
                 self.graft(machine, log.machine);
             }
-            self.want(now, machine, log, spans);
+            let is_past = false;
+            self.want(now, machine, log, spans, is_past);
             asked += 1;
             if asked == ASKED_PER_GRAFT_MAX {
                 break;
@@ -198,8 +235,10 @@ impl Gossip {
         }
     }
 
-    /// Asks a neighbour for what it leads in, some of each log in turn, as far as its window goes.
+    /// Asks a neighbour for what it leads in, alarms first, then some of each log in turn, as far as
+    /// its window and the budget go.
     pub(crate) fn fill(&mut self, now: Instant, machine: MachineId) {
+        self.fill_urgent(now, machine);
         let Some(neighbour) = self.neighbours.get(&machine) else {
             return;
         };
@@ -214,12 +253,53 @@ impl Gossip {
             }
             after = neighbour.lead_after(after);
             let Some(log) = after else { return };
-            let spans = self.pick(&machine, &log);
+            if !self.may_ask_of_the_past(now) {
+                return;
+            }
+            let spans = self.pick(&machine, &log, Choice::Past);
             if !spans.is_empty() {
-                self.want(now, machine, log, spans);
+                let is_past = true;
+                self.want(now, machine, log, spans, is_past);
                 messages += 1;
             }
         }
+    }
+
+    /// Asks a neighbour for the alarms that it holds and we lack.
+    fn fill_urgent(&mut self, now: Instant, machine: MachineId) {
+        for _ in 0..WANTS_PER_FILL_MAX {
+            let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+                return;
+            };
+            let Some(log) = neighbour.urgent.pop_first() else {
+                return;
+            };
+            let spans = self.pick(&machine, &log, Choice::Alarms);
+            if !spans.is_empty() {
+                let is_past = false;
+                self.want(now, machine, log, spans, is_past);
+                let neighbour = self.neighbours.get_mut(&machine);
+                neighbour.map(|n| n.urgent.insert(log)); // There may be more of them.
+            }
+        }
+    }
+
+    /// Whether the budget lets us ask for more of the past; if not, it is asked for later.
+    fn may_ask_of_the_past(&mut self, now: Instant) -> bool {
+        let at = self.asking.ready_at(now);
+        if at > now {
+            self.timers.set(Timer::Asking, at);
+            return false;
+        }
+        self.past_room() > 0
+    }
+
+    /// How many more blocks of the past may be on their way here, by the average size of a block. At
+    /// least one may if there is none.
+    fn past_room(&self) -> usize {
+        let at_once = (self.asking.burst() / self.block_bytes.max(1)).max(1);
+        let wanted = self.neighbours.values().map(|n| n.wanted.len());
+        at_once.saturating_sub(wanted.sum())
     }
 
     /// How many blocks may be wanted of a neighbour: its window, as far as bytes allow.
@@ -228,26 +308,37 @@ impl Gossip {
         neighbour.window.min(by_bytes.max(1))
     }
 
-    /// How many more blocks may be wanted of a neighbour now; none while the disk fails.
+    /// How many more blocks may be wanted of a neighbour now; none while the disk fails or
+    /// the neighbour is silent.
     fn room_of(&self, neighbour: &Neighbour) -> usize {
-        if self.timers.is_set(&Timer::Disk) {
+        if self.timers.is_set(&Timer::Disk) || neighbour.suspected {
             return 0;
         }
         (self.window_of(neighbour)).saturating_sub(neighbour.wanted.len())
     }
 
     /// Chooses some blocks of a log to want of a neighbour, most urgent first.
-    fn pick(&self, machine: &MachineId, log: &LogId) -> Vec<Span> {
+    fn pick(&self, machine: &MachineId, log: &LogId, choice: Choice) -> Vec<Span> {
         let Some((neighbour, lead, theirs)) = (self.neighbours.get(machine))
             .and_then(|n| Some((n, n.leads.get(log)?, n.frontier.get(log)?)))
         else {
             return Vec::new();
         };
-        let room = self.room_of(neighbour).min(CHUNK_MAX);
+        let room = match choice {
+            Choice::Alarms if neighbour.suspected => 0,
+            Choice::Alarms => CHUNK_MAX,
+            Choice::Present => self.room_of(neighbour).min(CHUNK_MAX),
+            Choice::Past => (self.room_of(neighbour).min(CHUNK_MAX)).min(self.past_room()),
+        };
         if room == 0 || !self.states.may_publish(&log.machine) || !self.has_room_for_log(log) {
             return Vec::new();
         }
-        let missing = (self.frontier.missing_from(theirs).into_iter())
+        let missing = self.frontier.missing_from(theirs).into_iter();
+        let missing: Vec<Span> = match choice {
+            Choice::Alarms => missing.flat_map(|gap| lead.urgent.within(gap)).collect(),
+            Choice::Present | Choice::Past => missing.collect(),
+        };
+        let missing = (missing.into_iter())
             .filter(|span| span.first <= lead.settled)
             .map(|span| span.first..=span.last.min(lead.settled));
         let askable = |sequence: &Sequence| {
@@ -270,7 +361,14 @@ impl Gossip {
             && !self.neighbours.values().any(|n| n.wanted.contains_key(id))
     }
 
-    fn want(&mut self, now: Instant, machine: MachineId, log: LogId, spans: Vec<Span>) {
+    fn want(
+        &mut self,
+        now: Instant,
+        machine: MachineId,
+        log: LogId,
+        spans: Vec<Span>,
+        is_past: bool,
+    ) {
         let Some(neighbour) = self.neighbours.get_mut(&machine) else {
             return;
         };
@@ -282,8 +380,24 @@ impl Gossip {
         let at = now + self.config.want_timeout;
         self.timers.set_if_idle(Timer::Want(machine), at);
         self.stats.wants_sent += 1;
-        self.send(machine, Message::Want { log, spans });
+        let message = Message::Want {
+            log,
+            spans,
+            is_past,
+        };
+        self.send(machine, message);
     }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// Blocks that hold alarms, beyond every window.
+    Alarms,
+    /// What did not come over the tree, within the window.
+    Present,
+    /// Everything else, within window and budget.
+    Past,
 }
 
 /// Joins sequences to spans in the order in which they come, as many as a want may have.

@@ -13,14 +13,16 @@ use crate::repair::GRAFTS_PER_CALL_MAX;
 use crate::{FrontierEntry, Gossip, Message};
 
 impl Gossip {
-    /// Pushes a block along its origin's tree: not back, and not to who has it or cannot keep up.
+    /// Pushes a block along its origin's tree: not back, and not to who has it or cannot keep up. An
+    /// alarm goes even there: it does not wait in the queue that is full.
     pub(crate) fn push(&mut self, block: &Block, via: Via) {
         let id = block.id();
         let origin = id.log.machine;
         let wants_it = |machine: &MachineId| *machine != origin && via != Via::Pushed(*machine);
         let targets = (self.neighbours.iter())
             .filter(|(machine, _)| wants_it(machine))
-            .filter(|(_, n)| !n.congested && !n.lazy.contains(&origin) && !n.covers(&id))
+            .filter(|(_, n)| !n.congested || block.header().urgent)
+            .filter(|(_, n)| !n.lazy.contains(&origin) && !n.covers(&id))
             .map(|(machine, _)| *machine)
             .collect::<Vec<_>>();
         for machine in targets {
@@ -104,22 +106,6 @@ impl Gossip {
         }
     }
 
-    /// The first exchange: all that is held.
-    pub(crate) fn send_frontier(&mut self, machine: MachineId) {
-        let entries = self.frontier.iter().cloned().collect::<Vec<_>>();
-        let mut parts = entries.chunks(Message::FRONTIER_ENTRIES_MAX).peekable();
-        if parts.peek().is_none() {
-            let entries = Vec::new();
-            let complete = true;
-            self.send(machine, Message::Frontier { entries, complete });
-        }
-        while let Some(part) = parts.next() {
-            let entries = part.to_vec();
-            let complete = parts.peek().is_none();
-            self.send(machine, Message::Frontier { entries, complete });
-        }
-    }
-
     /// An own entry changed: say so soon, and see who still leads there.
     pub(crate) fn on_entry_changed(&mut self, now: Instant, log: LogId) {
         self.changed.insert(log);
@@ -141,9 +127,12 @@ impl Gossip {
         for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
             for part in entries.chunks(Message::FRONTIER_ENTRIES_MAX) {
                 self.stats.announcements_sent += as_u64(part.len());
-                let entries = part.to_vec();
-                let complete = false;
-                self.send(machine, Message::Frontier { entries, complete });
+                let message = Message::Frontier {
+                    entries: part.to_vec(),
+                    urgent: self.urgent_of(part, URGENT_ANNOUNCED_MAX),
+                    is_news: true,
+                };
+                self.send(machine, message);
             }
         }
     }
@@ -154,5 +143,7 @@ pub(crate) fn as_u64(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
+/// Most runs of urgent blocks of one log in an announcement: the newest. Source: guess.
+const URGENT_ANNOUNCED_MAX: usize = 2;
 /// Most entries announced in one tick. Source: eight messages; the rest waits for the next tick.
 const ANNOUNCED_PER_TICK_MAX: usize = 8 * Message::FRONTIER_ENTRIES_MAX;

@@ -11,22 +11,24 @@
 //! a machine has signed two blocks of one number anyone may say: it is checked, not who says it.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use identity::{Equivocation, Redemption, Renewal, Revocation, Role, Roll};
-use model::{MachineId, State, StateKey, StateKind, StateVersion};
+use model::{MachineId, State, StateKey, StateKind};
 use statemachine::Instant;
 
 use crate::config::{share_of_operator, share_of_origin};
+use crate::digests::{Differing, Digests, Place, item_of_state};
 use crate::machine::{Effect, Timer};
 use crate::spread::as_u64;
-use crate::{Fault, Gossip, Message, Output, RelayError, Write};
+use crate::{Fault, Gossip, Message, Output, RelayError, Sums, Write};
 
 /// The latest state of each key, and what memberships allow.
 #[derive(Debug)]
 pub(crate) struct States {
     by_key: BTreeMap<StateKey, State>,
     of_origin: BTreeMap<MachineId, usize>,
+    /// The sums over all of them.
+    digests: Digests,
     /// What the newest membership of each machine says.
     admitted: BTreeMap<MachineId, Admitted>,
     roll: Roll,
@@ -53,10 +55,11 @@ enum Content {
 }
 
 impl States {
-    pub(crate) const fn new(max: usize, roll: Roll) -> Self {
+    pub(crate) fn new(max: usize, roll: Roll) -> Self {
         Self {
             by_key: BTreeMap::new(),
             of_origin: BTreeMap::new(),
+            digests: Digests::default(),
             admitted: BTreeMap::new(),
             roll,
             writing: BTreeMap::new(),
@@ -181,27 +184,14 @@ impl States {
         (grant.machine == state.key().origin).then_some(admitted)
     }
 
-    /// All keys and versions, in parts that together cover every key.
-    pub(crate) fn summary(&self) -> Vec<Message> {
-        let known = (self.iter())
-            .map(|state| (state.key().clone(), state.version()))
-            .collect::<Vec<_>>();
-        let count = known.len().div_ceil(Message::SUMMARY_MAX).max(1);
-        let mut after = None;
-        (1..=count)
-            .map(|part| {
-                let from = (part - 1) * Message::SUMMARY_MAX;
-                let to = known.len().min(part * Message::SUMMARY_MAX);
-                let entries = known[from..to].to_vec();
-                let last = entries.last().map(|(key, _)| key.clone());
-                let through = last.filter(|_| part < count);
-                Message::StateSummary {
-                    after: std::mem::replace(&mut after, through.clone()),
-                    through,
-                    entries,
-                }
-            })
-            .collect()
+    /// The sums over all states.
+    pub(crate) fn sums(&self) -> Sums {
+        self.digests.sums()
+    }
+
+    /// Where another's sums differ.
+    pub(crate) fn differing(&self, theirs: &Sums) -> Differing {
+        self.digests.differing(theirs)
     }
 
     /// Whether it is proved that a machine has signed two different blocks of one number.
@@ -232,8 +222,13 @@ impl States {
     /// Takes a state in, with what follows from it.
     fn insert(&mut self, state: State, content: Content) {
         let origin = state.key().origin;
-        if self.by_key.insert(state.key().clone(), state).is_none() {
-            *self.of_origin.entry(origin).or_default() += 1;
+        let key = state.key().clone();
+        let place = Place::of_state(&key);
+        self.digests
+            .add(place, item_of_state(&key, state.version()));
+        match self.by_key.insert(key, state) {
+            Some(old) => (self.digests).remove(place, item_of_state(old.key(), old.version())),
+            None => *self.of_origin.entry(origin).or_default() += 1,
         }
         match content {
             Content::Membership(admitted) => {
@@ -284,7 +279,10 @@ impl States {
         let of_machine = of_machine.take_while(|(key, _)| key.origin == machine);
         let forgotten = of_machine.filter(|(key, _)| !key.kind.outlives_its_origin());
         for key in forgotten.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            self.by_key.remove(&key);
+            if let Some(old) = self.by_key.remove(&key) {
+                let item = item_of_state(&key, old.version());
+                self.digests.remove(Place::of_state(&key), item);
+            }
             if let Some(count) = self.of_origin.get_mut(&machine) {
                 *count -= 1;
             }
@@ -355,37 +353,6 @@ impl Gossip {
             admits |= self.on_state(from, state);
         }
         self.after_states(now, admits);
-    }
-
-    /// Says what is newer here, or missing there, between two keys.
-    pub(crate) fn on_summary(
-        &mut self,
-        now: Instant,
-        from: MachineId,
-        after: Option<StateKey>,
-        through: Option<StateKey>,
-        entries: Vec<(StateKey, StateVersion)>,
-    ) {
-        if let (Some(after), Some(through)) = (&after, &through)
-            && after >= through
-        {
-            self.misbehaved(from, Fault::Frontier);
-            return;
-        }
-        let Some(neighbour) = self.neighbours.get_mut(&from) else {
-            return;
-        };
-        let known = entries.into_iter().collect::<BTreeMap<_, _>>();
-        let range = (
-            after.map_or(Bound::Unbounded, Bound::Excluded),
-            through.map_or(Bound::Unbounded, Bound::Included),
-        );
-        for (key, state) in self.states.by_key.range(range) {
-            if known.get(key).is_none_or(|known| *known < state.version()) {
-                neighbour.owed.insert(key.clone());
-            }
-        }
-        self.flush_states(now, from);
     }
 
     /// Sends a neighbour some of what it is owed, unless its queue is full.

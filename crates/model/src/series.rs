@@ -23,6 +23,15 @@ impl SeriesName {
     /// Longest name. Unit: bytes. Source: guess, ten levels of 20 characters and some more.
     pub const BYTES_MAX: usize = 255;
 
+    /// Where alarms stand among the series of a machine.
+    pub const ALARM_PREFIX: &str = "alarm/";
+
+    /// Whether the series is an alarm.
+    #[must_use]
+    pub fn is_alarm(&self) -> bool {
+        self.0.starts_with(Self::ALARM_PREFIX)
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -238,12 +238,12 @@ impl Check<'_> {
 }
 
 /// Where alarms stand among the series of a machine.
-pub const ALARM_PREFIX: &str = "alarm/";
+pub const ALARM_PREFIX: &str = SeriesName::ALARM_PREFIX;
 
 /// Whether a series is an alarm.
 #[must_use]
 pub fn is_alarm(series: &SeriesName) -> bool {
-    series.as_str().starts_with(ALARM_PREFIX)
+    series.is_alarm()
 }
 
 /// How urgent an alarm can be.

@@ -26,9 +26,9 @@ pub enum Frame {
 pub enum Lane {
     /// Everything that is small or new.
     Live,
-    /// Blocks in answer to wants.
+    /// Blocks in answer to wants, but for alarms.
     Bulk,
-    /// Commands and their answers.
+    /// Commands and their answers, and alarms as they are raised.
     Command,
 }
 
@@ -37,7 +37,13 @@ impl Frame {
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Gossip(gossip::Message::Block { pushed: false, .. }) => Lane::Bulk,
+            Self::Gossip(gossip::Message::Block { block, pushed }) => {
+                match (*pushed, block.header().urgent) {
+                    (true, true) => Lane::Command,
+                    (true, false) | (false, true) => Lane::Live,
+                    (false, false) => Lane::Bulk,
+                }
+            }
             Self::Command(_) => Lane::Command,
             Self::Overlay(_) | Self::Gossip(_) | Self::Election(_) => Lane::Live,
         }

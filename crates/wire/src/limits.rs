@@ -5,7 +5,7 @@
 //! that can multiply, and goes no deeper than the tables below.
 
 use command::Lineage;
-use gossip::{FrontierEntry, Message as Gossip};
+use gossip::{FrontierEntry, Message as Gossip, Sums};
 use overlay::{Contact, Message as Overlay};
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -110,14 +110,14 @@ static OVERLAY: Shape = Shape(&[
     one(7, &SHUFFLE_REPLY),
 ]);
 static ENTRY: Shape = Shape(&[many(4, "islands", FrontierEntry::BEYOND_MAX, &FLAT)]);
-static FRONTIER: Shape = Shape(&[many(
-    1,
-    "frontier entries",
-    Gossip::FRONTIER_ENTRIES_MAX,
-    &ENTRY,
-)]);
+static FRONTIER: Shape = Shape(&[
+    many(1, "frontier entries", Gossip::FRONTIER_ENTRIES_MAX, &ENTRY),
+    many(3, "urgent runs", Gossip::URGENT_MAX, &FLAT),
+]);
+static SUMS: Shape = Shape(&[many(3, "ranges", Sums::RANGES_MAX, &FLAT)]);
 static WANT: Shape = Shape(&[many(2, "spans", Gossip::SPANS_MAX, &FLAT)]);
-static SUMMARY: Shape = Shape(&[many(3, "summary entries", Gossip::SUMMARY_MAX, &FLAT)]);
+static STATE_WANT: Shape = Shape(&[many(1, "state keys", Gossip::SUMMARY_MAX, &FLAT)]);
+static SUMMARY: Shape = Shape(&[many(1, "summary entries", Gossip::SUMMARY_MAX, &FLAT)]);
 static STATES: Shape = Shape(&[many(1, "states", Gossip::STATES_MAX, &FLAT)]);
 static GOSSIP: Shape = Shape(&[
     one(1, &FRONTIER),
@@ -127,6 +127,8 @@ static GOSSIP: Shape = Shape(&[
     one(5, &FLAT),
     one(6, &SUMMARY),
     one(7, &STATES),
+    one(8, &SUMS),
+    one(9, &STATE_WANT),
 ]);
 static ELECTION: Shape = Shape(&[one(1, &FLAT), one(2, &FLAT), one(3, &FLAT), one(4, &FLAT)]);
 static CALL: Shape = Shape(&[many(4, "rules", Lineage::RULES_MAX, &FLAT)]);
@@ -139,4 +141,4 @@ static COMMAND: Shape = Shape(&[
 ]);
 
 /// Most fields in a table above.
-const FIELDS_MAX: usize = 7;
+const FIELDS_MAX: usize = 9;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use command::{Argument, Code, CommandId, Lineage, Status};
-use gossip::{FrontierEntry, Span};
+use gossip::{FrontierEntry, Holdings, Span, Sum, Sums};
 use model::{Block, Epoch, LogId, MachineId, Sequence, State, StateKey, StateKind, StateVersion};
 use overlay::{Address, Contact, Hops};
 use proto::wire::v1 as pb;
@@ -48,8 +48,16 @@ pub(crate) fn gossip(raw: pb::Gossip, frame_bytes: usize) -> Result<gossip::Mess
     Ok(match required(raw.message, "gossip message")? {
         From::Frontier(raw) => To::Frontier {
             entries: each(raw.entries, frontier_entry)?,
-            complete: raw.complete,
+            urgent: each(raw.urgent, |raw| Ok((log(raw.log)?, run(raw.span)?)))?,
+            is_news: raw.is_news,
         },
+        From::Sums(raw) => {
+            let of = match raw.of_states {
+                true => Holdings::States,
+                false => Holdings::Logs,
+            };
+            To::Sums(of, sums(raw.bits, raw.ranges)?)
+        }
         From::Block(raw) => To::Block {
             block: Block::parse(compact(raw.block, frame_bytes))?,
             pushed: raw.pushed,
@@ -57,6 +65,7 @@ pub(crate) fn gossip(raw: pb::Gossip, frame_bytes: usize) -> Result<gossip::Mess
         From::Want(raw) => To::Want {
             log: log(raw.log)?,
             spans: each(raw.spans, span)?,
+            is_past: raw.is_past,
         },
         From::Graft(raw) => To::Graft {
             origin: machine(&raw.origin)?,
@@ -64,11 +73,8 @@ pub(crate) fn gossip(raw: pb::Gossip, frame_bytes: usize) -> Result<gossip::Mess
         From::Prune(raw) => To::Prune {
             origin: machine(&raw.origin)?,
         },
-        From::StateSummary(raw) => To::StateSummary {
-            after: raw.after.map(state_key).transpose()?,
-            through: raw.through.map(state_key).transpose()?,
-            entries: each(raw.entries, summary_entry)?,
-        },
+        From::StateSummary(raw) => To::StateSummary(each(raw.entries, summary_entry)?),
+        From::StateWant(raw) => To::StateWant(each(raw.keys, state_key)?),
         From::States(raw) => To::States(each(raw.states, state)?),
     })
 }
@@ -201,6 +207,25 @@ fn span(raw: pb::Span) -> Result<Span, FrameError> {
         first: number(raw.first)?,
         last: last.ok_or(FrameError::Field("end of a span"))?,
     })
+}
+
+fn run(raw: Option<pb::Span>) -> Result<Span, FrameError> {
+    span(required(raw, "span")?)
+}
+
+fn sums(bits: u32, ranges: Vec<pb::gossip::sums::Range>) -> Result<Sums, FrameError> {
+    let sums = Sums {
+        bits: u8::try_from(bits).unwrap_or(u8::MAX),
+        ranges: each(ranges, |raw| {
+            let number = u16::try_from(raw.number).ok();
+            let sum = raw.sum.as_ref().try_into().ok().map(u128::from_le_bytes);
+            Ok((required(number, "range")?, Sum(required(sum, "sum")?)))
+        })?,
+    };
+    let is_consistent = sums.is_consistent();
+    is_consistent
+        .then_some(sums)
+        .ok_or(FrameError::Field("sums"))
 }
 
 fn frontier_entry(raw: pb::FrontierEntry) -> Result<FrontierEntry, FrameError> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
-use gossip::{FrontierEntry, Message as Gossip, Span};
+use gossip::{FrontierEntry, Holdings, Message as Gossip, Span, Sum, Sums};
 use model::{
     Block, BlockHeader, Draft, Epoch, HashPrefix, LogId, MachineId, NetworkId, Quality, Reading,
     SeriesNumber, Signature, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
@@ -57,6 +57,14 @@ prop_compose! {
     }
 }
 prop_compose! {
+    fn sums()(
+        ranges in proptest::collection::btree_map(0..1_u16 << Sums::BITS_MAX, any::<u128>(), 0..40),
+    ) -> Sums {
+        let ranges = ranges.into_iter().map(|(range, sum)| (range, Sum(sum))).collect();
+        Sums { bits: Sums::BITS_MAX, ranges }
+    }
+}
+prop_compose! {
     fn state_key()(
         origin in machine(),
         kind in proptest::sample::select(StateKind::ALL.as_slice()),
@@ -96,6 +104,7 @@ fn block_of(log: LogId, sequence: u64, values: impl Iterator<Item = Value>) -> B
         sealed: Timestamp::from_nanos(2),
         watermark: Timestamp::from_nanos(1),
         count: 0,
+        urgent: false,
         publishers: Vec::new(),
     };
     let readings = readings.collect();
@@ -124,22 +133,33 @@ fn overlay() -> impl Strategy<Value = Overlay> {
 }
 
 fn gossip() -> impl Strategy<Value = Gossip> {
-    let range = || proptest::option::of(state_key());
     prop_oneof![
-        (vec(entry(), 0..20), any::<bool>())
-            .prop_map(|(entries, complete)| Gossip::Frontier { entries, complete }),
+        (
+            vec(entry(), 0..20),
+            vec((log(), span()), 0..4),
+            any::<bool>()
+        )
+            .prop_map(|(entries, urgent, is_news)| Gossip::Frontier {
+                entries,
+                urgent,
+                is_news
+            }),
+        (any::<bool>(), sums()).prop_map(|(of_states, sums)| {
+            let of = [Holdings::Logs, Holdings::States][usize::from(of_states)];
+            Gossip::Sums(of, sums)
+        }),
         (block(), any::<bool>()).prop_map(|(block, pushed)| Gossip::Block { block, pushed }),
-        (log(), vec(span(), 0..=Gossip::SPANS_MAX))
-            .prop_map(|(log, spans)| Gossip::Want { log, spans }),
-        machine().prop_map(|origin| Gossip::Graft { origin }),
-        machine().prop_map(|origin| Gossip::Prune { origin }),
-        (range(), range(), vec((state_key(), version()), 0..20)).prop_map(
-            |(after, through, entries)| Gossip::StateSummary {
-                after,
-                through,
-                entries
+        (log(), vec(span(), 0..=Gossip::SPANS_MAX), any::<bool>()).prop_map(
+            |(log, spans, is_past)| Gossip::Want {
+                log,
+                spans,
+                is_past
             }
         ),
+        machine().prop_map(|origin| Gossip::Graft { origin }),
+        machine().prop_map(|origin| Gossip::Prune { origin }),
+        vec((state_key(), version()), 0..20).prop_map(Gossip::StateSummary),
+        vec(state_key(), 0..20).prop_map(Gossip::StateWant),
         vec(state(), 0..=Gossip::STATES_MAX).prop_map(Gossip::States),
     ]
 }
@@ -255,7 +275,10 @@ fn counts_over_the_limit_are_refused_before_they_are_decoded() {
         (1, 7, 1, Overlay::SAMPLE_MAX),
         (2, 1, 1, Gossip::FRONTIER_ENTRIES_MAX),
         (2, 3, 2, Gossip::SPANS_MAX),
-        (2, 6, 3, Gossip::SUMMARY_MAX),
+        (2, 6, 1, Gossip::SUMMARY_MAX),
+        (2, 9, 1, Gossip::SUMMARY_MAX),
+        (2, 8, 3, Sums::RANGES_MAX),
+        (2, 1, 3, Gossip::URGENT_MAX),
         (2, 7, 1, Gossip::STATES_MAX),
     ];
     for (kind, tag, inner, max) in cases {
@@ -297,6 +320,16 @@ fn the_largest_of_every_message_fits_into_a_frame() {
         end: (1 << 63) - 1,
         beyond: beyond.collect(),
     };
+    let widest = Span {
+        first: 1,
+        last: u64::MAX - 1,
+    };
+    let sums = Sums {
+        bits: Sums::BITS_MAX,
+        ranges: (0..1 << Sums::BITS_MAX)
+            .map(|range| (range, Sum(u128::MAX)))
+            .collect(),
+    };
     let contact = Contact {
         machine,
         addresses: vec![Address::new("a".repeat(128)).expect("an address"); 8],
@@ -320,13 +353,15 @@ fn the_largest_of_every_message_fits_into_a_frame() {
     let messages = [
         Frame::Gossip(Gossip::Frontier {
             entries: vec![entry; Gossip::FRONTIER_ENTRIES_MAX],
-            complete: true,
+            urgent: vec![(log, widest); Gossip::URGENT_MAX],
+            is_news: true,
         }),
-        Frame::Gossip(Gossip::StateSummary {
-            after: Some(key.clone()),
-            through: Some(key.clone()),
-            entries: vec![(key, version); Gossip::SUMMARY_MAX],
-        }),
+        Frame::Gossip(Gossip::Sums(Holdings::States, sums)),
+        Frame::Gossip(Gossip::StateWant(vec![key.clone(); Gossip::SUMMARY_MAX])),
+        Frame::Gossip(Gossip::StateSummary(vec![
+            (key, version);
+            Gossip::SUMMARY_MAX
+        ])),
         Frame::Gossip(Gossip::States(vec![state; Gossip::STATES_MAX])),
         Frame::Gossip(Gossip::Block {
             block: block_of(log, u64::MAX, std::iter::repeat_n(text, 3)),

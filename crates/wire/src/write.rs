@@ -1,7 +1,7 @@
 //! Typed messages to generated ones. Cannot fail: our own messages keep their limits.
 
 use bytes::Bytes;
-use gossip::{FrontierEntry, Span};
+use gossip::{FrontierEntry, Holdings, Span, Sum};
 use model::{LogId, MachineId, Sequence, StateKey, StateVersion};
 use overlay::Contact;
 use proto::wire::v1 as pb;
@@ -47,17 +47,32 @@ pub(crate) fn gossip(message: &gossip::Message) -> pb::Gossip {
     use gossip::Message as From;
     use pb::gossip::{self as to, Message as To};
     let message = match message {
-        From::Frontier { entries, complete } => To::Frontier(to::Frontier {
+        From::Sums(of, sums) => To::Sums(to::Sums {
+            of_states: *of == Holdings::States,
+            bits: sums.bits.into(),
+            ranges: sums.ranges.iter().map(range).collect(),
+        }),
+        From::Frontier {
+            entries,
+            urgent,
+            is_news,
+        } => To::Frontier(to::Frontier {
             entries: entries.iter().map(frontier_entry).collect(),
-            complete: *complete,
+            urgent: urgent.iter().map(self::urgent).collect(),
+            is_news: *is_news,
         }),
         From::Block { block, pushed } => To::Block(to::Block {
             block: block.as_bytes().clone(),
             pushed: *pushed,
         }),
-        From::Want { log, spans } => To::Want(to::Want {
+        From::Want {
+            log,
+            spans,
+            is_past,
+        } => To::Want(to::Want {
             log: Some(self::log(log)),
             spans: spans.iter().map(span).collect(),
+            is_past: *is_past,
         }),
         From::Graft { origin } => To::Graft(to::Graft {
             origin: machine(origin),
@@ -65,14 +80,11 @@ pub(crate) fn gossip(message: &gossip::Message) -> pb::Gossip {
         From::Prune { origin } => To::Prune(to::Prune {
             origin: machine(origin),
         }),
-        From::StateSummary {
-            after,
-            through,
-            entries,
-        } => To::StateSummary(to::StateSummary {
-            after: after.as_ref().map(state_key),
-            through: through.as_ref().map(state_key),
+        From::StateSummary(entries) => To::StateSummary(to::StateSummary {
             entries: entries.iter().map(summary_entry).collect(),
+        }),
+        From::StateWant(keys) => To::StateWant(to::StateWant {
+            keys: keys.iter().map(state_key).collect(),
         }),
         From::States(states) => To::States(to::States {
             states: states
@@ -172,6 +184,20 @@ fn span(span: &Span) -> pb::Span {
     pb::Span {
         first: span.first,
         more: span.last.saturating_sub(span.first),
+    }
+}
+
+fn urgent((log, span): &(LogId, Span)) -> pb::gossip::frontier::Urgent {
+    pb::gossip::frontier::Urgent {
+        log: Some(self::log(log)),
+        span: Some(self::span(span)),
+    }
+}
+
+fn range((number, sum): &(u16, Sum)) -> pb::gossip::sums::Range {
+    pb::gossip::sums::Range {
+        number: (*number).into(),
+        sum: Bytes::copy_from_slice(&sum.0.to_le_bytes()),
     }
 }
 

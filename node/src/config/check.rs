@@ -183,6 +183,8 @@ impl Settings {
         if self.relays.profile == Profile::Thin {
             engine.presence_interval = THIN_INTERVAL;
             engine.overlay.shuffle_interval = THIN_INTERVAL;
+            engine.gossip.past_bytes_per_second = Some(THIN_PAST_RATE);
+            engine.gossip.want_timeout = THIN_WANT_TIMEOUT;
         }
         engine.election = election::Config::of(profile_of(self.relays.profile));
         engine.election.relays_count = within("relays.count", self.relays.count, 1, 16)?;
@@ -539,6 +541,11 @@ fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigEr
 /// How often machines say where they are, mix what they know and measure round trips where bytes are
 /// paid for; changes are said at once anyway. Source: guess.
 const THIN_INTERVAL: Duration = Duration::from_secs(300);
+/// How much of the past comes and goes where the link is thin. Unit: bytes a second. Source: guess, a
+/// quarter of 1 Mbit/s; `cargo test -p wire --test repair` shows how late live blocks are beside it.
+const THIN_PAST_RATE: u32 = 32 * 1024;
+/// How long a wanted block may take there. Source: the largest at that rate, and some more.
+const THIN_WANT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most that a day's budget can be, ten terabytes. Unit: kB. Source: guess.
 const DAILY_KB_MAX: u64 = 10_000_000_000;
 /// Least time between two samples of the host: sysinfo needs 200 ms for a CPU figure.

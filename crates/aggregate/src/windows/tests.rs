@@ -63,6 +63,7 @@ fn block(at: Position, watermark: Timestamp, readings: Vec<Reading>) -> TestBloc
             sealed: watermark,
             watermark,
             count: u32::try_from(readings.len()).expect("small"),
+            urgent: false,
             publishers: Vec::new(),
         },
         readings,

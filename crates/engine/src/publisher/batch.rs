@@ -46,6 +46,8 @@ impl Waiting {
 pub(super) struct Gathered {
     pub(super) readings: Vec<NewReading>,
     pub(super) bytes: usize,
+    /// An alarm is among them.
+    pub(super) urgent: bool,
     pub(super) marks: BTreeMap<String, u64>,
     pub(super) waiting: Vec<Waiting>,
 }

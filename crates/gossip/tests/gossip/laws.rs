@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gossip::{Config, Input, Message, Output, Recovered, Span};
+use gossip::{Config, Holdings, Input, Message, Output, Recovered, Span, Sums};
 use identity::Role;
 use model::{MachineId, StateKind};
 use statemachine::{Rng, Ticket};
@@ -21,6 +21,7 @@ fn step(rng: &mut Rng) -> Step<Input> {
         0 => Input::NeighbourUp(peer),
         1 if rng.chance(300) => Input::NeighbourDown(peer),
         2 => Input::Congested(peer),
+        3 if rng.chance(300) => Input::Suspected(peer),
         3 => Input::Drained(peer),
         4 => Input::Publish(site::block(1, sequence)),
         5 => Input::PublishState(site::state(1, StateKind::Progress, "a", sequence)),
@@ -44,14 +45,15 @@ fn message(rng: &mut Rng, n: impl Fn(&mut Rng) -> u8) -> Message {
         Span { first, last }
     };
     let spans = vec![span(), span()];
-    match rng.below(8) {
+    match rng.below(10) {
         0 | 1 => Message::Frontier {
             entries: vec![site::entry(
                 site::log(origin, 1),
                 sequence,
                 &[(sequence + 1 + rng.below(3), u64::MAX - 1 - rng.below(3))],
             )],
-            complete: rng.chance(500),
+            urgent: vec![(site::log(origin, 1), spans[0])],
+            is_news: rng.chance(500),
         },
         2 | 3 => Message::Block {
             block: site::block(origin, sequence + 1),
@@ -60,15 +62,20 @@ fn message(rng: &mut Rng, n: impl Fn(&mut Rng) -> u8) -> Message {
         4 => Message::Want {
             log: site::log(n(rng), 1),
             spans,
+            is_past: rng.chance(500),
         },
         5 => Message::Graft {
             origin: site::id(origin),
         },
-        6 => Message::StateSummary {
-            after: None,
-            through: Some(site::state_key(origin, StateKind::Presence, "x")),
-            entries: Vec::new(),
-        },
+        6 => Message::StateSummary(vec![(
+            site::state_key(origin, StateKind::Presence, "x"),
+            site::state(origin, StateKind::Presence, "x", sequence).version(),
+        )]),
+        7 => Message::StateWant(vec![site::state_key(origin, StateKind::Series, "a")]),
+        8 => Message::Sums(
+            [Holdings::Logs, Holdings::States][usize::from(rng.chance(500))],
+            Sums::default(),
+        ),
         _ => Message::States(vec![
             site::membership_of(origin, origin, Role::Publish),
             site::state(origin, StateKind::Series, "a", sequence),
@@ -101,14 +108,15 @@ fn the_laws_hold_under_random_input() {
 }
 
 #[test]
-fn a_call_says_no_more_than_it_may_however_much_falls_due() {
+fn adversarial_27_a_call_says_no_more_than_it_may_however_much_falls_due() {
     let neighbours = (100..=200).map(|n| MachineId::from_bytes([n; 32]));
     let mut script = Vec::new();
     for neighbour in neighbours {
         script.push(Step::Input(Input::NeighbourUp(neighbour)));
         let complete = Message::Frontier {
             entries: Vec::new(),
-            complete: true,
+            urgent: Vec::new(),
+            is_news: false,
         };
         script.push(Step::Input(Input::Received(neighbour, complete)));
         for part in 0..2 {
@@ -116,7 +124,8 @@ fn a_call_says_no_more_than_it_may_however_much_falls_due() {
             let entries = epochs.map(|epoch| site::entry(site::log(4, epoch), 1, &[]));
             let news = Message::Frontier {
                 entries: entries.collect(),
-                complete: false,
+                urgent: Vec::new(),
+                is_news: true,
             };
             script.push(Step::Input(Input::Received(neighbour, news)));
         }

@@ -1,5 +1,6 @@
 //! Gossip from outside: rule by rule, under random input, and as a network.
 
+mod compare;
 mod equivocation;
 mod laws;
 mod network;
@@ -7,3 +8,5 @@ mod outcasts;
 mod rules;
 mod site;
 mod spread;
+mod suspect;
+mod urgent;

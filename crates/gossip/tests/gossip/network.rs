@@ -215,7 +215,11 @@ impl Network {
         };
         let in_order = matches!(
             message,
-            Message::Frontier { .. } | Message::StateSummary { .. } | Message::States(_)
+            Message::Sums(..)
+                | Message::Frontier { .. }
+                | Message::StateSummary(_)
+                | Message::StateWant(_)
+                | Message::States(_)
         );
         let is_block = matches!(message, Message::Block { .. });
         let is_dropped = is_block && self.droppers.contains(&from);
@@ -505,7 +509,7 @@ fn a_restarted_machine_goes_on_where_its_disk_ends() {
 }
 
 #[test]
-fn silent_droppers_do_not_keep_anything_from_the_others() {
+fn adversarial_30_silent_droppers_do_not_keep_anything_from_the_others() {
     let mut network = Network::new(2, 12, 4);
     network.publish_rounds(3, seconds(1));
     network.droppers = BTreeSet::from([4, 8]);

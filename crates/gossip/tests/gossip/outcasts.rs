@@ -5,7 +5,7 @@
     reason = "a test looks for one kind of output"
 )]
 
-use gossip::{Config, Fault, Input, Message, Output, Recovered, RelayError, Write};
+use gossip::{Config, Fault, Holdings, Input, Message, Output, Recovered, RelayError, Sums, Write};
 use identity::{Keypair, Revocation};
 use model::{MachineId, State, StateKey, StateKind, StateVersion, Timestamp};
 use statemachine::Instant;
@@ -110,12 +110,7 @@ fn adversarial_32_an_older_list_or_an_older_version_brings_nobody_back() {
         2,
         Message::States(vec![revocation(OPERATOR, 4, 50)]),
     );
-    let (after, through, entries) = (None, None, Vec::new());
-    let nothing = Message::StateSummary {
-        after,
-        through,
-        entries,
-    };
+    let nothing = Message::Sums(Holdings::States, Sums::default());
     hear(&mut node, 2, nothing);
 
     assert!(is_out(&node, 4));

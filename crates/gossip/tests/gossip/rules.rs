@@ -57,10 +57,29 @@ pub(crate) fn announce(node: &mut Node, from: u8, entry: FrontierEntry) {
     hear(node, from, frontier(vec![entry], false));
 }
 
-pub(crate) fn frontier(entries: Vec<FrontierEntry>, complete: bool) -> Message {
-    Message::Frontier { entries, complete }
+/// What a neighbour holds, as it says after connecting (`is_first`) or when it has changed.
+pub(crate) fn frontier(entries: Vec<FrontierEntry>, is_first: bool) -> Message {
+    Message::Frontier {
+        entries,
+        urgent: Vec::new(),
+        is_news: !is_first,
+    }
 }
 
+/// A want of what did not come over the tree.
+pub(crate) fn want_now(n: u8, spans: &[(Sequence, Sequence)]) -> Message {
+    let Message::Want { log, spans, .. } = want(n, spans) else {
+        unreachable!("it is a want");
+    };
+    let is_past = false;
+    Message::Want {
+        log,
+        spans,
+        is_past,
+    }
+}
+
+/// A want of the past.
 pub(crate) fn want(n: u8, spans: &[(Sequence, Sequence)]) -> Message {
     let log = log(n, 1);
     let span = |(first, last): &(Sequence, Sequence)| Span {
@@ -68,7 +87,12 @@ pub(crate) fn want(n: u8, spans: &[(Sequence, Sequence)]) -> Message {
         last: *last,
     };
     let spans = spans.iter().map(span).collect();
-    Message::Want { log, spans }
+    let is_past = true;
+    Message::Want {
+        log,
+        spans,
+        is_past,
+    }
 }
 
 pub(crate) fn pushed(block: &Block) -> Message {
@@ -134,25 +158,6 @@ fn config() -> Config {
 }
 
 const MOMENT: Duration = Duration::from_millis(1);
-
-#[test]
-fn a_new_neighbour_is_told_all_that_is_held_in_parts() {
-    let entries = (1..=600).map(|epoch| entry(log(2, epoch), 3, &[]));
-    let mut node = Probe::new(site::gossip(1, &[], entries.collect()));
-
-    node.input(Input::NeighbourUp(id(3)));
-
-    let parts = (sent(&mut node).into_iter())
-        .filter_map(|(_, message)| {
-            if let Message::Frontier { entries, complete } = message {
-                Some((entries.len(), complete))
-            } else {
-                None
-            }
-        })
-        .collect::<Vec<_>>();
-    assert_eq!(parts, [(512, false), (88, true)]);
-}
 
 #[test]
 fn an_own_block_is_pushed_before_it_is_written_and_delivered_after() {
@@ -230,7 +235,7 @@ fn an_announced_block_that_does_not_arrive_is_grafted_and_asked_from_its_announc
     let graft = Message::Graft { origin: id(4) };
     assert_eq!(
         sent(&mut node),
-        [(id(3), graft), (id(3), want(4, &[(1, 1)]))]
+        [(id(3), graft), (id(3), want_now(4, &[(1, 1)]))]
     );
 }
 
@@ -258,7 +263,7 @@ fn a_stream_of_announcements_does_not_postpone_repair_for_ever() {
 
     let wants = node.take().into_iter().filter_map(as_sent);
     let first = wants.map(|(_, message)| message).nth(1);
-    assert_eq!(first, Some(want(4, &[(1, 1)])));
+    assert_eq!(first, Some(want_now(4, &[(1, 1)])));
 }
 
 #[test]
@@ -431,7 +436,7 @@ fn blocks_that_cannot_be_read_do_not_stop_the_others() {
 }
 
 #[test]
-fn a_congested_neighbour_gets_announcements_only_and_its_answers_later() {
+fn adversarial_49_a_congested_neighbour_gets_announcements_only_and_its_answers_later() {
     let mut node = node(&[2, 3]);
     node.input(Input::Congested(id(2)));
 
@@ -481,7 +486,7 @@ fn a_member_that_may_not_publish_is_no_origin() {
 }
 
 #[test]
-fn a_forged_block_is_the_fault_of_its_sender_and_goes_nowhere() {
+fn adversarial_22_a_forged_block_is_the_fault_of_its_sender_and_goes_nowhere() {
     let mut node = node(&[2, 3]);
     let forged = site::seal(site::key(2), log(4, 1), 1);
 
@@ -526,20 +531,15 @@ fn contradictions_are_faults() {
         &[2],
         &[],
     );
-    let (low, high) = (
-        site::membership(1).key().clone(),
-        site::membership(4).key().clone(),
-    );
-    let (first, last) = (low.clone().min(high.clone()), low.max(high));
-    let backwards = Message::StateSummary {
-        after: Some(last),
-        through: Some(first),
-        entries: Vec::new(),
-    };
     let floor_above_end = FrontierEntry {
         floor: 9,
         end: 7,
         ..entry(log(4, 1), 0, &[])
+    };
+    let urgent_backwards = Message::Frontier {
+        entries: Vec::new(),
+        urgent: vec![(log(4, 1), Span { first: 4, last: 3 })],
+        is_news: true,
     };
     let messages = [
         frontier(vec![floor_above_end], false),
@@ -549,7 +549,7 @@ fn contradictions_are_faults() {
         want(4, &[(4, 3)]),
         want(4, &[(1, Sequence::MAX)]),
         pushed(&site::seal(site::key(4), log(4, 1), Sequence::MAX)),
-        backwards,
+        urgent_backwards,
     ];
 
     for message in messages {
@@ -560,7 +560,7 @@ fn contradictions_are_faults() {
 }
 
 #[test]
-fn the_last_sequences_are_asked_and_taken_like_any_other() {
+fn adversarial_24_the_last_sequences_are_asked_and_taken_like_any_other() {
     let entries = [entry(log(4, 1), SEQUENCE_MAX, &[])];
     let mut node = node_with(site::gossip(1, &[4], Vec::new()), &[2], &entries);
 
@@ -575,7 +575,7 @@ fn the_last_sequences_are_asked_and_taken_like_any_other() {
 }
 
 #[test]
-fn a_want_of_more_than_anyone_asks_is_not_served() {
+fn adversarial_27_a_want_of_more_than_anyone_asks_is_not_served() {
     let held = vec![entry(log(4, 1), 10_000, &[])];
     let mut node = node_with(site::gossip(1, &[4], held), &[2], &[]);
 
@@ -586,7 +586,7 @@ fn a_want_of_more_than_anyone_asks_is_not_served() {
 }
 
 #[test]
-fn blocks_below_the_floor_are_given_up_for_good() {
+fn adversarial_26_blocks_below_the_floor_are_given_up_for_good() {
     let held = vec![entry(log(4, 1), 3, &[])];
     let theirs = [entry(log(4, 1), 7, &[])];
     let mut node = node_with(site::gossip(1, &[4], held), &[], &[]);
@@ -701,7 +701,7 @@ fn one_origin_cannot_take_every_log() {
 }
 
 #[test]
-fn a_frontier_of_too_many_logs_is_kept_in_part() {
+fn adversarial_27_a_frontier_of_too_many_logs_is_kept_in_part() {
     let config = Config {
         logs_max: 16,
         ..config()

@@ -70,15 +70,20 @@ pub(crate) fn block(n: u8, sequence: Sequence) -> Block {
 
 /// The block of the same name as [`block`] that differs in what it holds.
 pub(crate) fn another_block(n: u8, sequence: Sequence) -> Block {
-    seal_value(key(n), log(n, 1), sequence, 21.5)
+    seal_value(key(n), log(n, 1), sequence, 21.5, false)
+}
+
+/// A block of machine `n` that holds an alarm.
+pub(crate) fn urgent_block(n: u8, sequence: Sequence) -> Block {
+    seal_value(key(n), log(n, 1), sequence, 20.5, true)
 }
 
 /// A block of any log, signed by `key`.
 pub(crate) fn seal(key: &Keypair, log: LogId, sequence: Sequence) -> Block {
-    seal_value(key, log, sequence, 20.5)
+    seal_value(key, log, sequence, 20.5, false)
 }
 
-fn seal_value(key: &Keypair, log: LogId, sequence: Sequence, value: f64) -> Block {
+fn seal_value(key: &Keypair, log: LogId, sequence: Sequence, value: f64, urgent: bool) -> Block {
     let reading = Reading {
         series: SeriesNumber(1),
         time: Timestamp::from_nanos(1_000),
@@ -93,6 +98,7 @@ fn seal_value(key: &Keypair, log: LogId, sequence: Sequence, value: f64) -> Bloc
         sealed: Timestamp::from_nanos(2_000),
         watermark: Timestamp::from_nanos(1_000),
         count: 1,
+        urgent,
         publishers: Vec::new(),
     };
     let readings = vec![reading];

@@ -1,7 +1,7 @@
 //! One machine at a time: trees and states. Machine 1 is the one under test.
 
-use gossip::{Config, Fault, Input, Message, Output, Recovered, Write};
-use model::{State, StateKey, StateKind};
+use gossip::{Config, Fault, Holdings, Input, Message, Output, Recovered, Sums, Write};
+use model::{State, StateKind};
 use testkit::Probe;
 
 use crate::rules::{
@@ -136,7 +136,7 @@ fn a_pruned_link_is_not_pushed_to_until_it_is_grafted() {
 }
 
 #[test]
-fn prunes_of_strangers_are_not_remembered() {
+fn adversarial_27_prunes_of_strangers_are_not_remembered() {
     let mut node = node(&[2]);
     hear(&mut node, 2, prune(9));
 
@@ -228,61 +228,6 @@ fn forged_states_and_memberships_are_faults() {
 }
 
 #[test]
-fn a_summary_is_answered_with_what_is_newer_or_missing_in_its_range() {
-    let mut node = node(&[2]);
-    let known = ["a", "b", "c", "d"].map(|subject| state(4, StateKind::Series, subject, 2));
-    hear(&mut node, 2, Message::States(known.to_vec()));
-    node.input(Input::NeighbourUp(id(3)));
-    node.take();
-    let key = |subject| site::state_key(4, StateKind::Series, subject);
-    let version = |counter| state(4, StateKind::Series, "x", counter).version();
-
-    let summary = Message::StateSummary {
-        after: Some(key("a")),
-        through: Some(key("c")),
-        entries: vec![(key("b"), version(1))],
-    };
-    hear(&mut node, 3, summary);
-
-    assert_eq!(states(&mut node), [(3, known[1..=2].to_vec())]);
-}
-
-#[test]
-fn the_parts_of_a_summary_cover_every_key_once() {
-    let series = |n: u32| state(4, StateKind::Series, &format!("{n:04}"), 1);
-    let states = (0..1_023).map(series).chain([site::membership(4)]);
-    let recovered = Recovered {
-        states: states.collect(),
-        ..Recovered::default()
-    };
-    let mut node = Probe::new(site::gossip_with(1, Config::default(), recovered));
-
-    node.input(Input::NeighbourUp(id(2)));
-
-    let mut reached: Option<StateKey> = None;
-    let mut parts = 0;
-    let mut covered = 0;
-    for (_, message) in sent(&mut node) {
-        if let Message::StateSummary {
-            after,
-            through,
-            entries,
-        } = message
-        {
-            assert_eq!(after, reached);
-            let in_range = |key: &StateKey| {
-                after.as_ref() < Some(key) && through.as_ref().is_none_or(|last| key <= last)
-            };
-            assert!(entries.iter().all(|(key, _)| in_range(key)));
-            covered += entries.len();
-            parts += 1;
-            reached = through;
-        }
-    }
-    assert_eq!((parts, covered, reached), (2, 1_024, None));
-}
-
-#[test]
 fn states_that_a_congested_neighbour_missed_reach_it_later_in_their_latest_version() {
     let mut node = node(&[2, 3]);
     node.input(Input::Congested(id(3)));
@@ -309,11 +254,7 @@ fn very_many_states_are_sent_some_at_a_time_until_all_are_sent() {
     let mut node = Probe::new(site::gossip_with(1, Config::default(), recovered));
     node.input(Input::NeighbourUp(id(2)));
     node.take();
-    let nothing = Message::StateSummary {
-        after: None,
-        through: None,
-        entries: Vec::new(),
-    };
+    let nothing = Message::Sums(Holdings::States, Sums::default());
 
     hear(&mut node, 2, nothing);
     assert_eq!(node.machine().stats().states_sent, 512);

@@ -27,6 +27,9 @@ pub(super) fn encode(header: &BlockHeader, out: &mut Vec<u8>) -> Result<(), Bloc
     if header.continues.is_some() {
         flags |= FLAG_CONTINUES;
     }
+    if header.urgent {
+        flags |= FLAG_URGENT;
+    }
     out.extend([VERSION, flags]);
     out.extend(header.log.machine.as_bytes());
     put_epoch(out, header.log.epoch);
@@ -65,7 +68,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>) -> Result<BlockHeader, BlockError>
         return Err(BlockError::Version(version));
     }
     let flags = cursor.byte()?;
-    if flags & !(FLAG_PREVIOUS | FLAG_CONTINUES) != 0 {
+    if flags & !(FLAG_PREVIOUS | FLAG_CONTINUES | FLAG_URGENT) != 0 {
         return Err(BlockError::Malformed("unknown header flag"));
     }
     let machine = MachineId::from_bytes(cursor.array()?);
@@ -92,6 +95,7 @@ pub(super) fn decode(cursor: &mut Cursor<'_>) -> Result<BlockHeader, BlockError>
         sealed: Timestamp::from_nanos(sealed),
         watermark: Timestamp::from_nanos(watermark),
         count: u32::try_from(count).map_err(|_| BlockError::Malformed("number of readings"))?,
+        urgent: flags & FLAG_URGENT != 0,
         publishers,
     })
 }
@@ -151,3 +155,4 @@ pub(super) const fn check(what: &'static str, size: usize, limit: usize) -> Resu
 const VERSION: u8 = 2;
 const FLAG_PREVIOUS: u8 = 1;
 const FLAG_CONTINUES: u8 = 1 << 1;
+const FLAG_URGENT: u8 = 1 << 2;

@@ -124,6 +124,8 @@ pub struct BlockHeader {
     pub watermark: Timestamp,
     /// How many readings it holds.
     pub count: u32,
+    /// It holds an alarm: it goes before what is new, and among the past it goes first.
+    pub urgent: bool,
     /// The publishers that number their readings, at most [`Block::PUBLISHERS_MAX`].
     pub publishers: Vec<PublisherMark>,
 }

@@ -22,7 +22,7 @@ fn header() -> impl Strategy<Value = BlockHeader> {
     (
         (any::<[u8; 32]>(), epoch(), 1..=u64::MAX),
         (any::<[u8; 16]>(), prop::option::of(position)),
-        (any::<i64>(), any::<i64>()),
+        (any::<i64>(), any::<i64>(), any::<bool>()),
         prop::collection::vec(mark, 0..4),
     )
         .prop_map(|(log, before, times, publishers)| BlockHeader {
@@ -36,6 +36,7 @@ fn header() -> impl Strategy<Value = BlockHeader> {
             sealed: Timestamp::from_nanos(times.0),
             watermark: Timestamp::from_nanos(times.1),
             count: 0,
+            urgent: times.2,
             publishers,
         })
 }

@@ -33,6 +33,7 @@ pub(crate) fn header_of(sequence: u64) -> BlockHeader {
         sealed,
         watermark: Timestamp::from_nanos(1_700_000_000_000_000_000),
         count: 0,
+        urgent: false,
         publishers: Vec::new(),
     }
 }

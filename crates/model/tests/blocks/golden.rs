@@ -42,6 +42,7 @@ fn mixed() -> Draft {
             },
             sequence: 77,
         }),
+        urgent: true,
         publishers: vec![PublisherMark {
             publisher: "historian".to_owned(),
             sequence: 1_000_001,

@@ -72,6 +72,7 @@ pub(super) fn continuing(
         sealed: Timestamp::from_nanos(1_000 + sequence.cast_signed()),
         watermark: Timestamp::from_nanos(0),
         count: 0,
+        urgent: false,
         publishers: vec![PublisherMark {
             publisher: format!("publisher-{}", sequence % 3),
             sequence,

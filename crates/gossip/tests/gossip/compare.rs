@@ -1,0 +1,163 @@
+//! What two machines say when they have become neighbours. Machine 1 is the one under test.
+
+use gossip::{Config, Fault, Gossip, Holdings, Input, Message, Recovered, Sums};
+use model::{State, StateKind};
+use statemachine::StateMachine as _;
+use testkit::Probe;
+
+use crate::rules::{Node, faults, frontier, hear, sent};
+use crate::site::{self, entry, id, log, state};
+
+/// The sums that a machine says to a new neighbour.
+fn sums_of(gossip: Gossip, holdings: Holdings) -> Sums {
+    let mut node = Probe::new(gossip);
+    node.input(Input::NeighbourUp(id(7)));
+    (sent(&mut node).into_iter())
+        .find_map(|(_, message)| {
+            if let Message::Sums(of, sums) = message {
+                (of == holdings).then_some(sums)
+            } else {
+                None
+            }
+        })
+        .expect("sums are said first")
+}
+
+fn holding(logs: u64, end: u64) -> Gossip {
+    let entries = (1..=logs).map(|epoch| entry(log(4, epoch), end, &[]));
+    site::gossip(1, &[4], entries.collect())
+}
+
+fn knowing(states: &[State]) -> Gossip {
+    let states = states.to_vec();
+    let recovered = Recovered {
+        states,
+        ..Recovered::default()
+    };
+    site::gossip_with(1, Config::default(), recovered)
+}
+
+/// The machine with one neighbour that has just come up, and nothing said yet.
+fn linked(gossip: Gossip) -> Node {
+    let mut node = Probe::new(gossip);
+    node.input(Input::NeighbourUp(id(2)));
+    node.take();
+    node
+}
+
+#[test]
+fn equal_logs_are_not_listed_and_those_that_differ_are_in_parts() {
+    let theirs = sums_of(holding(600, 3), Holdings::Logs);
+    let mut equal = linked(holding(600, 3));
+    let mut differing = linked(holding(600, 4));
+
+    hear(&mut equal, 2, Message::Sums(Holdings::Logs, theirs.clone()));
+    hear(&mut differing, 2, Message::Sums(Holdings::Logs, theirs));
+
+    assert_eq!(sent(&mut equal), []);
+    let listed = (sent(&mut differing).into_iter())
+        .map(|(_, message)| {
+            let Message::Frontier {
+                entries, is_news, ..
+            } = message
+            else {
+                panic!("{message:?}");
+            };
+            (entries.len(), is_news)
+        })
+        .collect::<Vec<_>>();
+    assert_eq!(listed, [(512, false), (88, false)]);
+}
+
+#[test]
+fn what_the_neighbour_holds_of_its_own_logs_is_told_though_all_is_equal() {
+    let mut node = Probe::new(site::gossip(
+        1,
+        &[2, 4],
+        vec![entry(log(2, 1), 3, &[]), entry(log(4, 1), 5, &[])],
+    ));
+
+    node.input(Input::NeighbourUp(id(2)));
+
+    let mut said = sent(&mut node);
+    said.retain(|(_, message)| !matches!(message, Message::Sums(..)));
+    let its_own = frontier(vec![entry(log(2, 1), 3, &[])], true);
+    assert_eq!(said, [(id(2), its_own)]);
+}
+
+#[test]
+fn a_listed_log_is_asked_for_at_once() {
+    let mut node = linked(holding(600, 3));
+
+    hear(&mut node, 2, frontier(vec![entry(log(4, 9), 5, &[])], true));
+
+    let message = sent(&mut node).remove(0).1;
+    assert!(matches!(message, Message::Want { log: l, is_past: true, .. } if l == log(4, 9)));
+}
+
+#[test]
+fn equal_states_are_not_listed_and_of_others_only_what_is_news_is_asked_for() {
+    let membership = site::membership(4);
+    let series =
+        |counter| (0..600).map(move |n| state(4, StateKind::Series, &format!("{n:04}"), counter));
+    let old = std::iter::once(membership.clone())
+        .chain(series(1))
+        .collect::<Vec<_>>();
+    let newer = state(4, StateKind::Series, "0300", 2);
+    let theirs = sums_of(knowing(&old), Holdings::States);
+    let mut equal = linked(knowing(&old));
+    let mut ahead = linked(knowing(&[&old[..], std::slice::from_ref(&newer)].concat()));
+
+    hear(
+        &mut equal,
+        2,
+        Message::Sums(Holdings::States, theirs.clone()),
+    );
+    hear(&mut ahead, 2, Message::Sums(Holdings::States, theirs));
+
+    assert_eq!(sent(&mut equal), []);
+    let (_, listing) = sent(&mut ahead).remove(0);
+    let Message::StateSummary(listed) = &listing else {
+        panic!("{listing:?}");
+    };
+    assert!(listed.len() <= 60, "{} states listed", listed.len());
+    hear(&mut equal, 2, listing);
+    let want = Message::StateWant(vec![newer.key().clone()]);
+    assert_eq!(sent(&mut equal), [(id(2), want.clone())]);
+    hear(&mut ahead, 2, want);
+    assert_eq!(sent(&mut ahead), [(id(2), Message::States(vec![newer]))]);
+}
+
+#[test]
+fn who_knows_nothing_gets_the_states_without_having_to_ask() {
+    let membership = site::membership(4);
+    let mut node = linked(knowing(std::slice::from_ref(&membership)));
+
+    hear(
+        &mut node,
+        2,
+        Message::Sums(Holdings::States, Sums::default()),
+    );
+
+    assert_eq!(
+        sent(&mut node),
+        [(id(2), Message::States(vec![membership]))]
+    );
+}
+
+#[test]
+fn adversarial_27_a_second_comparison_over_one_link_is_a_fault_and_costs_nothing() {
+    let mut node = linked(holding(600, 3));
+    let sums = || Message::Sums(Holdings::Logs, Sums::default());
+    hear(&mut node, 2, sums());
+    assert_eq!(sent(&mut node).len(), 2, "all is listed once");
+
+    hear(&mut node, 2, sums());
+
+    assert_eq!(faults(&mut node), [(id(2), Fault::Sums)]);
+    node.input(Input::NeighbourUp(id(2)));
+    node.take();
+    hear(&mut node, 2, sums());
+    assert_eq!(sent(&mut node).len(), 2, "over a new link it counts");
+    assert!(node.machine().next_deadline().is_none());
+}
