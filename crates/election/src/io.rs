@@ -38,6 +38,9 @@ pub enum Output {
     KeepLink(MachineId),
     /// The election has no use for the link any more.
     ReleaseLink(MachineId),
+    /// A candidate has fallen silent, or its link is gone; others are asked about it. Nobody needs to
+    /// wait for it meanwhile.
+    Suspected(MachineId),
     /// Tell everyone, as a state.
     Announce(UplinkId, Candidacy),
     /// The relays of an uplink changed; in the order of their ids.

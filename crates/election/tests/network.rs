@@ -340,7 +340,7 @@ impl Network {
                 }
                 Output::Yield(_, origin) => assert!(self.serves(n).remove(&origin)),
                 Output::Misbehaved(peer, fault) => panic!("{peer:?} did {fault:?}"),
-                Output::ReleaseLink(_) | Output::Relays(..) => {}
+                Output::ReleaseLink(_) | Output::Relays(..) | Output::Suspected(_) => {}
             }
         }
     }

@@ -15,6 +15,7 @@ mod standing;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use command::Commands;
 use election::{Election, UplinkId};
@@ -64,6 +65,8 @@ enum Timer {
     Mail,
     /// See whether a member is still heard.
     Watch,
+    /// Go on after own states that others hold.
+    CatchUp,
 }
 
 /// A whole node, but for its effects.
@@ -83,6 +86,9 @@ pub struct Node {
     uplinks: Uplinks,
     /// How busy this machine is. Unit: percent.
     load: u8,
+    /// When this machine took an epoch last because of its own states, and how long it waits before
+    /// it does so again.
+    moved: Option<(Instant, Duration)>,
     /// Until when a fenced election waits for a neighbour at most.
     reread_until: Instant,
     catalogue: Catalogue,
@@ -160,6 +166,7 @@ impl Node {
             feed: Feed::new(network, config.uplinks.clone()),
             uplinks: Uplinks::default(),
             load: 0,
+            moved: None,
             reread_until: Instant::ZERO,
             catalogue: Catalogue::new(roll),
             links: Links::new(config.election.refresh_interval),
@@ -522,6 +529,7 @@ impl StateMachine for Node {
                 Timer::Renew => self.renew(now),
                 Timer::Mail => self.look_after_mail(now),
                 Timer::Watch => self.watch(now),
+                Timer::CatchUp => self.catch_up_with_own(now),
             }
         }
         self.drain(now);
@@ -543,6 +551,7 @@ impl StateMachine for Node {
             Timer::Renew => "node: renew",
             Timer::Mail => "node: mail",
             Timer::Watch => "node: watch",
+            Timer::CatchUp => "node: catch up with own states",
         });
         [
             self.overlay.next_deadline(),

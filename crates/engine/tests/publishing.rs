@@ -321,6 +321,58 @@ fn a_lone_reading_leaves_at_once_and_a_flood_is_gathered() {
 }
 
 #[test]
+fn a_flood_is_sealed_when_a_block_is_full_and_waits_no_longer_than_it_is_gathered() {
+    let mut desk = Desk::start(Recovered::default());
+    desk.publish(vec![reading(0.0)], None, AckLevel::Accepted);
+    let half = || vec![reading(1.0); Block::READINGS_MAX / 2];
+
+    desk.publish(half(), None, AckLevel::Accepted);
+    assert_eq!(desk.blocks.len(), 1, "half a block waits");
+    desk.publish(half(), None, AckLevel::Accepted);
+    assert_eq!(desk.blocks.len(), 2, "a full one does not");
+    desk.publish(half(), None, AckLevel::Accepted);
+    desk.advance(GATHER - Duration::from_nanos(1));
+    assert_eq!(desk.blocks.len(), 2);
+    desk.advance(Duration::from_nanos(1));
+
+    let counts = desk.blocks.iter().map(|block| block.header().count);
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 4_096, 2_048]);
+}
+
+#[test]
+fn an_alarm_leaves_at_once_in_a_block_of_its_own_before_what_is_gathered() {
+    let mut desk = Desk::start(Recovered::default());
+    desk.publish(vec![reading(0.0)], None, AckLevel::Accepted);
+    desk.publish(vec![reading(1.0); 10], None, AckLevel::Accepted);
+    let alarm = || NewReading {
+        series: series("alarm/too-hot"),
+        ..reading(1.0)
+    };
+
+    desk.publish(vec![alarm()], None, AckLevel::Accepted);
+
+    let marks = |desk: &Desk| {
+        let headers = desk.blocks.iter().map(Block::header);
+        headers
+            .map(|header| (header.sequence, header.count, header.urgent))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(marks(&desk), [(1, 1, false), (2, 1, true)]);
+    desk.advance(GATHER);
+    assert_eq!(marks(&desk)[2..], [(3, 10, false)], "control");
+
+    desk.publish(vec![reading(2.0)], Some(1), AckLevel::Accepted);
+    desk.advance(GATHER);
+    desk.publish(vec![reading(3.0)], Some(2), AckLevel::Accepted);
+    desk.publish(vec![alarm()], Some(3), AckLevel::Accepted);
+    assert_eq!(
+        marks(&desk).last(),
+        Some(&(5, 2, true)),
+        "a numbered one keeps its turn"
+    );
+}
+
+#[test]
 fn durable_is_acknowledged_after_the_sync_and_accepted_before() {
     let mut desk = Desk::start(Recovered::default());
 
@@ -450,6 +502,70 @@ fn a_restored_disk_does_not_use_numbers_again_that_neighbours_know() {
     assert!(after.replies[0].1.is_ok());
 }
 
+/// A later word of this machine than any that it remembers.
+fn forgotten(epoch: u64) -> gossip::Message {
+    let version = StateVersion { epoch, counter: 1 };
+    let tagged = Epoch {
+        counter: epoch,
+        tag: 3,
+    };
+    gossip::Message::States(vec![own_series(version, tagged, SeriesNumber(1))])
+}
+
+#[test]
+fn adversarial_45_a_wiped_disk_that_wakes_in_1970_uses_no_number_again() {
+    let mut before = Desk::start_with(&[Role::Publish], Recovered::default(), 7);
+    let mut wiped = Desk::start_with(&[Role::Publish], Recovered::default(), 8);
+    let dawn = Input::WallClock(Timestamp::from_nanos(0), ClockState::Unsynchronised);
+    wiped.probe.input(dawn);
+    for desk in [&mut before, &mut wiped] {
+        desk.publish(vec![reading(1.0)], None, AckLevel::Durable);
+        desk.sync();
+    }
+    let log = |desk: &Desk| desk.blocks.last().expect("a block").header().log;
+    assert_eq!(
+        log(&before).epoch.counter,
+        log(&wiped).epoch.counter,
+        "both count from one"
+    );
+    assert_ne!(
+        log(&before),
+        log(&wiped),
+        "out of everyone's reach the tag differs"
+    );
+
+    wiped.neighbour_sends(forgotten(7));
+    wiped.advance(GATHER);
+    wiped.publish(vec![reading(2.0)], None, AckLevel::Durable);
+
+    assert_eq!(
+        log(&wiped).epoch.counter,
+        8,
+        "it goes on after what others know of it"
+    );
+}
+
+#[test]
+fn adversarial_47_two_copies_of_one_identity_do_not_drive_each_other_on() {
+    let mut desk = Desk::start(Recovered::default());
+    let mut epochs = BTreeSet::new();
+
+    for _ in 0..1_000 {
+        let epoch = desk.probe.machine().epoch().counter;
+        epochs.insert(epoch);
+        desk.neighbour_sends(forgotten(epoch + 1)); // The copy goes on after each of its words.
+        desk.advance(Duration::from_millis(10));
+    }
+
+    assert!((2..=6).contains(&epochs.len()), "{epochs:?} within 10 s");
+    let last = epochs.last().copied().expect("one at least");
+    desk.advance(Duration::from_secs(60));
+    assert!(
+        desk.probe.machine().epoch().counter > last,
+        "it catches up all the same"
+    );
+}
+
 #[test]
 fn neighbours_that_are_faster_than_the_own_disk_count() {
     let mut desk = Desk::start(Recovered::default());
@@ -463,7 +579,8 @@ fn neighbours_that_are_faster_than_the_own_disk_count() {
             end: 1,
             beyond: Vec::new(),
         }],
-        complete: true,
+        urgent: Vec::new(),
+        is_news: true,
     });
     assert!(desk.replies.is_empty(), "not on the own disk yet");
     desk.sync();

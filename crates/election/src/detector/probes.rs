@@ -84,6 +84,7 @@ impl Detector {
         out: &mut VecDeque<Output>,
     ) {
         stats.suspicions += 1;
+        out.push_back(Output::Suspected(machine));
         let mut helpers: Vec<_> = self
             .peers
             .iter()

@@ -165,6 +165,9 @@ impl Node {
             election::Output::ReleaseLink(machine) => {
                 self.links.release_by_election(now, machine);
             }
+            election::Output::Suspected(machine) => {
+                self.gossip.handle(now, gossip::Input::Suspected(machine));
+            }
             election::Output::Announce(uplink, candidacy) => {
                 let subject = uplink.as_str().to_owned();
                 self.say(now, StateKind::Candidacy, subject, candidacy.to_payload());
@@ -250,7 +253,7 @@ impl Node {
     pub(super) fn on_state(&mut self, now: Instant, state: State) {
         let key = state.key().clone();
         if key.origin == self.machine && self.own.is_behind(state.version()) {
-            self.take_epoch_after(now, state.version().epoch);
+            self.catch_up_with_own(now);
         }
         self.catalogue.apply(&state);
         match key.kind {

@@ -196,6 +196,29 @@ impl Node {
         }
     }
 
+    /// Others hold later states of this machine than it has said: it goes on after those, at once the
+    /// first time. If that happens again and again, another machine uses its key and does the same,
+    /// so it waits longer each time; neither drives the other on.
+    pub(super) fn catch_up_with_own(&mut self, now: Instant) {
+        let own = self
+            .gossip
+            .states()
+            .filter(|state| state.key().origin == self.machine);
+        let latest = own.map(State::version).max();
+        let Some(latest) = latest.filter(|latest| self.own.is_behind(*latest)) else {
+            return;
+        };
+        let (before, wait) = self.moved.unwrap_or((Instant::ZERO, Duration::ZERO));
+        if self.moved.is_some() && now < before + wait {
+            self.timers.set(Timer::CatchUp, before + wait);
+            return;
+        }
+        let is_calm = now.since(before) > CATCH_UP_WAIT_MAX * 2;
+        let wait = if is_calm { Duration::ZERO } else { wait * 2 };
+        self.moved = Some((now, wait.clamp(CATCH_UP_WAIT_MIN, CATCH_UP_WAIT_MAX)));
+        self.take_epoch_after(now, latest.epoch);
+    }
+
     /// Others know a later life of this machine than its disk does: go on after that one.
     pub(super) fn take_epoch_after(&mut self, now: Instant, counter: u64) {
         let counter = counter.saturating_add(1);
@@ -269,5 +292,9 @@ pub(super) const PRESENCE_SPACING: Duration = Duration::from_millis(100);
 /// Least time between the watermarks of two idle machines, on average. Source: guess; up to 100
 /// machines the interval is the configured one, at 1,000 it is 10 s.
 const WATERMARK_SPACING: Duration = Duration::from_millis(10);
+/// How long a machine waits before it takes another epoch because of its own states, at first and at
+/// most. Source: guess.
+const CATCH_UP_WAIT_MIN: Duration = Duration::from_secs(1);
+const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How long changes of presence are gathered. Source: guess.
 const PRESENCE_DELAY: Duration = Duration::from_millis(200);
