@@ -64,7 +64,7 @@ impl Budget {
 
 /// What may be spent at once after a rest. Unit: bytes.
 fn burst_of(rate: u32) -> i64 {
-    i64::from(rate) / BURST_PARTS
+    (i64::from(rate) / BURST_PARTS).max(1)
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -8,6 +8,8 @@
 //! The entries of each other's own logs are said in any case, because `replicated:N` counts who
 //! holds a block, and equal sums do not come with entries.
 
+use std::time::Duration;
+
 use model::{LogId, MachineId, StateKey, StateVersion};
 use statemachine::Instant;
 
@@ -30,14 +32,25 @@ impl Gossip {
         self.list(machine, &newest);
     }
 
-    /// A neighbour said its sums: list what is held where they differ.
+    /// A neighbour said its sums: list what is held where they differ. If it does so again, it has
+    /// started anew and this link has outlived that: so do we with it, but not very often.
     pub(crate) fn on_sums(&mut self, now: Instant, from: MachineId, of: Holdings, sums: &Sums) {
-        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+        if !sums.is_consistent() {
+            self.misbehaved(from, Fault::Sums);
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get(&from) else {
             return;
         };
-        if !sums.is_consistent() || !neighbour.compared.insert(of) {
-            self.misbehaved(from, Fault::Sums); // A second comparison would only cost us work.
-            return;
+        if neighbour.compared.contains(&of) {
+            if now.since(neighbour.since) < COMPARISON_INTERVAL_MIN {
+                self.stats.comparisons_over_limit += 1;
+                return;
+            }
+            self.on_neighbour_up(now, from);
+        }
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.compared.insert(of);
         }
         match of {
             Holdings::Logs => self.list_logs(from, sums),
@@ -129,3 +142,6 @@ impl Gossip {
         self.flush_states(now, to);
     }
 }
+
+/// How often a neighbour may start anew. Source: guess, below what a process needs to start.
+const COMPARISON_INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -104,7 +104,7 @@ pub enum Fault {
     Columns,
     /// A frontier entry or span whose ends contradict each other.
     Frontier,
-    /// Sums that contradict themselves, or come a second time over one link.
+    /// Sums that contradict themselves.
     Sums,
 }
 
@@ -290,7 +290,7 @@ impl Gossip {
     }
 
     /// Both sides start eager for every origin, and compare what they hold and know.
-    fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
+    pub(crate) fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         self.on_neighbour_down(now, machine);
         if self.neighbours.len() >= Self::NEIGHBOURS_MAX {
             self.stats.neighbours_over_limit += 1;

@@ -15,6 +15,8 @@ use crate::{FrontierEntry, Holdings, Span};
 pub(crate) struct Neighbour {
     /// What it said that it holds.
     pub(crate) frontier: BoundedMap<LogId, FrontierEntry>,
+    /// When it became a neighbour, or started anew.
+    pub(crate) since: Instant,
     /// What it has sent sums of.
     pub(crate) compared: BTreeSet<Holdings>,
     /// It has fallen silent: nothing is asked of it until it says something.
@@ -71,6 +73,7 @@ impl Neighbour {
     pub(crate) fn new(now: Instant, logs_max: usize) -> Self {
         Self {
             frontier: BoundedMap::new(logs_max),
+            since: now,
             compared: BTreeSet::new(),
             suspected: false,
             congested: false,

@@ -291,7 +291,13 @@ impl Gossip {
             self.timers.set(Timer::Asking, at);
             return false;
         }
-        self.past_room() > 0
+        let has_room = self.past_room() > 0;
+        if !has_room {
+            // Whoever answers is asked for more; that there is room for others nobody else says.
+            let at = now + self.config.announce_interval;
+            self.timers.set_if_idle(Timer::Asking, at);
+        }
+        has_room
     }
 
     /// How many more blocks of the past may be on their way here, by the average size of a block. At

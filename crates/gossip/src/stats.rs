@@ -29,6 +29,8 @@ pub struct Stats {
     pub prunes_sent: u64,
     /// Frontier entries sent as announcements; those of the first exchange are not counted.
     pub announcements_sent: u64,
+    /// Comparisons of neighbours that were not answered because they had just compared.
+    pub comparisons_over_limit: u64,
     /// Blocks refused because their origin is not known to be allowed to publish.
     pub refused_unadmitted: u64,
     /// Blocks refused because too many gaps or too many unwritten blocks are open.

@@ -113,7 +113,7 @@ pub(crate) fn sent(node: &mut Node) -> Vec<(MachineId, Message)> {
     outputs.filter_map(as_sent).collect()
 }
 
-fn as_sent(output: Output) -> Option<(MachineId, Message)> {
+pub(crate) fn as_sent(output: Output) -> Option<(MachineId, Message)> {
     if let Output::Send(to, message) = output {
         Some((to, message))
     } else {

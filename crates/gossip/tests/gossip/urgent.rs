@@ -7,8 +7,8 @@ use gossip::{Config, FrontierEntry, Input, Message, Recovered, Span};
 use model::{LogId, Sequence};
 
 use crate::rules::{
-    Node, announce, answer, hear, node, node_with, persist_all, push, pushed, sent, served, want,
-    want_now,
+    Node, announce, answer, as_sent, hear, node, node_with, persist_all, push, pushed, sent,
+    served, want, want_now,
 };
 use crate::site::{self, block, entry, id, log, urgent_block};
 
@@ -88,9 +88,9 @@ fn an_alarm_is_pushed_even_to_who_cannot_keep_up_and_named_in_the_announcement()
     push(&mut node, 3, &block(4, 1));
     push(&mut node, 3, &urgent_block(4, 2));
 
-    let pushes = sent(&mut node);
-    assert_eq!(pushes, [(id(2), pushed(&urgent_block(4, 2)))]);
-    persist_all(&mut node);
+    let pushes = persist_all(&mut node).into_iter().filter_map(as_sent);
+    let expected = (id(2), pushed(&urgent_block(4, 2)));
+    assert_eq!(pushes.collect::<Vec<_>>(), [expected]);
     node.advance(Config::default().announce_interval);
     let said = sent(&mut node).into_iter().map(|(_, message)| message);
     let alarms = said.flat_map(|message| {
@@ -183,6 +183,29 @@ fn the_past_is_asked_for_within_the_budget_and_what_is_new_beside_it() {
         wants.contains(&(id(2), want_now(1, &[(1, 1)]))),
         "{wants:?}"
     );
+}
+
+#[test]
+fn who_waits_for_the_budget_is_asked_when_another_has_answered() {
+    let mut node = with_budget(1, Vec::new());
+    hear(
+        &mut node,
+        2,
+        with_alarms(&[entry(log(4, 1), 1, &[])], &[], false),
+    );
+    assert_eq!(sent(&mut node), [(id(2), want(4, &[(1, 1)]))]);
+    node.input(Input::NeighbourUp(id(3)));
+    hear(
+        &mut node,
+        3,
+        with_alarms(&[entry(log(1, 1), 1, &[])], &[], false),
+    );
+    node.take();
+
+    node.input(Input::NeighbourDown(id(2)));
+    node.advance(Config::default().announce_interval);
+
+    assert_eq!(sent(&mut node), [(id(3), want(1, &[(1, 1)]))]);
 }
 
 #[test]
