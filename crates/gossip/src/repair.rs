@@ -88,9 +88,8 @@ impl Gossip {
         else {
             return;
         };
-        let missing = self.frontier.missing_from(theirs).into_iter();
-        let lacks = |gap: Span| gap.first <= span.last && span.first <= gap.last;
-        if !missing.map(lacks).any(|lacks| lacks) {
+        let mut missing = self.frontier.missing_from(theirs).into_iter();
+        if !missing.any(|gap| gap.first <= span.last && span.first <= gap.last) {
             return;
         }
         let is_new = !lead.urgent.covers(span.last);
