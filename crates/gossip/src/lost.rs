@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use model::{BlockId, LogId, Sequence};
 use statemachine::Instant;
 
-use crate::Gossip;
+use crate::digests::item_of_entry;
+use crate::{FrontierEntry, Gossip};
 
 impl Gossip {
     /// The store has lost blocks. Blocks that it has said before, and those that are not held, are
@@ -14,7 +15,10 @@ impl Gossip {
     pub(crate) fn on_lost(&mut self, now: Instant, ids: Vec<BlockId>) {
         let mut changed = BTreeSet::new();
         for id in ids {
+            let before = self.frontier.get(&id.log).cloned();
             if self.lost.len() < LOST_MAX && self.disclaim(&id) {
+                self.count_entry(id.log, before.as_ref().map(item_of_entry));
+                self.assume_held(before);
                 self.stats.blocks_lost += 1;
                 self.recent.remove(&id);
                 self.lost.insert(id);
@@ -40,6 +44,18 @@ impl Gossip {
     /// gap: then it stays claimed until the store says again that it is lost.
     fn disclaim(&mut self, id: &BlockId) -> bool {
         self.unclaimed.remove(id) || self.frontier.remove(id)
+    }
+
+    /// A neighbour that has listed nothing of the log held the same as this machine when they compared;
+    /// what it did not hold it leaves unanswered.
+    fn assume_held(&mut self, before: Option<FrontierEntry>) {
+        let Some(before) = before else { return };
+        for neighbour in self.neighbours.values_mut() {
+            if neighbour.frontier.get(&before.log).is_none() {
+                // Without room for one more log others are asked.
+                _ = neighbour.frontier.insert(before.log, before.clone());
+            }
+        }
     }
 
     /// Whoever holds it leads there, whatever was settled before.

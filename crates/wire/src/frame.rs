@@ -35,7 +35,7 @@ pub enum Lane {
 impl Frame {
     /// The lane it belongs on.
     #[must_use]
-    pub const fn lane(&self) -> Lane {
+    pub fn lane(&self) -> Lane {
         match self {
             Self::Gossip(gossip::Message::Block { block, pushed }) => {
                 match (*pushed, block.header().urgent) {

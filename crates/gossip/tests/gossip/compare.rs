@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gossip::{Config, Fault, Gossip, Holdings, Input, Message, Recovered, Sum, Sums};
-use model::{State, StateKind};
+use gossip::{Config, Fault, Gossip, Holdings, Input, Message, Recovered, Span, Sum, Sums};
+use model::{BlockId, State, StateKind};
 use testkit::Probe;
 
 use crate::rules::{Node, faults, frontier, hear, sent};
@@ -144,6 +144,30 @@ fn who_knows_nothing_gets_the_states_without_having_to_ask() {
         sent(&mut node),
         [(id(2), Message::States(vec![membership]))]
     );
+}
+
+#[test]
+fn a_lost_block_is_asked_of_who_has_listed_nothing_because_all_was_equal() {
+    let mut node = linked(holding(3, 5));
+    let equal = sums_of(holding(3, 5), Holdings::Logs);
+    hear(&mut node, 2, Message::Sums(Holdings::Logs, equal.clone()));
+    let sequence = 3;
+    let lost = BlockId {
+        log: log(4, 2),
+        sequence,
+    };
+
+    node.input(Input::Lost(vec![lost]));
+
+    let message = sent(&mut node).remove(0).1;
+    let span = Span { first: 3, last: 3 };
+    let is_asked = matches!(&message, Message::Want { log, spans, .. } if *log == lost.log && *spans == [span]);
+    assert!(is_asked, "{message:?}");
+    node.input(Input::NeighbourUp(id(3)));
+    node.take();
+    hear(&mut node, 3, Message::Sums(Holdings::Logs, equal));
+    let listed = sent(&mut node);
+    assert!(!listed.is_empty(), "its sums are not those of who holds it");
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Pair {
                     let blocks = blocks.cloned().collect();
                     self.gossips[end].handle(self.now, Input::BlocksRead(ticket, blocks));
                 }
-                Output::Deliver(block) => {
+                Output::Deliver(block) | Output::Restored(block) => {
                     if end == 1 {
                         self.arrived.insert(block.id(), self.now);
                     }
