@@ -7,7 +7,7 @@ use model::{BlockId, LogId, Sequence};
 use statemachine::Instant;
 
 use crate::digests::item_of_entry;
-use crate::{FrontierEntry, Gossip};
+use crate::{FrontierEntry, Gossip, Holdings};
 
 impl Gossip {
     /// The store has lost blocks. Blocks that it has said before, and those that are not held, are
@@ -51,7 +51,8 @@ impl Gossip {
     fn assume_held(&mut self, before: Option<FrontierEntry>) {
         let Some(before) = before else { return };
         for neighbour in self.neighbours.values_mut() {
-            if neighbour.frontier.get(&before.log).is_none() {
+            let has_compared = neighbour.compared.contains(&Holdings::Logs);
+            if has_compared && neighbour.frontier.get(&before.log).is_none() {
                 // Without room for one more log others are asked.
                 _ = neighbour.frontier.insert(before.log, before.clone());
             }

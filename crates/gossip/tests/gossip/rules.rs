@@ -654,7 +654,10 @@ fn a_lost_block_that_no_neighbour_holds_comes_from_the_next_one_that_does() {
     node.advance(config().graft_timeout);
 
     let asked = sent(&mut node);
-    assert!(asked.contains(&(id(2), want(1, &[(7, 7)]))), "{asked:?}");
+    assert!(
+        asked.contains(&(id(2), want_now(1, &[(7, 7)]))),
+        "{asked:?}"
+    );
 }
 
 fn node_of(asked: &[(MachineId, Message)]) -> u8 {
