@@ -2,7 +2,8 @@
 //!
 //! A state goes to every neighbour at once but to who sent it. What cannot go at once, because a
 //! neighbour's queue is full or it lacks very many, is owed to it by key and sent later, then in
-//! its latest version: a slow neighbour costs no more than its list of keys.
+//! its latest version: a slow neighbour costs no more than its list of keys. When there is no room, one
+//! that is said again often enough is forgotten, so that machines that are gone take none for ever.
 //!
 //! Who may say what: every machine its membership; members everything else, until they are thrown
 //! out; the operator and admitters, who is thrown out and who gets a newer membership; admitters,
@@ -11,6 +12,7 @@
 //! a machine has signed two blocks of one number anyone may say: it is checked, not who says it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use identity::{Equivocation, Redemption, Renewal, Revocation, Role, Roll};
 use model::{MachineId, State, StateKey, StateKind};
@@ -32,6 +34,10 @@ pub(crate) struct States {
     /// What the newest membership of each machine says.
     admitted: BTreeMap<MachineId, Admitted>,
     roll: Roll,
+    /// How many of them are not written because they are said again often enough.
+    fleeting: usize,
+    /// The one of those that was forgotten last to make room.
+    forgotten: Option<StateKey>,
     /// States that are being written, and whether a newer one waits for that.
     writing: BTreeMap<StateKey, bool>,
     max: usize,
@@ -62,6 +68,8 @@ impl States {
             digests: Digests::default(),
             admitted: BTreeMap::new(),
             roll,
+            fleeting: 0,
+            forgotten: None,
             writing: BTreeMap::new(),
             max,
         }
@@ -216,7 +224,7 @@ impl States {
             // Its word is few, and no flood of others' keeps it out.
             return of_origin < share_of_operator(self.max);
         }
-        self.by_key.len() < self.max && of_origin < share_of_origin(self.max)
+        (self.by_key.len() < self.max || self.fleeting > 0) && of_origin < share_of_origin(self.max)
     }
 
     /// Takes a state in, with what follows from it.
@@ -226,9 +234,13 @@ impl States {
         let place = Place::of_state(&key);
         self.digests
             .add(place, item_of_state(&key, state.version()));
-        match self.by_key.insert(key, state) {
+        match self.by_key.insert(key.clone(), state) {
             Some(old) => (self.digests).remove(place, item_of_state(old.key(), old.version())),
-            None => *self.of_origin.entry(origin).or_default() += 1,
+            None => {
+                *self.of_origin.entry(origin).or_default() += 1;
+                self.fleeting += usize::from(!key.kind.is_persistent());
+                self.make_room(&key);
+            }
         }
         match content {
             Content::Membership(admitted) => {
@@ -251,6 +263,40 @@ impl States {
                 }
             }
             Content::Other => {}
+        }
+    }
+
+    /// If there are too many, forgets one that is said again often enough, each in its turn: those of
+    /// machines that are gone are not.
+    fn make_room(&mut self, new: &StateKey) {
+        if self.by_key.len() <= self.max || self.fleeting == 0 {
+            return;
+        }
+        let after = self
+            .forgotten
+            .clone()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        let is_fleeting = |key: &&StateKey| !key.kind.is_persistent() && *key != new;
+        let later = self.by_key.range((after, Bound::Unbounded));
+        let next = later
+            .chain(&self.by_key)
+            .map(|(key, _)| key)
+            .find(is_fleeting);
+        if let Some(key) = next.cloned() {
+            self.forget(&key);
+            self.forgotten = Some(key);
+        }
+    }
+
+    fn forget(&mut self, key: &StateKey) {
+        let Some(old) = self.by_key.remove(key) else {
+            return;
+        };
+        let item = item_of_state(key, old.version());
+        self.digests.remove(Place::of_state(key), item);
+        self.fleeting -= usize::from(!key.kind.is_persistent());
+        if let Some(count) = self.of_origin.get_mut(&key.origin) {
+            *count -= 1;
         }
     }
 
@@ -279,13 +325,7 @@ impl States {
         let of_machine = of_machine.take_while(|(key, _)| key.origin == machine);
         let forgotten = of_machine.filter(|(key, _)| !key.kind.outlives_its_origin());
         for key in forgotten.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-            if let Some(old) = self.by_key.remove(&key) {
-                let item = item_of_state(&key, old.version());
-                self.digests.remove(Place::of_state(&key), item);
-            }
-            if let Some(count) = self.of_origin.get_mut(&machine) {
-                *count -= 1;
-            }
+            self.forget(&key);
         }
     }
 }

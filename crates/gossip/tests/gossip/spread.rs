@@ -322,3 +322,45 @@ fn one_origin_cannot_take_every_state() {
     assert_eq!(node.machine().states().count(), 5);
     assert!(persist_all(&mut node).len() >= 4);
 }
+
+#[test]
+fn what_machines_that_are_gone_have_said_makes_room_for_those_that_come() {
+    let config = Config {
+        states_max: 32,
+        ..Config::default()
+    };
+    let gossip = site::gossip_with(1, config, Recovered::default());
+    let mut node = crate::rules::node_with(gossip, &[2], &[]);
+    let come = |node: &mut Node, n: u8| {
+        let presence = state(n, StateKind::Presence, "", 1);
+        hear(
+            node,
+            2,
+            Message::States(vec![site::membership(n), presence]),
+        );
+    };
+    (1..=16).for_each(|n| come(&mut node, n));
+    assert_eq!(node.machine().states().count(), 32, "full");
+
+    (17..=24).for_each(|n| come(&mut node, n));
+
+    let count = |kind| {
+        node.machine()
+            .states()
+            .filter(|s| s.key().kind == kind)
+            .count()
+    };
+    assert_eq!(
+        count(StateKind::Membership),
+        24,
+        "what is kept is not forgotten"
+    );
+    assert_eq!(
+        count(StateKind::Presence),
+        8,
+        "the others' presences made room"
+    );
+    let newest = site::state_key(24, StateKind::Presence, "");
+    assert!(node.machine().state(&newest).is_some());
+    assert_eq!(node.machine().stats().states_over_limit, 0);
+}
