@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip::{FrontierEntry, Message, SEQUENCE_MAX, Span};
+use gossip::{FrontierEntry, Holdings, Message, SEQUENCE_MAX, Span, Sums};
 use model::{
     Block, BlockHeader, Draft, Epoch, HashPrefix, LogId, Quality, Reading, SeriesNumber, Timestamp,
     Value,
@@ -297,6 +297,7 @@ impl World {
             sealed: far,
             watermark: far,
             count: 1,
+            urgent: false,
             publishers: Vec::new(),
         };
         let readings = vec![reading(far, 667.0)];
@@ -326,8 +327,17 @@ impl World {
                     beyond: Vec::new(),
                 };
                 let entries = (0..FLOOD_ENTRIES).map(|_| entry(rng)).collect();
-                let complete = rng.chance(100);
-                Frame::Gossip(Message::Frontier { entries, complete })
+                let all = Span {
+                    first: 1,
+                    last: SEQUENCE_MAX,
+                };
+                let urgent = vec![(log(origin, counter, rng), all); Message::URGENT_MAX];
+                let is_news = rng.chance(900);
+                Frame::Gossip(Message::Frontier {
+                    entries,
+                    urgent,
+                    is_news,
+                })
             }
             4 => {
                 let span = |n: u64| Span {
@@ -336,13 +346,17 @@ impl World {
                 };
                 let spans = (0..16).map(span).collect();
                 let log = log(origin, counter, rng);
-                Frame::Gossip(Message::Want { log, spans })
+                let is_past = rng.chance(500);
+                Frame::Gossip(Message::Want {
+                    log,
+                    spans,
+                    is_past,
+                })
             }
-            5 => Frame::Gossip(Message::StateSummary {
-                after: None,
-                through: None,
-                entries: Vec::new(),
-            }),
+            5 => {
+                let of = [Holdings::Logs, Holdings::States][rng.index(2).unwrap_or(0)];
+                Frame::Gossip(Message::Sums(of, Sums::default()))
+            }
             _ => {
                 let contact = self.site.contact(machine);
                 Frame::Overlay(Overlay::Shuffle {

@@ -24,7 +24,14 @@ impl World {
             {
                 None
             }
-            (Plant::EarlyFrontier, Frame::Gossip(Message::Frontier { entries, complete })) => {
+            (
+                Plant::EarlyFrontier,
+                Frame::Gossip(Message::Frontier {
+                    entries,
+                    urgent,
+                    is_news,
+                }),
+            ) => {
                 let disk = &self.machines[from].disk;
                 let early = |mut entry: gossip::FrontierEntry| {
                     let is_written = disk.is_written(&entry.log, entry.end + 1);
@@ -32,7 +39,11 @@ impl World {
                     entry
                 };
                 let entries = entries.into_iter().map(early).collect();
-                Some(Frame::Gossip(Message::Frontier { entries, complete }))
+                Some(Frame::Gossip(Message::Frontier {
+                    entries,
+                    urgent,
+                    is_news,
+                }))
             }
             (_, frame) => Some(frame),
         }
