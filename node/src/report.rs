@@ -188,6 +188,7 @@ impl Sources<'_> {
         text.counter("store_written_bytes_total", self.store.bytes_written);
         text.counter("disk_written_bytes_total", self.wear.written());
         text.gauge("disk_written_bytes_per_day", self.wear.per_day());
+        text.counter("store_blocks_read_total", self.store.blocks_read);
         text.counter("store_commits_total", self.store.commits);
         text.counter("store_writes_failed_total", self.store.writes_failed);
         text.counter("store_readings_dropped_total", self.store.readings_dropped);

@@ -34,5 +34,6 @@ mod rules;
 mod site;
 mod table;
 mod throughput;
+mod year;
 
 pub use cli::run;

@@ -1,4 +1,5 @@
-//! Stored readings answered per second: by the store itself, and by a node over gRPC.
+//! Stored readings answered per second: by the store itself, also out of a year, and by a node over
+//! gRPC.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::client::{Client, reading};
 use crate::measure::{Measure, Report, Sample, length};
 use crate::site::Site;
 use crate::table::Table;
-use crate::{codec, keys};
+use crate::{codec, keys, year};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     ask_store(args, report)?;
+    let directory = tempfile::Builder::new()
+        .prefix("fieldmesh-bench-")
+        .tempdir_in(&args.dir)?;
+    year::ask(&directory.path().join("data"), report)?;
     ask_node(args, report).await
 }
 

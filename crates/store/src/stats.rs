@@ -22,6 +22,8 @@ pub struct Stats {
     pub writes_repeated: u64,
     /// Writes that ended with an error, since the start.
     pub writes_failed: u64,
+    /// Blocks read for whoever asked, since the start.
+    pub blocks_read: u64,
     /// Records that do not read back, found since the start; gossip brings blocks again.
     pub records_damaged: u64,
     /// Damaged blocks that have not been stored again yet.

@@ -308,6 +308,7 @@ impl Shared {
             offset: place.offset.into(),
         };
         let block = self.reader.block(id, spot, place.length);
+        lock(&self.stats).blocks_read += 1;
         if block.is_none() {
             // What retention gave up meanwhile is not damaged.
             let index = read(&self.index);

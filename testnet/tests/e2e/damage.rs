@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proto::v1::PublishRequest;
+use rustix::process::Signal;
 
 use crate::client::{Client, reading};
 use crate::gate;
+use crate::solo::Solo;
 use crate::testnet::Testnet;
 use crate::wait::until;
 
@@ -39,6 +41,38 @@ async fn adversarial_39_bits_that_flip_are_repaired_from_a_neighbour_while_the_m
         log.contains("a damaged block is stored again"),
         "and that it is over"
     );
+}
+
+#[tokio::test]
+async fn adversarial_39_a_machine_whose_index_does_not_open_says_so_and_has_everything() {
+    let _turn = gate::beside_others();
+    let mut solo = Solo::new("127.0.38.1").await;
+    solo.configure("");
+    solo.start().await;
+    publish(&solo.client(), 0).await;
+    assert_eq!(solo.end(Signal::TERM), 0);
+    let index = PathBuf::from(solo.path("data/index"));
+    let mut damaged = 0;
+    for entry in fs::read_dir(&index).expect("an index") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::write(&path, b"no database").expect("written");
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "there was something to damage");
+
+    solo.start().await;
+
+    let held = solo.client().query(SERIES).await.expect("answers");
+    assert_eq!(held.len(), READINGS / BATCHES_COUNT);
+    assert!(index.with_extension("broken-1").is_dir(), "it is set aside");
+    let log = fs::read_to_string(solo.path("log")).expect("a log");
+    assert!(
+        log.contains("the index did not open; it was set aside"),
+        "{log}"
+    );
+    assert_eq!(solo.end(Signal::TERM), 0);
 }
 
 /// Where a machine's first segment lies.
@@ -100,5 +134,6 @@ const SERIES: &str = "damage/noise";
 const BATCHES: u32 = 20;
 const BATCH_READINGS: u32 = 2_000;
 const READINGS: usize = 40_000;
+const BATCHES_COUNT: usize = 20;
 /// Longest time until a neighbour has given back what was lost.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(20);

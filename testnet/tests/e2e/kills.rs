@@ -78,10 +78,11 @@ async fn publish(client: Client, stopped: watch::Receiver<bool>) -> Vec<u64> {
     acknowledged
 }
 
-/// Another number for each `n`: both steps can be undone.
+/// Another number for each `n`, since every step can be undone, that cannot be packed.
 fn noise(n: u64) -> f64 {
     let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & MANTISSA;
-    f64::from_bits(mixed | 1.0_f64.to_bits())
+    let mixed = (mixed ^ mixed >> 25).wrapping_mul(0xbf58_476d_1ce4_e5b9) & MANTISSA;
+    f64::from_bits((mixed ^ mixed >> 27) | 1.0_f64.to_bits())
 }
 
 /// The bits of a double below its exponent.
@@ -89,5 +90,5 @@ const MANTISSA: u64 = (1 << 52) - 1;
 const FLOOD: &str = "flood/noise";
 const KILLS: u64 = 12;
 const BATCH_READINGS: u64 = 4_000;
-/// Between two batches of 28 KB: a segment rolls every two seconds.
-const PAUSE: Duration = Duration::from_millis(40);
+/// Between two batches of 28 KB: as fast as they are acknowledged, so that segments roll.
+const PAUSE: Duration = Duration::from_millis(15);

@@ -194,7 +194,7 @@ fn every_cut_of_a_block_is_refused() {
 }
 
 #[test]
-fn every_change_of_one_byte_is_refused_or_decodes_within_the_limits() {
+fn adversarial_36_every_change_of_one_byte_is_refused_or_decodes_within_the_limits() {
     let bytes = seal(walk(300)).as_bytes().to_vec();
 
     for index in 0..bytes.len() {
@@ -278,7 +278,7 @@ fn readings_within_the_fill_limit_always_fit() {
 }
 
 #[test]
-fn a_block_larger_than_the_limit_is_refused_before_it_is_read() {
+fn adversarial_36_a_block_larger_than_the_limit_is_refused_before_it_is_read() {
     let bytes = vec![0; Block::ENCODED_BYTES_MAX + 1];
 
     assert!(matches!(
@@ -288,7 +288,7 @@ fn a_block_larger_than_the_limit_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn readings_that_would_decode_to_too_much_are_refused_at_both_ends() {
+fn adversarial_36_readings_that_would_decode_to_too_much_are_refused_at_both_ends() {
     let text = Value::Text("a".repeat(Value::BYTES_MAX));
     let most = Block::DECODED_BYTES_MAX / Value::BYTES_MAX - 1;
     let repeated = |count: usize| {

@@ -44,7 +44,7 @@ fn found(directory: &TempDir) -> Vec<Sequence> {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_costs_only_what_is_torn() {
+fn adversarial_39_a_tail_torn_at_any_byte_costs_only_what_is_torn() {
     let (directory, _, ends) = unsealed();
     let whole = fs::read(segment_path(&directory)).expect("the segment");
     for length in 0..=whole.len() {
@@ -59,7 +59,7 @@ fn a_tail_torn_at_any_byte_costs_only_what_is_torn() {
 }
 
 #[test]
-fn a_flipped_bit_anywhere_costs_only_the_record_that_it_is_in() {
+fn adversarial_39_a_flipped_bit_anywhere_costs_only_the_record_that_it_is_in() {
     let (directory, _, ends) = unsealed();
     let whole = fs::read(segment_path(&directory)).expect("the segment");
     for at in 0..whole.len() {

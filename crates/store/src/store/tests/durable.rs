@@ -237,7 +237,7 @@ fn a_full_queue_gives_the_write_back() {
 }
 
 #[test]
-fn an_index_of_garbage_is_set_aside_and_built_anew_with_equal_content() {
+fn adversarial_39_an_index_of_garbage_is_set_aside_and_built_anew_with_equal_content() {
     let directory = directory();
     let mut site = Site::open(&directory);
     site.put_blocks(&[

@@ -40,6 +40,8 @@ pub(super) struct FragileDisk(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     rng: Rng,
+    /// Syncs say that they are done, and are not.
+    lies: bool,
     /// Operations that change something, so far.
     count: u64,
     /// The operation that goes wrong, by its number, and how.
@@ -93,6 +95,7 @@ impl FragileDisk {
     pub(super) fn new(rng: Rng) -> Self {
         Self(Arc::new(Mutex::new(State {
             rng,
+            lies: false,
             count: 0,
             plan: None,
             struck: None,
@@ -100,6 +103,11 @@ impl FragileDisk {
             live: BTreeMap::new(),
             names: Vec::new(),
         })))
+    }
+
+    /// From now on syncs of files say that they are done, and are not.
+    pub(super) fn lie(&self) {
+        lock(&self.0).lies = true;
     }
 
     /// The operation after the next `after` goes wrong.
@@ -373,6 +381,7 @@ impl Output for FragileOutput {
             .iter()
             .find(|(_, kept)| Arc::ptr_eq(&kept.0, &self.kept.0));
         let written = path.and_then(|(path, _)| fs::read(path).ok());
+        let lies = state.lies;
         drop(state);
         let mut synced = lock(&self.kept.0);
         let Some(written) = written else {
@@ -383,7 +392,9 @@ impl Output for FragileOutput {
             synced.forgotten.push(forgotten);
             return Err(kind.into());
         }
-        synced.take_in(written);
+        if !lies {
+            synced.take_in(written);
+        }
         Ok(())
     }
 

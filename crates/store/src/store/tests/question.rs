@@ -212,3 +212,28 @@ fn a_search_finds_the_blocks_with_readings_of_some_times_and_says_how_far_it_loo
         "more is not held"
     );
 }
+
+#[test]
+fn a_question_for_one_hour_of_a_year_reads_the_blocks_of_that_hour_and_series_alone() {
+    let directory = directory();
+    let mut site = Site::open_quickly(&directory);
+    let hours = 1..=365_i64 * 24;
+    // In every hour a block of series 1 and one of series 2.
+    let blocks: Vec<Block> = hours
+        .flat_map(|hour| [(hour, 1), (hour, 2)])
+        .zip(1..)
+        .map(|((hour, series), sequence)| block(OTHER, 1, sequence, &[(series, hour, 7)]))
+        .collect();
+    blocks.chunks(1_000).for_each(|part| site.put_blocks(part));
+    let query = Query {
+        selection: BTreeMap::from([(log_of(OTHER, 1), series(&[2]))]),
+        from: Timestamp::from_nanos(4_000),
+        to: Timestamp::from_nanos(4_001),
+        limit: 4_096,
+    };
+
+    let page = site.store.query(&query, None);
+
+    assert_eq!(page.found.len(), 1);
+    assert_eq!(site.store.stats().blocks_read, 1, "of 17,520");
+}

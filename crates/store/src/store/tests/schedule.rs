@@ -373,6 +373,17 @@ fn adversarial_40_with_the_power_cut_at_any_operation_only_what_was_not_synced_i
     every_operation_goes_wrong(Fault::PowerCut);
 }
 
+#[test]
+fn the_judge_of_lives_finds_it_when_a_disk_lies_about_syncs() {
+    let outcome = std::panic::catch_unwind(|| {
+        let mut world = World::new(Rng::from_u64(3));
+        world.disk.lie();
+        world.live(&FULL_LIFE[..9], Fault::PowerCut);
+    });
+
+    assert!(outcome.is_err(), "what was acknowledged is lost");
+}
+
 /// Lives drawn by lot. `FIELDMESH_SCHEDULES` says which seeds, as FIRST..END; `cargo xtask schedules`
 /// sets it.
 #[test]
