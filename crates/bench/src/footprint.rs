@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::known;
 use crate::measure::{Measure, Report, Sample, length, number};
 use crate::process::Process;
 use crate::site::Site;
@@ -14,9 +15,13 @@ pub(crate) struct Args {
     /// How many machines.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     nodes: u8,
+    /// How many machines a node with 16 neighbours hears of beside that.
+    #[arg(long, default_value_t = 10_000)]
+    known: u32,
 }
 
 pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
+    report_known(args.known, report)?;
     let site = Site::start(args.nodes, "10s").await?;
     tokio::time::sleep(IDLE_TIME).await;
     let (mut resident, mut proportional) = (Sample::default(), Sample::default());
@@ -32,6 +37,18 @@ pub(crate) async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> 
     report.add(MEMORY, case("proportional"), &proportional, note)?;
     site.stop().await?;
     report_binary(report)
+}
+
+/// What comes on top of an idle node when it knows a large site.
+fn report_known(machines: u32, report: &mut Report) -> anyhow::Result<()> {
+    let (alone, all) = known::memory_of(machines)?;
+    let sample = |bytes: u64| Sample::from_iter([mebibytes(bytes)]);
+    let note = "its protocols alone, in this process: on top of the idle process below";
+    let case = "protocols, 16 neighbours".to_owned();
+    report.add(MEMORY, case, &sample(alone), note)?;
+    let case = format!("protocols, 16 neighbours, {machines} known machines");
+    let note = "each with its membership and its presence, two addresses and five neighbours";
+    report.add(MEMORY, case, &sample(all), note)
 }
 
 /// The program `fieldmesh` beside this one, as it is and without symbols.

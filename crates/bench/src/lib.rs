@@ -24,6 +24,7 @@ mod footprint;
 mod handshake;
 mod ingest;
 mod keys;
+mod known;
 mod links;
 mod measure;
 mod process;
