@@ -66,10 +66,10 @@ pub(crate) struct Rewind {
     pub(crate) by: Epoch,
 }
 
-/// The blocks that count up to some block.
+/// The blocks that count up to some block, after the last one of them that is not held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// What is held of them, in order.
+    /// Which ones, in order.
     pub(crate) spans: Vec<(Epoch, Span)>,
     /// Nothing came before: the log is held from its beginning.
     pub(crate) is_whole: bool,
@@ -90,6 +90,9 @@ pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
         if cut.is_some_and(|cut| *epoch > cut.epoch) {
             continue;
         }
+        if cut.is_some_and(|cut| *epoch < cut.epoch) {
+            break; // Of the epoch that was named nothing is held.
+        }
         let end = cut
             .filter(|cut| cut.epoch == *epoch)
             .map_or(info.end, |cut| cut.sequence);
@@ -100,11 +103,13 @@ pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
         if span.first <= span.last {
             chain.spans.push((*epoch, span));
         }
-        chain.is_whole = info.holds_first() && info.continues == Some(None);
+        if !info.holds_first() {
+            break; // What is held of the epochs before lies before a gap.
+        }
+        chain.is_whole = info.continues == Some(None);
         cut = match info.continues {
-            None if info.holds_first() => return Err(*epoch),
-            Some(Some(named)) => Some(named),
-            None | Some(None) => None,
+            None => return Err(*epoch),
+            Some(named) => named,
         };
     }
     chain.spans.reverse();
@@ -314,6 +319,18 @@ mod tests {
         assert_eq!(
             rest.map(|rest| (rest.spans, rest.is_whole)),
             Ok((vec![span(1, 2, 3)], false))
+        );
+
+        let short = LogInfo {
+            floor: 2,
+            ..held(5, Some(Some(at(1, 3))))
+        };
+        let whole = (epoch(1), held(3, Some(None)));
+        let after = chain(&Logs::from([whole, (epoch(2), short)]), at(2, 5));
+        assert_eq!(
+            after.map(|after| (after.spans, after.is_whole)),
+            Ok((vec![span(2, 2, 5)], false)),
+            "what lies before a gap is left out, though it is held from its beginning"
         );
     }
 
