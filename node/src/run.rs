@@ -330,6 +330,7 @@ fn recovered_of(recovered: store::Recovered, notes: Vec<command::Note>) -> engin
         clean,
         epoch_counter_highest: recovered.epoch_counter_highest,
         last_own: recovered.last_own,
+        own_runs: recovered.own_runs,
         publishers: recovered.publishers,
         notes,
     }

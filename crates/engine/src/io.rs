@@ -369,6 +369,9 @@ pub struct Recovered {
     pub epoch_counter_highest: u64,
     /// The last own block of the gap-free part of the newest own log.
     pub last_own: Option<(Position, BlockHash)>,
+    /// Own blocks beyond gaps after that one, which neighbours may close: the first and the last
+    /// block of each run, with the hash of the last.
+    pub own_runs: Vec<(Position, Position, BlockHash)>,
     /// How far each numbering publisher had come in own blocks.
     pub publishers: Vec<PublisherMark>,
     /// The notes on commands, in the order in which they were written.

@@ -12,23 +12,41 @@ use model::{Block, BlockHash, NetworkId, Position, PublisherMark};
 #[derive(Clone, Debug)]
 pub(crate) struct Past {
     last: Option<(Position, BlockHash)>,
-    /// Blocks that came back and do not follow the last one yet.
+    /// Blocks that came back and do not follow the last one yet, and runs of blocks that the disk
+    /// still has beyond a gap, by their first.
     beyond: BTreeMap<Position, Returned>,
 }
 
 #[derive(Clone, Debug)]
 struct Returned {
+    /// The last of the run, or the block itself.
+    last: Position,
+    /// Of the last one.
     hash: BlockHash,
     continues: Option<Position>,
     publishers: Vec<PublisherMark>,
 }
 
 impl Past {
-    /// A past that ends with this block; `None` if nothing was ever published.
-    pub(crate) fn new(last: Option<(Position, BlockHash)>) -> Self {
+    /// A past that ends with this block, or with one of these runs if what lies before them comes
+    /// back; `None` if nothing was ever published.
+    pub(crate) fn new(
+        last: Option<(Position, BlockHash)>,
+        runs: impl IntoIterator<Item = (Position, Position, BlockHash)>,
+    ) -> Self {
+        let returned = |(first, last, hash)| {
+            let (continues, publishers) = (None, Vec::new()); // What it needs of them it has read.
+            let run = Returned {
+                last,
+                hash,
+                continues,
+                publishers,
+            };
+            (first, run)
+        };
         Self {
             last,
-            beyond: BTreeMap::new(),
+            beyond: runs.into_iter().map(returned).collect(),
         }
     }
 
@@ -47,6 +65,7 @@ impl Past {
             return Vec::new();
         }
         let returned = Returned {
+            last: position,
             hash: block.hash(network),
             continues: header.continues,
             publishers: header.publishers.clone(),
@@ -57,7 +76,7 @@ impl Past {
             let Some(returned) = self.beyond.remove(&position) else {
                 break;
             };
-            self.last = Some((position, returned.hash));
+            self.last = Some((returned.last, returned.hash));
             marks.extend(returned.publishers);
         }
         marks
@@ -81,3 +100,63 @@ impl Past {
 
 /// Blocks that came back with a gap before them. Source: guess, more than may be unsynced at once.
 const BEYOND_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use identity::Keypair;
+    use model::{BlockHeader, Draft, Epoch, HashPrefix, LogId, Timestamp};
+
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId::from_bytes([7; 32]);
+
+    fn block(sequence: u64) -> Block {
+        let keypair = Keypair::from_seed(&[1; 32]);
+        let epoch = Epoch { counter: 1, tag: 2 };
+        let header = BlockHeader {
+            log: LogId {
+                machine: keypair.machine(),
+                epoch,
+            },
+            sequence,
+            previous: HashPrefix::NONE,
+            continues: None,
+            sealed: Timestamp::from_nanos(0),
+            watermark: Timestamp::from_nanos(0),
+            count: 0,
+            publishers: Vec::new(),
+        };
+        let readings = Vec::new();
+        let draft = Draft { header, readings };
+        draft
+            .seal(&NETWORK, |digest| keypair.sign(digest))
+            .expect("an empty block")
+    }
+
+    fn end_of(block: &Block) -> (Position, BlockHash) {
+        (block.id().position(), block.hash(&NETWORK))
+    }
+
+    #[test]
+    fn what_the_disk_kept_beyond_a_gap_counts_once_the_gap_has_closed() {
+        let (last, hash) = end_of(&block(9));
+        let run = (block(6).id().position(), last, hash);
+        let mut past = Past::new(Some(end_of(&block(4))), [run]);
+        assert_eq!(past.last(), Some(end_of(&block(4))));
+
+        past.take_back(&block(5), &NETWORK);
+
+        assert_eq!(past.last(), Some((last, hash)));
+    }
+
+    #[test]
+    fn a_gap_that_stays_open_ends_the_past_before_it() {
+        let (last, hash) = end_of(&block(9));
+        let run = (block(7).id().position(), last, hash);
+        let mut past = Past::new(Some(end_of(&block(4))), [run]);
+
+        past.take_back(&block(5), &NETWORK);
+
+        assert_eq!(past.last(), Some(end_of(&block(5))));
+    }
+}

@@ -78,13 +78,15 @@ pub(crate) struct Publisher {
 }
 
 /// Where the numbering goes on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Start {
     pub(crate) epoch: Epoch,
     /// The last block of this epoch; 0 in a new one.
     pub(crate) last: Sequence,
     /// The last block of all, which the next one names.
     pub(crate) last_own: Option<(Position, BlockHash)>,
+    /// What lies beyond gaps after it.
+    pub(crate) own_runs: Vec<(Position, Position, BlockHash)>,
     pub(crate) held_until: Option<Instant>,
 }
 
@@ -108,6 +110,8 @@ impl Publisher {
         let is_running = |last: &(Position, BlockHash)| last.0.epoch == start.epoch;
         let running = start.last_own.filter(is_running);
         let past = start.last_own.filter(|last| !is_running(last));
+        let mut own_runs = start.own_runs;
+        own_runs.retain(|(first, _, _)| first.epoch != start.epoch);
         Self {
             machine,
             network,
@@ -116,7 +120,7 @@ impl Publisher {
             epoch: start.epoch,
             last: start.last,
             previous: running.map_or(NO_HASH, |(_, hash)| hash),
-            past: Past::new(past),
+            past: Past::new(past, own_runs),
             watermark: Timestamp::MIN,
             series: BTreeMap::new(),
             queue: BoundedQueue::new(QUEUE_MAX),
@@ -167,7 +171,7 @@ impl Publisher {
     /// Starts another epoch, because others know a later one of this machine.
     pub(crate) fn start_epoch(&mut self, epoch: Epoch) {
         if self.last > 0 {
-            self.past = Past::new(Some((self.last(), self.previous)));
+            self.past = Past::new(Some((self.last(), self.previous)), []);
         }
         self.epoch = epoch;
         self.last = 0;

@@ -8,8 +8,8 @@ use command::{Note, NoteWrite};
 use engine::{CleanStop, Recovered};
 use gossip::{FrontierEntry, Span, Write};
 use model::{
-    Block, BlockId, LogId, MachineId, NetworkId, PublisherMark, Sequence, State, StateKey,
-    StateKind, Timestamp,
+    Block, BlockHash, BlockId, Epoch, LogId, MachineId, NetworkId, Position, PublisherMark,
+    Sequence, State, StateKey, StateKind, Timestamp,
 };
 use overlay::Contact;
 use statemachine::{Rng, Ticket};
@@ -81,6 +81,13 @@ impl Disk {
     /// Everything is gone.
     pub(crate) fn wipe(&mut self) {
         (self.content, self.unsynced, self.syncing) = (Content::default(), Vec::new(), 0);
+    }
+
+    /// A bit of a block is flipped: it does not read any more.
+    pub(crate) fn lose(&mut self, id: &BlockId) {
+        if let Some(blocks) = self.content.blocks.get_mut(&id.log) {
+            blocks.remove(&id.sequence);
+        }
     }
 
     /// Gives up the blocks of a log before `floor`; returns them.
@@ -249,6 +256,8 @@ impl Disk {
             let block = blocks.get(&end)?;
             Some((block.id().position(), block.hash(network)))
         });
+        let newest = last_own.map(|(last, _): (Position, BlockHash)| last.epoch);
+        let own_runs = self.runs_of(machine, newest, network);
         let marks = publishers.into_iter();
         Recovered {
             frontier: self.content.frontier(),
@@ -257,6 +266,7 @@ impl Disk {
             clean: self.content.clean.take(),
             epoch_counter_highest: self.content.epoch_counter,
             last_own,
+            own_runs,
             notes: self.content.notes.clone(),
             publishers: marks
                 .map(|(publisher, sequence)| PublisherMark {
@@ -265,6 +275,32 @@ impl Disk {
                 })
                 .collect(),
         }
+    }
+
+    /// What of a machine's logs lies beyond a gap, from an epoch on.
+    fn runs_of(
+        &self,
+        machine: MachineId,
+        from: Option<Epoch>,
+        network: &NetworkId,
+    ) -> Vec<(Position, Position, BlockHash)> {
+        let own =
+            self.content.blocks.iter().filter(|(log, _)| {
+                log.machine == machine && from.is_none_or(|from| log.epoch >= from)
+            });
+        let runs = own.flat_map(|(log, blocks)| {
+            let beyond = frontier_of(*log, self.floor(log), blocks).beyond;
+            let ends = beyond.into_iter().filter_map(|span| {
+                let (first, last) = (blocks.get(&span.first)?, blocks.get(&span.last)?);
+                Some((
+                    first.id().position(),
+                    last.id().position(),
+                    last.hash(network),
+                ))
+            });
+            ends.collect::<Vec<_>>()
+        });
+        runs.collect()
     }
 
     fn start_sync(&mut self) -> Duration {

@@ -197,6 +197,29 @@ impl Index {
         Some(BlockId { log, sequence })
     }
 
+    /// What of a machine's logs lies beyond a gap, from an epoch on: the first and the last block of
+    /// each run, and where the last one lies.
+    pub(crate) fn beyond(
+        &self,
+        machine: MachineId,
+        from: Option<Epoch>,
+    ) -> Vec<(BlockId, BlockId, Place)> {
+        let logs = self.logs.range(all_epochs(machine));
+        let logs = logs.filter(|(id, _)| from.is_none_or(|from| id.epoch >= from));
+        let runs = logs.flat_map(|(log, held)| {
+            let spans = held.frontier(*log).beyond.into_iter();
+            spans.filter_map(|span| {
+                let id = |sequence| BlockId {
+                    log: *log,
+                    sequence,
+                };
+                let place = held.get(span.last).copied()?;
+                Some((id(span.first), id(span.last), place))
+            })
+        });
+        runs.collect()
+    }
+
     /// Where a block lies.
     pub(crate) fn get(&self, id: BlockId) -> Option<Place> {
         self.logs.get(&id.log)?.get(id.sequence).copied()

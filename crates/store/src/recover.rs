@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, RwLock};
 
 use gossip::FrontierEntry;
-use model::{BlockHash, Position, PublisherMark, State, StateKey, StateVersion};
+use model::{BlockHash, Epoch, Position, PublisherMark, State, StateKey, StateVersion};
 use overlay::Contact;
 
 use crate::disk::{Disk, create_directory};
@@ -36,6 +36,9 @@ pub struct Recovered {
     pub epoch_counter_highest: u64,
     /// The last own block of the gap-free part of the newest own log that has one.
     pub last_own: Option<(Position, BlockHash)>,
+    /// Own blocks beyond gaps after that one: the first and the last block of each run, with the
+    /// hash of the last.
+    pub own_runs: Vec<(Position, Position, BlockHash)>,
     /// How far each numbering publisher had come in own blocks; at most 65,536, of the newest
     /// segments.
     pub publishers: Vec<PublisherMark>,
@@ -87,6 +90,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
     };
     let states = newest_states(&shared, rows.states, found.states);
     let last_own = last_own(&shared);
+    let own_runs = own_runs(&shared, last_own.map(|(last, _)| last.epoch));
     let index = read(&shared.index);
     let epochs = index.epochs_of(shared.config.own);
     let epochs = epochs.map(|epoch| epoch.counter);
@@ -98,6 +102,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
         clean,
         epoch_counter_highest: epochs.max().unwrap_or(0).max(noted),
         last_own,
+        own_runs,
         publishers: publishers(found.marks),
     };
     drop(index);
@@ -301,6 +306,22 @@ fn last_own(shared: &Shared) -> Option<(Position, BlockHash)> {
         }
         // It is forgotten, also if too many are to be remembered: the one before it is the last.
         write(&shared.index).remove(id, place.segment);
+    }
+}
+
+/// Finds the runs of own blocks beyond gaps, from an epoch on.
+fn own_runs(shared: &Shared, from: Option<Epoch>) -> Vec<(Position, Position, BlockHash)> {
+    loop {
+        let runs = read(&shared.index).beyond(shared.config.own, from);
+        let hashed = runs.into_iter().map(|(first, last, place)| {
+            let block = shared.block(last, place)?;
+            let hash = block.hash(&shared.config.network);
+            Some((first.position(), last.position(), hash))
+        });
+        // One that does not read back is forgotten, so that its run ends before it.
+        if let Some(hashed) = hashed.collect() {
+            return hashed;
+        }
     }
 }
 

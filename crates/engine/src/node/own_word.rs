@@ -6,13 +6,13 @@ use std::time::Duration;
 use aggregate::Progress;
 use election::{Candidacy, UplinkId};
 use identity::{Redemption, Revocation, Role};
-use model::{Epoch, LogId, MachineId, State, StateKind};
+use model::{BlockHash, Epoch, LogId, MachineId, Position, State, StateKind};
 use statemachine::{Instant, Rng, StateMachine as _};
 
 use super::{Node, Timer};
 use crate::presence::Idle;
 use crate::publisher::Start;
-use crate::{Config, Output, Presence, Recovered};
+use crate::{CleanStop, Config, Output, Presence, Recovered};
 
 impl Node {
     /// Takes in what the disk knew.
@@ -240,11 +240,15 @@ pub(super) fn start_of(
     rng: &mut Rng,
 ) -> Start {
     let last_own = recovered.last_own;
-    if let Some(clean) = recovered.clean {
+    let own_runs = recovered.own_runs.clone();
+    if let Some(clean) = recovered.clean
+        && let Some(last_own) = end_of_clean(recovered, &clean)
+    {
         return Start {
             epoch: clean.epoch,
             last: clean.last_sequence,
             last_own,
+            own_runs,
             held_until: None,
         };
     }
@@ -267,8 +271,25 @@ pub(super) fn start_of(
         epoch: new_epoch(known.saturating_add(1), rng),
         last: 0,
         last_own,
+        own_runs,
         held_until,
     }
+}
+
+/// The last own block after a stop in order, if there is one; `None` if the disk has damaged the
+/// very block that the next one would name, so that the epoch cannot go on.
+fn end_of_clean(recovered: &Recovered, clean: &CleanStop) -> Option<Option<(Position, BlockHash)>> {
+    let end = Position {
+        epoch: clean.epoch,
+        sequence: clean.last_sequence,
+    };
+    if end.sequence == 0 {
+        return Some(recovered.last_own);
+    }
+    let runs = recovered.own_runs.iter();
+    let ends = runs.map(|(_, last, hash)| (*last, *hash));
+    let mut ends = recovered.last_own.into_iter().chain(ends);
+    ends.find(|(last, _)| *last == end).map(Some)
 }
 
 pub(super) fn new_epoch(counter: u64, rng: &mut Rng) -> Epoch {
