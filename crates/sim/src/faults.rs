@@ -26,6 +26,7 @@ impl World {
 
     pub(crate) fn strike(&mut self, fault: Fault) {
         self.trace.note(self.now, 0, "fault", &format!("{fault:?}"));
+        self.meter.on_fault(fault);
         let machine = self.faults.index(self.site.len()).unwrap_or(0);
         let candidate = self
             .faults
@@ -66,6 +67,8 @@ impl World {
                 self.machines[machine].disk.forget_revocations();
             }
             Fault::ClockStep => self.step_clock(machine),
+            Fault::BitRot => self.rot(machine, true),
+            Fault::BitRotOfOthers => self.rot(machine, false),
             Fault::Retain => self.retain(machine),
             Fault::Wipe => self.wipe(machine),
             Fault::Slow => self.slow_down(),

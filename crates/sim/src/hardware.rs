@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use model::{ClockState, LogId, Position, Sequence};
+use model::{BlockId, ClockState, LogId, Position, Sequence};
 
 use engine::Input;
 
@@ -33,6 +33,34 @@ impl World {
         let words = format!("{skew} ns ahead");
         self.trace.note(self.now, machine, "clock", &words);
         self.tell_time(machine);
+    }
+
+    /// A block turns bad that another machine holds, too. The process has stopped meanwhile: a
+    /// store finds out when it reads its segments at the start.
+    pub(crate) fn rot(&mut self, machine: usize, own_too: bool) {
+        self.crash(machine, true);
+        let others: Vec<usize> = self.honest().filter(|other| *other != machine).collect();
+        let blocks = self.machines[machine].disk.blocks().iter();
+        let ids = blocks.flat_map(|(log, blocks)| {
+            blocks.keys().map(|sequence| BlockId {
+                log: *log,
+                sequence: *sequence,
+            })
+        });
+        let has = |other: &usize, id: &BlockId| {
+            let held = self.machines[*other].disk.blocks().get(&id.log);
+            held.is_some_and(|held| held.contains_key(&id.sequence))
+        };
+        let own = self.site.id(machine);
+        let spare: Vec<BlockId> = ids
+            .filter(|id| own_too || id.log.machine != own)
+            .filter(|id| others.iter().any(|other| has(other, id)))
+            .collect();
+        for _ in 0..ROTTEN {
+            if let Some(id) = self.faults.choose(&spare) {
+                self.machines[machine].disk.lose(id);
+            }
+        }
     }
 
     /// A machine comes back with an empty disk. Its readings that nobody else holds are lost with
@@ -128,6 +156,8 @@ impl World {
     }
 }
 
+/// Blocks that turn bad at once.
+const ROTTEN: usize = 3;
 /// How long machines may take to find each other again after all lost power, from the moment on
 /// that they did. Source: guess, above the time that they are down and a few dials into nothing.
 const FOUND_AGAIN_MAX: Duration = Duration::from_secs(20);

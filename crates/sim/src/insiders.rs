@@ -50,7 +50,8 @@ pub(crate) struct Insiders {
     heard: BTreeMap<usize, Vec<Frame>>,
     /// Whose blocks were swallowed.
     swallowed: BTreeSet<usize>,
-    acts: u64,
+    /// How often each thing was done.
+    acts: BTreeMap<&'static str, u64>,
 }
 
 impl Insiders {
@@ -83,7 +84,7 @@ impl Insiders {
             victim,
             heard: BTreeMap::new(),
             swallowed: BTreeSet::new(),
-            acts: 0,
+            acts: BTreeMap::new(),
         }
     }
 
@@ -104,10 +105,10 @@ impl Insiders {
         &self.swallowed
     }
 
-    /// What they did beside swallowing.
+    /// What they did beside swallowing, and how often.
     #[must_use]
-    pub(crate) const fn acts(&self) -> u64 {
-        self.acts
+    pub(crate) const fn acts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.acts
     }
 
     /// Whether they swallow blocks.
@@ -222,7 +223,7 @@ impl World {
                 let heard = self.insiders.heard.get(&machine);
                 let frame = heard.and_then(|heard| self.insiders.rng.choose(heard));
                 if let Some(frame) = frame.cloned() {
-                    self.slip(machine, to, &wire::encode(&frame));
+                    self.slip(machine, to, "replay", &wire::encode(&frame));
                 }
             }
             (Malice::Drop | Malice::Mixed, _) | (_, None) => {}
@@ -243,35 +244,43 @@ impl World {
             contact,
             urgent: true,
         };
-        self.slip(machine, victim, &wire::encode(&Frame::Overlay(urgent)));
+        self.slip(
+            machine,
+            victim,
+            "press",
+            &wire::encode(&Frame::Overlay(urgent)),
+        );
     }
 
     fn forge(&mut self, machine: usize, to: usize) {
         let heard = self.insiders.heard.get(&machine);
         let known = heard.and_then(|heard| self.insiders.rng.choose(heard).cloned());
         let way = self.insiders.rng.below(4);
-        let frame = match (way, known) {
+        let (what, block) = match (way, known) {
             (0, Some(frame)) => {
                 let mut bytes = wire::encode(&frame).to_vec();
                 if let Some(at) = self.insiders.rng.index(bytes.len() * 8) {
                     bytes[at / 8] ^= 1 << (at % 8);
                 }
-                return self.slip(machine, to, &Bytes::from(bytes));
+                return self.slip(machine, to, "flip", &Bytes::from(bytes));
             }
-            (1, Some(Frame::Gossip(Message::Block { block, .. }))) => self.forged(machine, &block),
-            (2, _) => self.block_of_the_future(machine, SEQUENCE_MAX, u64::MAX),
+            (1, Some(Frame::Gossip(Message::Block { block, .. }))) => {
+                ("forge", self.forged(machine, &block))
+            }
+            (2, _) => {
+                let block = self.block_of_the_future(machine, SEQUENCE_MAX, u64::MAX);
+                ("last number", block)
+            }
             _ => {
                 let sequence = 1 + self.insiders.rng.below(64);
                 let counter = 1_000 + self.insiders.rng.below(4);
-                self.block_of_the_future(machine, sequence, counter)
+                let block = self.block_of_the_future(machine, sequence, counter);
+                ("future", block)
             }
         };
         let pushed = self.insiders.rng.chance(500);
-        let frame = Message::Block {
-            block: frame,
-            pushed,
-        };
-        self.slip(machine, to, &wire::encode(&Frame::Gossip(frame)));
+        let frame = Frame::Gossip(Message::Block { block, pushed });
+        self.slip(machine, to, what, &wire::encode(&frame));
     }
 
     /// Other readings under the name of another machine's block, or of its next one.
@@ -368,15 +377,15 @@ impl World {
         };
         let bytes = wire::encode(&frame);
         for _ in 0..FLOOD_REPEATS {
-            self.slip(machine, to, &bytes);
+            self.slip(machine, to, "flood", &bytes);
         }
     }
 
     /// Sends what the node of the sender knows nothing of.
-    fn slip(&mut self, from: usize, to: usize, bytes: &Bytes) {
-        self.insiders.acts += 1;
+    fn slip(&mut self, from: usize, to: usize, what: &'static str, bytes: &Bytes) {
+        *self.insiders.acts.entry(what).or_default() += 1;
         let words = || format!("to machine {to}");
-        self.trace.note_bytes(self.now, from, "slips", bytes, words);
+        self.trace.note_bytes(self.now, from, what, bytes, words);
         self.transmit(from, to, wire::Lane::Live, bytes.clone());
     }
 }

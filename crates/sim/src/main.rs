@@ -9,9 +9,10 @@ use sim::Scenario;
 /// Runs real nodes over a simulated network, each seed twice.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Its name; one that there is not is answered with all names.
-    #[arg(long, default_value = "churn")]
-    scenario: Scenario,
+    /// Its name, or `all` for those that take seconds; one that there is not is answered with all
+    /// names.
+    #[arg(long, default_value = "churn", value_parser = chosen)]
+    scenario: Chosen,
     /// How many machines.
     #[arg(long, default_value_t = 5)]
     nodes: usize,
@@ -36,6 +37,18 @@ struct Arguments {
     log: bool,
 }
 
+/// The scenarios that a name stands for.
+#[derive(Clone, Debug)]
+struct Chosen(Vec<Scenario>);
+
+fn chosen(name: &str) -> Result<Chosen, String> {
+    if name == "all" {
+        let all = Scenario::ALL.into_iter();
+        return Ok(Chosen(all.filter(|s| !s.takes_minutes()).collect()));
+    }
+    Ok(Chosen(vec![name.parse()?]))
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     anyhow::ensure!(
@@ -43,8 +56,9 @@ fn main() -> anyhow::Result<ExitCode> {
         "a network has at least one machine; give --nodes 1 or more"
     );
     let mut out = std::io::stdout().lock();
+    let Chosen(scenarios) = arguments.scenario;
     if arguments.log {
-        for line in sim::log(arguments.scenario, arguments.nodes, arguments.seed) {
+        for line in (scenarios.iter()).flat_map(|s| sim::log(*s, arguments.nodes, arguments.seed)) {
             writeln!(out, "{line}")?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -65,8 +79,9 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", growth.exponents())?;
         return Ok(exit_code(failed));
     }
-    for seed in (arguments.seed..).take(usize::try_from(arguments.seeds)?) {
-        let report = run(arguments.scenario, arguments.nodes, seed);
+    let seeds = (arguments.seed..).take(usize::try_from(arguments.seeds)?);
+    for (seed, scenario) in seeds.flat_map(|seed| scenarios.iter().map(move |s| (seed, *s))) {
+        let report = run(scenario, arguments.nodes, seed);
         if arguments.json {
             writeln!(out, "{}", report.to_json())?;
         } else {

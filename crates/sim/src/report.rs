@@ -1,12 +1,14 @@
 //! What a run is worth in numbers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use engine::Event;
+use gossip::Stats;
 use serde_json::json;
 
-use crate::scenario::Scenario;
+use crate::scenario::{Fault, Scenario};
 use crate::trace::TraceHash;
 
 /// Counts while a world runs.
@@ -22,7 +24,9 @@ pub(crate) struct Meter {
     uploads: usize,
     uploads_repeated: u64,
     unserved: Duration,
-    acts: u64,
+    happened: BTreeMap<String, u64>,
+    refused: u64,
+    over_limit: u64,
     undecodable: u64,
     accusations: u64,
     congestions: u64,
@@ -85,9 +89,22 @@ impl Meter {
         self.unserved = self.unserved.max(unserved);
     }
 
-    /// Members with bad intent have sent so many frames on their own account.
-    pub(crate) const fn on_malice(&mut self, acts: u64) {
-        self.acts = acts;
+    /// Members with bad intent have done this so often.
+    pub(crate) fn on_acts(&mut self, acts: &BTreeMap<&'static str, u64>) {
+        for (what, count) in acts {
+            *self.happened.entry((*what).to_owned()).or_default() += count;
+        }
+    }
+
+    /// Something goes wrong.
+    pub(crate) fn on_fault(&mut self, fault: Fault) {
+        *self.happened.entry(format!("{fault:?}")).or_default() += 1;
+    }
+
+    /// What an honest machine has counted since it started.
+    pub(crate) const fn on_stats(&mut self, stats: &Stats) {
+        self.refused += stats.refused_invalid;
+        self.over_limit += stats.wants_over_limit + stats.logs_over_limit;
     }
 
     /// A frame of an insider did not decode.
@@ -201,8 +218,12 @@ pub struct Report {
     pub uploads: usize,
     /// Longest that nobody served an origin although a candidate was fit to.
     pub unserved_max: Duration,
-    /// Frames that members with bad intent have sent on their own account.
-    pub acts: u64,
+    /// Faults, and acts of members with bad intent, by name.
+    pub happened: BTreeMap<String, u64>,
+    /// Blocks and states that honest machines refused because they are wrong.
+    pub refused: u64,
+    /// Wants and logs that honest machines left aside because there were too many.
+    pub over_limit: u64,
     /// How often a send queue was full, so that a frame was dropped.
     pub congestions: u64,
     /// Frames that did not decode; each costs its sender the link.
@@ -256,7 +277,9 @@ impl Report {
             uploads: meter.uploads,
             unserved_max: meter.unserved,
             congestions: meter.congestions,
-            acts: meter.acts,
+            happened: meter.happened.clone(),
+            refused: meter.refused,
+            over_limit: meter.over_limit,
             undecodable: meter.undecodable,
             accusations: meter.accusations,
         }
@@ -305,7 +328,9 @@ impl Report {
             "uploads_repeated": self.uploads_repeated,
             "unserved_max_ms": self.unserved_max.as_secs_f64() * 1e3,
             "congestions": self.congestions,
-            "acts": self.acts,
+            "happened": self.happened,
+            "refused": self.refused,
+            "over_limit": self.over_limit,
             "undecodable": self.undecodable,
             "accusations": self.accusations,
             "trace": self.trace.to_string(),

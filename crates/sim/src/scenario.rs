@@ -45,6 +45,11 @@ pub(crate) enum Fault {
     Swizzle,
     /// The clock of a machine is set by hours, to 1970, or right.
     ClockStep,
+    /// Blocks that other machines hold, too, turn bad on a disk while its process is down.
+    BitRot,
+    /// The same, but none of the machine's own: where neighbours may be out of reach when it starts
+    /// again, what lies beyond a damaged own block is left behind.
+    BitRotOfOthers,
     /// A machine gives up its oldest blocks, but for what an uplink needs.
     Retain,
     /// A machine comes back with an empty disk.
@@ -215,11 +220,13 @@ pub enum Scenario {
     /// Nothing goes wrong in halls that are far apart, and what it costs is measured once all trees
     /// have grown.
     Growth,
+    /// Blocks turn bad on disks, own ones, too.
+    BitRot,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -243,7 +250,17 @@ impl Scenario {
         Self::HalvesLong,
         Self::HalvesDay,
         Self::Growth,
+        Self::BitRot,
     ];
+
+    /// Whether one seed takes minutes.
+    #[must_use]
+    pub const fn takes_minutes(self) -> bool {
+        matches!(
+            self,
+            Self::Outage | Self::HalvesLong | Self::HalvesDay | Self::SlowNeighbour | Self::Growth
+        )
+    }
 
     /// Its name on the command line.
     #[must_use]
@@ -272,6 +289,7 @@ impl Scenario {
             Self::HalvesLong => "halves-long",
             Self::HalvesDay => "halves-day",
             Self::Growth => "growth",
+            Self::BitRot => "bit-rot",
         }
     }
 
@@ -483,6 +501,13 @@ impl Scenario {
                 ],
                 ..steady
             },
+            Self::BitRot => Plan {
+                unserved_max: UNSERVED_MAX_ROUGH,
+                fault_every: Some(Duration::from_secs(6)),
+                faults: &[Fault::BitRot],
+                duration: Duration::from_secs(30),
+                ..steady
+            },
             Self::Everything => Plan {
                 weather: Weather::ROUGH,
                 unserved_max: UNSERVED_MAX_STORM,
@@ -499,6 +524,7 @@ impl Scenario {
                     Fault::SinkOutage,
                     Fault::UplinkCut,
                     Fault::ClockStep,
+                    Fault::BitRotOfOthers,
                     Fault::Retain,
                     Fault::Wipe,
                 ],

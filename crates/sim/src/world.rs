@@ -233,7 +233,12 @@ impl World {
         });
         self.meter
             .on_end(self.sink.records().len(), self.sink.copies());
-        self.meter.on_malice(self.insiders.acts());
+        self.meter.on_acts(self.insiders.acts());
+        for machine in self.honest() {
+            if let Some(running) = &self.machines[machine].running {
+                self.meter.on_stats(running.node.gossip_stats());
+            }
+        }
         self.check_malice();
         self.check_slowness();
         self.check_redundancy();

@@ -74,32 +74,41 @@ pub(crate) fn fresh(commit: &str) -> Result<Vec<Runs>> {
     let digits = commit.get(..SEED_DIGITS).unwrap_or(commit);
     let seed =
         u64::from_str_radix(digits, 16).with_context(|| format!("`{commit}` is no commit hash"))?;
-    let runs = SCENARIOS.map(|scenario| Runs {
+    let runs = SCENARIOS.map(|(scenario, nodes)| Runs {
         scenario: scenario.to_owned(),
-        nodes: NODES,
+        nodes,
         seed,
         seeds: SEEDS_EACH,
     });
     Ok(runs.into())
 }
 
-/// The scenarios of `sim`, but for the one that takes minutes.
-const SCENARIOS: [&str; 8] = [
-    "steady",
-    "churn",
-    "partition",
-    "relay-death",
-    "revocation",
-    "enrolment",
-    "roll-back",
-    "commands",
+/// The scenarios of `sim` and how many machines each is run with, but for those that take minutes.
+/// Source: guess, enough that some are not neighbours, and that a machine can be surrounded.
+const SCENARIOS: [(&str, u32); 19] = [
+    ("steady", 5),
+    ("churn", 5),
+    ("partition", 5),
+    ("relay-death", 5),
+    ("revocation", 5),
+    ("enrolment", 5),
+    ("roll-back", 5),
+    ("commands", 4),
+    ("late-joiner", 4),
+    ("everyone-publishes", 3),
+    ("eclipse", 8),
+    ("droppers", 6),
+    ("cold-start", 4),
+    ("insiders", 5),
+    ("storm", 5),
+    ("everything", 5),
+    ("bit-rot", 5),
+    ("mass-failure", 10),
+    ("halves", 5),
 ];
 
-/// Unit: machines. Source: guess, enough that some are not neighbours.
-const NODES: u32 = 5;
-
-/// Fresh seeds of each scenario for each commit, two hundred in all. Source: `style.md`, section 7.
-const SEEDS_EACH: u32 = 25;
+/// Fresh seeds of each scenario for each commit, two hundred in all at least.
+const SEEDS_EACH: u32 = 11;
 
 /// Hexadecimal digits of the hash that make a seed; 60 bits, so that counting up cannot overflow.
 const SEED_DIGITS: usize = 15;
@@ -125,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn each_commit_has_its_own_two_hundred_seeds() {
+    fn each_commit_has_two_hundred_seeds_of_its_own() {
         let one = fresh("afe7a36000000000000000000000000000000000").unwrap();
         let other = fresh("a9143a7000000000000000000000000000000000").unwrap();
 
-        assert_eq!(one.iter().map(|runs| runs.seeds).sum::<u32>(), 200);
+        assert!(one.iter().map(|runs| runs.seeds).sum::<u32>() >= 200);
         assert_ne!(one, other);
         assert!(fresh("HEAD").is_err());
     }
