@@ -66,6 +66,28 @@ fn what_was_completed_is_known_after_a_restart() {
 }
 
 #[test]
+fn own_blocks_beyond_a_gap_are_known_by_the_ends_of_their_runs() {
+    let directory = directory();
+    let mut site = Site::open(&directory);
+    let blocks = [1, 2, 4, 5, 7].map(|sequence| block(OWN, 4, sequence, &[(1, 10, 5)]));
+    let older = [1, 3].map(|sequence| block(OWN, 3, sequence, &[(1, 10, 5)]));
+    let end_of = |block: &Block| (block.id().position(), block.hash(&NETWORK));
+
+    site.put_blocks(&older);
+    site.put_blocks(&blocks);
+    drop(site);
+    let recovered = Site::open(&directory).recovered;
+
+    let run = |first: &Block, last: &Block| {
+        let (position, hash) = end_of(last);
+        (first.id().position(), position, hash)
+    };
+    let expected = [run(&blocks[2], &blocks[3]), run(&blocks[4], &blocks[4])];
+    assert_eq!(recovered.last_own, Some(end_of(&blocks[1])));
+    assert_eq!(recovered.own_runs, expected);
+}
+
+#[test]
 fn the_marker_of_a_stop_in_order_is_good_for_one_start() {
     let directory = directory();
     let clean = CleanStop {
