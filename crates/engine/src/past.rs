@@ -124,6 +124,7 @@ mod tests {
             sealed: Timestamp::from_nanos(0),
             watermark: Timestamp::from_nanos(0),
             count: 0,
+            urgent: false,
             publishers: Vec::new(),
         };
         let readings = Vec::new();

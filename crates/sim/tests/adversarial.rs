@@ -43,11 +43,6 @@ fn adversarial_27_floods_of_announcements_grafts_prunes_and_wants_are_bounded_an
 }
 
 #[test]
-fn adversarial_29_a_surrounded_machine_still_has_and_gives_everything() {
-    runs_with("press", Scenario::Eclipse, 8, 2);
-}
-
-#[test]
 fn adversarial_30_with_silent_droppers_in_every_tree_honest_delivery_is_whole() {
     for seed in 1..=2 {
         let report = sim::run(Scenario::Droppers, 7, seed);
