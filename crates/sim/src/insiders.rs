@@ -330,7 +330,7 @@ impl World {
             1 => Frame::Gossip(Message::Prune { origin }),
             2 | 3 => {
                 let entry = |rng: &mut Rng| FrontierEntry {
-                    log: log(origin, counter, rng),
+                    log: random_log(origin, counter, rng),
                     floor: 1,
                     end: SEQUENCE_MAX,
                     beyond: Vec::new(),
@@ -340,7 +340,7 @@ impl World {
                     first: 1,
                     last: SEQUENCE_MAX,
                 };
-                let urgent = vec![(log(origin, counter, rng), all); Message::URGENT_MAX];
+                let urgent = vec![(random_log(origin, counter, rng), all); Message::URGENT_MAX];
                 let is_news = rng.chance(900);
                 Frame::Gossip(Message::Frontier {
                     entries,
@@ -349,12 +349,17 @@ impl World {
                 })
             }
             4 => {
-                let span = |n: u64| Span {
-                    first: 1 + n * 600,
-                    last: 500 + n * 600,
-                };
-                let spans = (0..16).map(span).collect();
-                let log = log(origin, counter, rng);
+                // All that the other one holds of some log, again and again.
+                let held: Vec<LogId> = self.machines[to].disk.blocks().keys().copied().collect();
+                let known = rng.choose(&held).copied();
+                let log = known.unwrap_or_else(|| random_log(origin, counter, rng));
+                let spans = vec![
+                    Span {
+                        first: 1,
+                        last: 256
+                    };
+                    Message::SPANS_MAX
+                ];
                 let is_past = rng.chance(500);
                 Frame::Gossip(Message::Want {
                     log,
@@ -399,7 +404,7 @@ fn reading(time: Timestamp, value: f64) -> Reading {
     }
 }
 
-fn log(machine: model::MachineId, counter: u64, rng: &mut Rng) -> LogId {
+fn random_log(machine: model::MachineId, counter: u64, rng: &mut Rng) -> LogId {
     let tag = u32::try_from(rng.below(u64::from(u32::MAX))).unwrap_or(0);
     LogId {
         machine,

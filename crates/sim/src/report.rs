@@ -105,6 +105,7 @@ impl Meter {
     pub(crate) const fn on_stats(&mut self, stats: &Stats) {
         self.refused += stats.refused_invalid;
         self.over_limit += stats.wants_over_limit + stats.logs_over_limit;
+        self.over_limit += stats.comparisons_over_limit;
     }
 
     /// A frame of an insider did not decode.
@@ -222,7 +223,7 @@ pub struct Report {
     pub happened: BTreeMap<String, u64>,
     /// Blocks and states that honest machines refused because they are wrong.
     pub refused: u64,
-    /// Wants and logs that honest machines left aside because there were too many.
+    /// Wants, comparisons and logs that honest machines left aside because there were too many.
     pub over_limit: u64,
     /// How often a send queue was full, so that a frame was dropped.
     pub congestions: u64,

@@ -83,4 +83,4 @@ fn adversarial_50_a_site_that_lost_power_finds_itself_without_the_machine_that_a
 }
 
 /// Enough that every kind of insider occurs.
-const INSIDERS_SEEDS: u64 = 4;
+const INSIDERS_SEEDS: u64 = 8;
