@@ -109,11 +109,9 @@ async fn a_claim_is_answered_over_either_transport_and_makes_no_link() {
         assert_eq!(network_keys.current().key.as_bytes(), &[200; 32]);
         assert_eq!(claims(&host), 1);
         assert_eq!(host.ups(newcomer.machine_key.machine()), 0);
-        assert_eq!(
-            host.swarm.stats(),
-            crate::Stats::default(),
-            "and nobody was refused"
-        );
+        let mut stats = host.swarm.stats();
+        (stats.quic.bytes_sent, stats.quic.bytes_received) = (0, 0);
+        assert_eq!(stats, crate::Stats::default(), "and nobody was refused");
     }
 }
 
