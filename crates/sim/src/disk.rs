@@ -238,7 +238,7 @@ impl Disk {
 
     /// What a node is told at its start; the marker of the stop in order is gone after that.
     pub(crate) fn recover(&mut self, machine: MachineId, network: &NetworkId) -> Recovered {
-        let mut own = self
+        let own = self
             .content
             .blocks
             .iter()
@@ -250,7 +250,7 @@ impl Disk {
                 *sequence = mark.sequence.max(*sequence);
             }
         }
-        let last_own = own.next_back().and_then(|(log, blocks)| {
+        let last_own = own.rev().find_map(|(log, blocks)| {
             let floor = self.content.floors.get(log).copied().unwrap_or(1);
             let end = frontier_of(*log, floor, blocks).end;
             let block = blocks.get(&end)?;

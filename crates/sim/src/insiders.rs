@@ -189,7 +189,15 @@ impl World {
         };
         let keeps = match role {
             Malice::Replay => !matches!(frame, Frame::Command(_)),
-            Malice::Forge => matches!(frame, Frame::Gossip(Message::Block { .. })),
+            Malice::Forge => match frame {
+                // What it signs of its own twice is found by `gossip`, see its tests.
+                Frame::Gossip(Message::Block { block, .. }) => {
+                    block.header().origin() != self.site.id(machine)
+                }
+                Frame::Gossip(_) | Frame::Overlay(_) | Frame::Election(_) | Frame::Command(_) => {
+                    false
+                }
+            },
             Malice::Drop | Malice::Surround | Malice::Flood | Malice::Mixed => false,
         };
         if !keeps {
