@@ -124,6 +124,9 @@ impl World {
     pub(crate) fn switch_off(&mut self, machine: usize) {
         self.crash(machine, false);
         self.machines[machine].is_off = true;
+        for machine in &mut self.machines {
+            machine.joined = self.now + MISSED_MAX; // Until then some push to who is gone.
+        }
     }
 
     /// All machines lose power at once; all but the first come back.
@@ -156,6 +159,9 @@ impl World {
     }
 }
 
+/// How long a dead machine may go unnoticed, and the others need to find each other without it.
+/// Source: guess, above the longest silence of `network` and two dials into nothing.
+const MISSED_MAX: Duration = Duration::from_secs(15);
 /// Blocks that turn bad at once.
 const ROTTEN: usize = 3;
 /// How long machines may take to find each other again after all lost power, from the moment on
