@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use model::{LogId, MachineId, StateKey, StateVersion};
+use model::{LogId, MachineId, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
 
 use crate::digests::Place;
@@ -118,7 +118,8 @@ impl Gossip {
         }
     }
 
-    /// Where the neighbour holds nothing at all it gets the states without having to ask.
+    /// Where the neighbour holds nothing at all it gets the states without having to ask, unless it may
+    /// have to ask for the membership of whoever says them: before that they would be refused.
     fn list_states(&mut self, now: Instant, to: MachineId, theirs: &Sums) {
         let differing = self.states.differing(theirs);
         if differing.is_empty() {
@@ -126,10 +127,17 @@ impl Gossip {
         }
         let mut listed = Vec::new();
         let mut owed = Vec::new();
+        let at = |key: &StateKey| differing.at(Place::of_state(key));
         for state in self.states.iter() {
-            match differing.at(Place::of_state(state.key())) {
-                Some(true) => owed.push(state.key().clone()),
-                Some(false) => listed.push((state.key().clone(), state.version())),
+            let key = state.key();
+            let membership = StateKey {
+                origin: key.origin,
+                kind: StateKind::Membership,
+                subject: String::new(),
+            };
+            match at(key) {
+                Some(true) if at(&membership) != Some(false) => owed.push(key.clone()),
+                Some(_) => listed.push((key.clone(), state.version())),
                 None => {}
             }
         }
