@@ -209,3 +209,23 @@ fn adversarial_27_a_flood_of_comparisons_is_answered_now_and_then() {
     hear(&mut node, 2, Message::Sums(Holdings::Logs, wrong));
     assert_eq!(faults(&mut node), [(id(2), Fault::Sums)]);
 }
+
+#[test]
+fn nothing_that_a_machine_says_overtakes_its_membership_that_may_have_to_be_asked_for() {
+    let membership = |counter| state(4, StateKind::Membership, "", counter);
+    let theirs = sums_of(knowing(&[membership(1)]), Holdings::States);
+    let series = (0..40).map(|n| state(4, StateKind::Series, &n.to_string(), 1));
+    let mut node = linked(knowing(&[vec![membership(2)], series.collect()].concat()));
+
+    hear(&mut node, 2, Message::Sums(Holdings::States, theirs));
+
+    let said = sent(&mut node);
+    let [(_, Message::StateSummary(listed))] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(
+        listed.len(),
+        41,
+        "the neighbour asks for all of it together"
+    );
+}
