@@ -136,7 +136,7 @@ const PUBLISHERS_OF_MANY: usize = 100;
 /// Mean time between batches of all machines together when the cost of growth is measured.
 const GROWTH_BATCH_EVERY: Duration = Duration::from_millis(50);
 /// How long machines have to find each other, and near ones, before that.
-pub(crate) const GROWTH_START: Duration = Duration::from_mins(5);
+pub(crate) const GROWTH_START: Duration = Duration::from_mins(30);
 /// How long it is measured.
 const GROWTH_WINDOW: Duration = Duration::from_secs(15);
 
