@@ -153,7 +153,7 @@ impl Follower {
             Err(_) => {
                 // Part of the log is gone for good: what came before it is given as it is.
                 let rest = self.windows.give_up();
-                self.emit_windows(rest);
+                self.emit(Vec::new(), rest);
                 self.start_over(config, None);
                 self.windows
                     .apply(header, &readings, define)
@@ -161,8 +161,7 @@ impl Follower {
             }
         };
         self.hear(now);
-        self.emit(raw.into_iter());
-        self.emit_windows(applied);
+        self.emit(raw, applied);
         false
     }
 
@@ -228,7 +227,7 @@ impl Follower {
     /// The origin has nothing to say beyond its last block.
     pub(crate) fn pass(&mut self, last: Position, watermark: Timestamp) {
         let applied = self.windows.pass(last, watermark);
-        self.emit_windows(applied);
+        self.emit(Vec::new(), applied);
     }
 
     /// Gives partial records if the origin has been silent for too long.
@@ -236,7 +235,7 @@ impl Follower {
         if self.silence_deadline(config).is_some_and(|at| at <= now) {
             self.given_up = true;
             let applied = self.windows.give_up();
-            self.emit_windows(applied);
+            self.emit(Vec::new(), applied);
         }
     }
 
@@ -364,7 +363,7 @@ impl Follower {
             }
             Step::Failed => self.windows.abandon_scan(self.lookback.take()?.end().0),
         };
-        self.emit_windows(applied);
+        self.emit(Vec::new(), applied);
         None
     }
 
@@ -380,7 +379,7 @@ impl Follower {
             Some(Found::Never) => {
                 if let Some(lookback) = self.lookback.take() {
                     let applied = self.windows.abandon_scan(lookback.end().0);
-                    self.emit_windows(applied);
+                    self.emit(Vec::new(), applied);
                 }
             }
         }
@@ -407,13 +406,13 @@ impl Follower {
         self.given_up = false;
     }
 
-    fn emit_windows(&mut self, applied: Applied) {
+    /// Takes what one step has given, all at once: the progress after it holds when all of it is
+    /// acknowledged.
+    fn emit(&mut self, raw: Vec<Record>, applied: Applied) {
         self.stats.windows_lost += applied.windows_lost;
         self.stats.readings_misdated += applied.misdated;
-        self.emit(applied.records.into_iter().map(Record::Window));
-    }
-
-    fn emit(&mut self, records: impl Iterator<Item = Record>) {
+        let windows = applied.records.into_iter().map(Record::Window);
+        let records = raw.into_iter().chain(windows);
         let done = self.done;
         let fresh = |record: &Record| !done.is_some_and(|done| covers(&done, record));
         let items = records.filter(fresh).map(|record| Item {

@@ -409,6 +409,29 @@ fn progress_does_not_pass_a_record_that_the_sink_lacks() {
 }
 
 #[test]
+fn progress_that_waits_for_a_record_does_not_speak_for_what_the_next_block_completes() {
+    let mut desk = Desk::serving();
+    desk.publish(1, 20.0);
+    desk.advance(WINDOW_ENDED);
+    desk.publish(12, 30.0);
+    desk.advance(Duration::from_secs(7));
+    assert_eq!(desk.uploads.len(), 1, "the second window is open");
+    desk.publish(20, 40.0);
+    desk.advance(Duration::from_millis(300));
+    desk.publish(20, 50.0);
+    let (first, second) = match &desk.uploads[..] {
+        [(first, _), (_, second)] => (*first, second.clone()),
+        others => panic!("the block completes the second window: {others:?}"),
+    };
+
+    desk.acknowledge(&[first]);
+
+    let told = desk.progress_told().expect("the first is acknowledged");
+    let end = (second.key.window_start).saturating_add(second.key.window_length);
+    assert!(told.watermark < end, "{told:?} speaks for {second:?}");
+}
+
+#[test]
 fn who_follows_a_killed_relay_reads_the_log_and_starts_at_its_progress() {
     let mut before = Desk::serving();
     before.publish(1, 20.0);
