@@ -38,6 +38,10 @@ impl Cold {
         self.slots.retain(|slot, mark| keep(slot, mark));
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.slots.len().try_into().unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn marks(&self) -> impl Iterator<Item = Mark> {
         self.slots.values().copied()
     }

@@ -6,7 +6,11 @@ use model::{Position, SeriesNumber};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AggregateError {
-    /// The block is not the next one of the gap-free prefix.
+    /// The block is not the next one of the gap-free prefix: something between is missing, or the
+    /// first of an epoch continues nothing, for its machine has lost everything. [`Windows::close`]
+    /// this fold and start a fresh one.
+    ///
+    /// [`Windows::close`]: crate::Windows::close
     #[error("block {found} does not follow {expected:?}")]
     OutOfOrder {
         /// The last block that was added.

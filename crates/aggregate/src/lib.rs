@@ -9,7 +9,10 @@
 //!
 //! The epochs of an origin in order, each cut at the block that the first block of the next one
 //! names in `continues`. Blocks of an old epoch beyond that are stragglers and do not count; a
-//! fold that has taken some says [`AggregateError::Rewind`] when it learns so.
+//! fold that has taken some says [`AggregateError::Rewind`] when it learns so. Somebody may have
+//! uploaded records that are named by them: what is in memory at a cut is given again, named by the
+//! first block after it. An epoch that continues nothing begins another log: what its machine said
+//! before it lost everything may arrive at any time or never, so no window reaches across.
 //!
 //! # What comes late
 //!

@@ -46,12 +46,23 @@ pub struct WindowKey {
     pub window_start: Timestamp,
     /// The window's length.
     pub window_length: Duration,
-    /// The epoch of the last block that contributed.
+    /// The epoch of the last block that contributed, or of the first one after a later cut.
     pub log_epoch: Epoch,
-    /// The sequence of the last block that contributed.
+    /// The sequence of that block.
     pub last_sequence: Sequence,
     /// The watermark has passed the window's end; otherwise the origin fell silent before.
     pub complete: bool,
+}
+
+impl WindowKey {
+    /// The block that names it.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position {
+            epoch: self.log_epoch,
+            sequence: self.last_sequence,
+        }
+    }
 }
 
 impl fmt::Display for WindowKey {
@@ -221,14 +232,16 @@ impl Record {
         }
     }
 
-    /// The last block that contributed.
+    /// The block that names it.
     #[must_use]
     pub const fn position(&self) -> Position {
-        let (epoch, sequence) = match self {
-            Self::Window(WindowRecord { key, .. }) => (key.log_epoch, key.last_sequence),
-            Self::Raw(RawRecord { key, .. }) => (key.log_epoch, key.sequence),
-        };
-        Position { epoch, sequence }
+        match self {
+            Self::Window(WindowRecord { key, .. }) => key.position(),
+            Self::Raw(RawRecord { key, .. }) => Position {
+                epoch: key.log_epoch,
+                sequence: key.sequence,
+            },
+        }
     }
 
     /// Its key as text, which different records never share.

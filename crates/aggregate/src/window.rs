@@ -17,7 +17,7 @@ pub(crate) struct Window {
     pub(crate) last: Mark,
     /// When that one was sealed.
     pub(crate) touched: Timestamp,
-    /// The last block that had contributed when a partial record was given.
+    /// The name of the last partial record that was given.
     pub(crate) partial: Option<Position>,
     /// All readings.
     total: u64,
@@ -90,11 +90,6 @@ impl Window {
             }
         }
         self.ends.keep(first, last);
-    }
-
-    /// Whether nothing was given of it in the state that it is in.
-    pub(crate) fn is_unfinished(&self) -> bool {
-        self.partial != Some(self.last.position)
     }
 
     /// What is known of a window that ends at `end`.

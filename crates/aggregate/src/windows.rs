@@ -102,8 +102,8 @@ impl Windows {
     }
 
     /// Adds the next block of the gap-free prefix: the next of its epoch, or the first of a later
-    /// epoch that continues the last block (or nothing, for a machine that lost everything).
-    /// `define` says what a series number of the block's epoch means.
+    /// epoch that continues the last block. `define` says what a series number of the block's epoch
+    /// means.
     ///
     /// # Errors
     ///
@@ -131,6 +131,9 @@ impl Windows {
             position,
             newest: self.newest,
         };
+        if position.sequence == FIRST {
+            self.outrank_stragglers(position);
+        }
         for (series, run) in &runs {
             for index in 0..self.config.lengths.len() {
                 let length = self.config.lengths[index];
@@ -178,12 +181,27 @@ impl Windows {
         if self.resuming.is_some() {
             return applied;
         }
-        let maker = (self.network, self.machine, &self.names);
-        for (slot, window) in &mut self.open {
-            if window.is_unfinished() {
-                applied.records.push(record(maker, slot, window, false));
-                window.partial = Some(window.last.position);
+        let mut open = std::mem::take(&mut self.open);
+        for (slot, window) in &mut open {
+            let name = self.name_of(window);
+            if window.partial != Some(name) {
+                applied.records.push(self.record(slot, window, false));
+                window.partial = Some(name);
             }
+        }
+        self.open = open;
+        applied
+    }
+
+    /// Nothing follows the last block: gives all windows as they are, but for cold ones, which are
+    /// given up.
+    #[must_use]
+    pub fn close(mut self) -> Applied {
+        let mut applied = self.give_up();
+        if self.resuming.is_none() {
+            let revised = std::mem::take(&mut self.revised);
+            self.give(revised, &mut applied);
+            applied.windows_lost += self.cold.count();
         }
         applied
     }
@@ -213,9 +231,10 @@ impl Windows {
         let mut applied = Applied::default();
         for (slot, window) in scan.into_windows() {
             self.cold.remove(&slot);
-            let Some(window) = window else {
+            let Some(mut window) = window else {
                 continue;
             };
+            window.last.newest = self.newest; // More than was before it, which only costs a scan.
             if lacking.is_some_and(|horizon| slot.start() <= horizon) {
                 applied.windows_lost += 1;
                 continue;
@@ -286,7 +305,8 @@ impl Windows {
     /// Whether an open window has readings and no record of them yet.
     #[must_use]
     pub fn has_unfinished(&self) -> bool {
-        self.resuming.is_none() && self.open.values().any(Window::is_unfinished)
+        let is_unfinished = |window: &Window| window.partial != Some(self.name_of(window));
+        self.resuming.is_none() && self.open.values().any(is_unfinished)
     }
 }
 
@@ -307,14 +327,32 @@ impl Windows {
             let through = self.resuming.map(|progress| progress.through);
             let through = through.filter(|through| *through < found).unwrap_or(last);
             match continues {
-                None => return Ok(()),
                 Some(to) if to < last.max(through) => return Err(AggregateError::Rewind { to }),
                 Some(to) if to == last => return Ok(()),
-                Some(_) => {}
+                Some(_) | None => {}
             }
         }
         let expected = Some(last);
         Err(AggregateError::OutOfOrder { expected, found })
+    }
+
+    /// An epoch begins, which cuts stragglers off: a relay that had folded them may have given
+    /// records that are named by them. What is in memory is given once more, named by the cut.
+    fn outrank_stragglers(&mut self, cut: Position) {
+        if self.is_untold(cut) {
+            self.revised.extend(self.open.keys());
+        }
+        self.revised.extend(self.complete.keys());
+    }
+
+    /// The block that names a record: the last one that contributed, or the first one of the epoch
+    /// if that is later.
+    fn name_of(&self, window: &Window) -> Position {
+        let epoch = self.last.map(|last| last.position.epoch);
+        epoch.map_or(window.last.position, |epoch| {
+            let sequence = FIRST;
+            window.last.position.max(Position { epoch, sequence })
+        })
     }
 
     /// Before the first block: if the log does not begin with it, there may have been more.
@@ -504,12 +542,20 @@ impl Windows {
     }
 
     fn record(&self, slot: &Slot, window: &Window, complete: bool) -> WindowRecord {
-        record(
-            (self.network, self.machine, &self.names),
-            slot,
-            window,
-            complete,
-        )
+        let name = self.name_of(window);
+        WindowRecord {
+            key: WindowKey {
+                network: self.network,
+                machine: self.machine,
+                series: SeriesKey::clone(self.names.key(slot.series)),
+                window_start: slot.start(),
+                window_length: slot.length,
+                log_epoch: name.epoch,
+                last_sequence: name.sequence,
+                complete,
+            },
+            summary: window.summary(slot.end),
+        }
     }
 }
 
@@ -521,27 +567,6 @@ pub fn horizon_before(header: &BlockHeader) -> Timestamp {
         .sealed
         .max(header.watermark)
         .saturating_add(AHEAD_MAX)
-}
-
-fn record(
-    (network, machine, names): (NetworkId, MachineId, &Names),
-    slot: &Slot,
-    window: &Window,
-    complete: bool,
-) -> WindowRecord {
-    WindowRecord {
-        key: WindowKey {
-            network,
-            machine,
-            series: SeriesKey::clone(names.key(slot.series)),
-            window_start: slot.start(),
-            window_length: slot.length,
-            log_epoch: window.last.position.epoch,
-            last_sequence: window.last.position.sequence,
-            complete,
-        },
-        summary: window.summary(slot.end),
-    }
 }
 
 /// The sequence of the first block of an epoch.

@@ -3,7 +3,7 @@
 //! It is the origin's epochs in order, each cut at the block that the first block of the next epoch
 //! names. The rule is applied from the newest epoch backwards: what lies between the named block
 //! and the epoch that names it are stragglers, whole epochs included. An epoch that names nothing
-//! (its machine had lost everything) cuts nothing off.
+//! (its machine had lost everything) cuts nothing off; no window reaches across.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,8 @@ pub(crate) struct Rewind {
     pub(crate) by: Epoch,
 }
 
-/// The blocks that count up to some block, after the last one of them that is not held.
+/// The blocks that count up to some block, after the last one of them that is not held and after
+/// the last loss of everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
     /// Which ones, in order.
@@ -106,11 +107,14 @@ pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
         if !info.holds_first() {
             break; // What is held of the epochs before lies before a gap.
         }
-        chain.is_whole = info.continues == Some(None);
-        cut = match info.continues {
+        match info.continues {
             None => return Err(*epoch),
-            Some(named) => named,
-        };
+            Some(None) => {
+                chain.is_whole = true;
+                break;
+            }
+            Some(named) => cut = named,
+        }
     }
     chain.spans.reverse();
     Ok(chain)
@@ -309,8 +313,16 @@ mod tests {
         assert_eq!(newest.spans, [span(1, 1, 1), span(3, 1, 2)]);
         assert_eq!(before.spans, [span(1, 1, 2), span(2, 1, 4)]);
         assert!(newest.is_whole && before.is_whole);
-        let unread = Logs::from([(epoch(1), held(3, None)), (epoch(2), held(1, Some(None)))]);
-        assert_eq!(chain(&unread, at(2, 1)), Err(epoch(1)));
+        let unread = (epoch(1), held(3, None));
+        let follows = (epoch(2), held(1, Some(Some(at(1, 3)))));
+        assert_eq!(
+            chain(&Logs::from([unread, follows]), at(2, 1)),
+            Err(epoch(1))
+        );
+        let lost_all = (epoch(2), held(1, Some(None)));
+        let after_loss = chain(&Logs::from([unread, lost_all]), at(2, 1));
+        let after_loss = after_loss.map(|chain| (chain.spans, chain.is_whole));
+        assert_eq!(after_loss, Ok((vec![span(2, 1, 1)], true)));
         let kept = LogInfo {
             floor: 2,
             ..held(3, Some(None))

@@ -151,8 +151,10 @@ impl Follower {
                 return true;
             }
             Err(_) => {
-                // Part of the log is gone for good: what came before it is given as it is.
-                let rest = self.windows.give_up();
+                // What came before is given as it is: part of the log is gone for good, or its machine
+                // lost everything.
+                let empty = Windows::new(self.network, self.machine, config.windows.clone());
+                let rest = std::mem::replace(&mut self.windows, empty).close();
                 self.emit(Vec::new(), rest);
                 self.start_over(config, None);
                 self.windows

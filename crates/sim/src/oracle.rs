@@ -18,9 +18,11 @@ pub(crate) type Blocks = BTreeMap<LogId, BTreeMap<Sequence, Block>>;
 /// A window: origin, series, start. Unit of the start: nanoseconds since the Unix epoch.
 pub(crate) type WindowName = (MachineId, SeriesName, i64);
 
-/// The readings of one window in log order, with the last block that contributed.
+/// The readings of one window in log order, with the last block that contributed; only those since
+/// its origin last lost everything.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
+    losses: usize,
     readings: Vec<Reading>,
     last: Option<Position>,
     /// A reading came when the window had ended.
@@ -71,9 +73,12 @@ pub(crate) fn windows<'a>(
 ) -> BTreeMap<WindowName, Expected> {
     let length = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX);
     let mut windows: BTreeMap<WindowName, Expected> = BTreeMap::new();
-    let mut watermark = Timestamp::MIN;
+    let (mut watermark, mut losses) = (Timestamp::MIN, 0);
     for block in canonical {
         let log = block.header().log;
+        if block.id().sequence == 1 && block.header().continues.is_none() {
+            (watermark, losses) = (Timestamp::MIN, losses + 1);
+        }
         for reading in block.readings().unwrap_or_default() {
             if reading.quality.reason == QualityReason::TimeAhead {
                 continue; // Its origin knows that this is no time at all.
@@ -85,6 +90,10 @@ pub(crate) fn windows<'a>(
             let window = windows
                 .entry((log.machine, series.name.clone(), start))
                 .or_default();
+            if window.losses != losses {
+                *window = Expected::default();
+                window.losses = losses;
+            }
             window.readings.push(reading);
             window.last = Some(block.id().position());
             window.is_late |= start.saturating_add(length) <= watermark.as_nanos();
@@ -136,10 +145,8 @@ impl Expected {
     ///
     /// What differs.
     pub(crate) fn compare(&self, record: &WindowRecord) -> Result<(), String> {
-        let position = Position {
-            epoch: record.key.log_epoch,
-            sequence: record.key.last_sequence,
-        };
+        let position = record.key.position();
+        let is_named_by_cut = position.sequence == 1 && Some(position) > self.last;
         let good: Vec<&Reading> = (self.readings.iter())
             .filter(|reading| reading.quality.level == QualityLevel::Good)
             .collect();
@@ -153,7 +160,7 @@ impl Expected {
         let summary = &record.summary;
         let checks = [
             ("complete", record.key.complete),
-            ("last block", Some(position) == self.last),
+            ("name", Some(position) == self.last || is_named_by_cut),
             ("count", summary.count == count),
             ("sum", summary.sum.to_bits() == f64::to_bits(sum)),
             (

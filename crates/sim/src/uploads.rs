@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aggregate::Progress;
-use model::{Position, State, StateKind};
+use model::{State, StateKind};
 use statemachine::Instant;
 
 use crate::machine::{Running, uplink};
@@ -55,13 +55,7 @@ impl World {
         let mut ended = windows.iter().filter(|((_, _, start), window)| {
             start.saturating_add(length) <= progress.watermark.as_nanos() && !is_late(window)
         });
-        let at_sink = |name: &WindowName| {
-            let key = &valid.get(name)?.key;
-            Some(Position {
-                epoch: key.log_epoch,
-                sequence: key.last_sequence,
-            })
-        };
+        let at_sink = |name: &WindowName| Some(valid.get(name)?.key.position());
         let is_behind = |name: &WindowName, window: &Expected| {
             !self.cannot_be_known(name, window) && at_sink(name) < window.last()
         };

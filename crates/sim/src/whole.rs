@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::{LogId, MachineId, Sequence};
+use aggregate::WindowRecord;
+use model::{BlockId, LogId, MachineId, Position, Sequence};
 use statemachine::Instant;
 
 use crate::machine::EPOCH_NANOS;
@@ -117,17 +118,17 @@ impl World {
         let origins: BTreeSet<_> = origins.filter(|origin| honest.contains(origin)).collect();
         let mut valid = oracle::valid(self.sink.records().values());
         valid.retain(|name, _| honest.contains(&name.0) && !self.is_beyond_knowing(name));
-        let mut expected = 0;
+        let mut counted = BTreeSet::new();
         for origin in origins {
             let canonical = oracle::canonical(&all, origin);
+            counted.extend(canonical.iter().map(|block| block.id()));
             let windows = oracle::windows(&canonical, self.definitions()?, self.plan.window);
             for (name, window) in windows {
+                let record = valid.remove(&name);
                 if self.cannot_be_known(&name, &window) {
-                    valid.remove(&name);
                     continue;
                 }
-                expected += 1;
-                let lacking = match valid.get(&name) {
+                let lacking = match record {
                     None => Some(format!("the sink lacks the window {}", self.show(&name))),
                     Some(record) => window.compare(record).err(),
                 };
@@ -136,8 +137,15 @@ impl World {
                 }
             }
         }
-        let stray = valid.len() != expected;
-        stray.then(|| format!("the sink has {} windows instead of {expected}", valid.len()))
+        // Nothing takes back a window of which there are stragglers alone.
+        let is_stray = |(name, record): &(&WindowName, &&WindowRecord)| {
+            let Position { epoch, sequence } = record.key.position();
+            let machine = name.0;
+            let log = LogId { machine, epoch };
+            counted.contains(&BlockId { log, sequence })
+        };
+        let stray = valid.iter().find(is_stray);
+        stray.map(|(name, _)| format!("the sink has a window of nothing, {}", self.show(name)))
     }
 
     /// Whether no relay can compute a window: see [`Self::is_beyond_knowing`]; or a reading came late

@@ -367,9 +367,33 @@ fn an_epoch_follows_the_block_that_it_continues_and_stragglers_are_noticed() {
 
     assert!(matches!(gap, Err(AggregateError::OutOfOrder { .. })));
     assert_eq!(cut, Err(AggregateError::Rewind { to: position(1, 2) }));
-    assert!(wiped.is_ok());
+    assert!(matches!(wiped, Err(AggregateError::OutOfOrder { .. })));
     assert!(next.is_ok());
     assert_eq!(windows.last(), Some(position(2, 1)));
+}
+
+#[test]
+fn what_is_given_after_a_cut_outranks_what_was_given_of_stragglers() {
+    let at = |sequence, end| {
+        block(
+            position(1, sequence),
+            end,
+            vec![reading(1, seconds(1), 2.0)],
+        )
+    };
+    let (kept, straggler) = (at(1, seconds(1)), at(2, seconds(20)));
+    let mut cut = block(position(2, 1), seconds(20), vec![]);
+    cut.header.continues = Some(position(1, 1));
+
+    let astray = fold(&mut windows(), &[kept.clone(), straggler]);
+    let right = fold(&mut windows(), &[kept, cut]);
+
+    assert_eq!(names(&astray), [(1, 1, 2, true), (0, 3, 2, true)]);
+    for (astray, right) in astray.records.into_iter().zip(right.records) {
+        assert_eq!((astray.summary.count, right.summary.count), (2, 1));
+        assert_eq!(astray.key.window_start, right.key.window_start);
+        assert!(right.key.position() > astray.key.position());
+    }
 }
 
 #[test]
