@@ -39,6 +39,8 @@ pub(crate) enum Next {
     FirstOf(Epoch),
     /// Nothing that is held.
     Wait,
+    /// Nothing before something of this epoch, of which nothing is held, comes or is given up.
+    Lacks(Epoch),
     /// Where the reader stands does not count.
     Rewind(Rewind),
 }
@@ -52,7 +54,7 @@ impl Next {
                 epoch,
                 sequence: FIRST,
             }),
-            Self::Wait | Self::Rewind(_) => None,
+            Self::Wait | Self::Lacks(_) | Self::Rewind(_) => None,
         }
     }
 }
@@ -120,11 +122,18 @@ pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
     Ok(chain)
 }
 
-/// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept.
-pub(crate) fn next(logs: &Logs, last: Option<Position>, start: Option<Position>) -> Next {
+/// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept. What
+/// was named of the epoch `skipped` is gone for good.
+pub(crate) fn next(
+    logs: &Logs,
+    last: Option<Position>,
+    start: Option<Position>,
+    skipped: Option<Epoch>,
+) -> Next {
     let from = last.or(start);
     let mut cut: Option<(Position, Epoch)> = None;
     let mut following: Option<(Epoch, Sequence)> = None;
+    let mut lacks = Next::Wait;
     for (epoch, info) in logs.iter().rev() {
         if from.is_some_and(|from| *epoch < from.epoch) {
             break;
@@ -135,19 +144,21 @@ pub(crate) fn next(logs: &Logs, last: Option<Position>, start: Option<Position>)
             }
             continue;
         }
+        if let Some((named, _)) = cut.filter(|(cut, _)| cut.epoch > *epoch)
+            && skipped != Some(named.epoch)
+        {
+            (following, lacks) = (None, Next::Lacks(named.epoch));
+        }
         let own_cut = cut.filter(|(cut, _)| cut.epoch == *epoch);
         if let Some(from) = from.filter(|from| from.epoch == *epoch) {
-            return within(
-                from.sequence,
-                last.is_some(),
-                *epoch,
-                info,
-                own_cut,
-                following,
-            );
+            let is_read = last.is_some();
+            let next = within(from.sequence, is_read, *epoch, info, own_cut, following);
+            return if next == Next::Wait { lacks } else { next };
         }
         if info.end >= info.floor {
             following = Some((*epoch, info.floor.max(FIRST)));
+        } else if info.floor <= FIRST {
+            following = None; // It is on its way.
         }
         cut = match info.continues {
             None if info.holds_first() => return Next::FirstOf(*epoch),
@@ -155,8 +166,13 @@ pub(crate) fn next(logs: &Logs, last: Option<Position>, start: Option<Position>)
             None | Some(None) => None,
         };
     }
+    let is_needed = |named: &Position| from.is_none_or(|from| from.epoch <= named.epoch);
+    let named = cut.map(|(named, _)| named).filter(is_needed);
+    if let Some(named) = named.filter(|named| skipped != Some(named.epoch)) {
+        return Next::Lacks(named.epoch);
+    }
     // The epoch where the reader stands or should start is not held: the oldest that counts.
-    following.map_or(Next::Wait, |(epoch, sequence)| {
+    following.map_or(lacks, |(epoch, sequence)| {
         Next::Block(Position { epoch, sequence })
     })
 }
@@ -223,7 +239,7 @@ mod tests {
     /// Reads on until there is nothing more.
     fn read(logs: &Logs, start: Option<Position>) -> Vec<Position> {
         let mut read = Vec::new();
-        while let Next::Block(position) = next(logs, read.last().copied(), start) {
+        while let Next::Block(position) = next(logs, read.last().copied(), start, None) {
             read.push(position);
         }
         read
@@ -242,8 +258,8 @@ mod tests {
             to: at(1, 2),
             by: epoch(2),
         });
-        assert_eq!(next(&logs, Some(at(1, 3)), None), rewind);
-        assert_eq!(next(&logs, None, Some(at(1, 3))), rewind);
+        assert_eq!(next(&logs, Some(at(1, 3)), None, None), rewind);
+        assert_eq!(next(&logs, None, Some(at(1, 3)), None), rewind);
     }
 
     #[test]
@@ -259,7 +275,7 @@ mod tests {
             to: at(1, 1),
             by: epoch(3),
         });
-        assert_eq!(next(&logs, Some(at(2, 4)), None), rewind);
+        assert_eq!(next(&logs, Some(at(2, 4)), None, None), rewind);
     }
 
     #[test]
@@ -280,9 +296,33 @@ mod tests {
         ]);
         let unread = Logs::from([(epoch(1), held(1, Some(None))), (epoch(2), held(1, None))]);
 
-        assert_eq!(next(&gap, Some(at(1, 1)), None), Next::Wait);
-        assert_eq!(next(&unread, Some(at(1, 1)), None), Next::FirstOf(epoch(2)));
-        assert_eq!(next(&Logs::new(), None, None), Next::Wait);
+        assert_eq!(next(&gap, Some(at(1, 1)), None, None), Next::Wait);
+        assert_eq!(
+            next(&unread, Some(at(1, 1)), None, None),
+            Next::FirstOf(epoch(2))
+        );
+        assert_eq!(next(&Logs::new(), None, None, None), Next::Wait);
+    }
+
+    #[test]
+    fn an_epoch_that_was_named_and_has_not_come_is_waited_for_until_it_is_given_up() {
+        let (oldest, newest) = (
+            (epoch(1), held(1, Some(None))),
+            (epoch(3), held(1, Some(Some(at(2, 2))))),
+        );
+        let without = Logs::from([oldest, newest]);
+        let begun = Logs::from([oldest, (epoch(2), held(0, None)), newest]);
+        let kept_alone = Logs::from([newest]);
+
+        let lacks = Next::Lacks(epoch(2));
+        assert_eq!(next(&without, None, None, None), Next::Block(at(1, 1)));
+        assert_eq!(next(&without, Some(at(1, 1)), None, None), lacks);
+        assert_eq!(next(&kept_alone, None, None, None), lacks);
+        assert_eq!(next(&kept_alone, None, Some(at(2, 1)), None), lacks);
+        assert_eq!(next(&begun, Some(at(1, 1)), None, None), Next::Wait);
+        let (skipped, first) = (Some(epoch(2)), Next::Block(at(3, 1)));
+        assert_eq!(next(&without, Some(at(1, 1)), None, skipped), first);
+        assert_eq!(next(&kept_alone, None, None, skipped), first);
     }
 
     #[test]
@@ -295,7 +335,10 @@ mod tests {
         let logs = Logs::from([(epoch(2), info)]);
 
         assert_eq!(read(&logs, Some(at(1, 9))), [at(2, 4), at(2, 5), at(2, 6)]);
-        assert_eq!(next(&logs, Some(at(2, 1)), None), Next::Block(at(2, 4)));
+        assert_eq!(
+            next(&logs, Some(at(2, 1)), None, None),
+            Next::Block(at(2, 4))
+        );
     }
 
     #[test]
@@ -366,7 +409,7 @@ mod tests {
         assert_eq!(read(&beginning_gone, None), across);
         assert_eq!(read(&all_before_the_cut_gone, Some(at(1, 1))), [at(2, 1)]);
         assert_eq!(
-            next(&all_before_the_cut_gone, Some(at(1, 1)), None),
+            next(&all_before_the_cut_gone, Some(at(1, 1)), None, None),
             Next::Block(at(2, 1))
         );
     }

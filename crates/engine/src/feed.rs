@@ -57,6 +57,8 @@ enum Timer {
     Progress(Key),
     /// A read gave nothing; try again.
     Reread(Key),
+    /// Nothing has come of an epoch that was named: see whether anybody has it.
+    Lacking(Key),
     /// Windows have left memory that are to be computed from the log.
     Lookback(Key),
 }
@@ -358,7 +360,13 @@ impl Feed {
         }
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant, catalogue: &Catalogue) {
+    /// Fires what is due; `is_to_come` says whether some neighbour holds something of a log.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        catalogue: &Catalogue,
+        is_to_come: impl Fn(&LogId) -> bool,
+    ) {
         while let Some((_, timer)) = self.timers.pop_due(now) {
             match timer {
                 Timer::Silence(key) => {
@@ -378,6 +386,15 @@ impl Feed {
                     }
                 }
                 Timer::Reread(key) => self.pump(now, key, None, catalogue),
+                Timer::Lacking(key) => {
+                    if let (Some(Next::Lacks(epoch)), machine) = (self.next(key), key.1)
+                        && !is_to_come(&LogId { machine, epoch })
+                        && let Some(follower) = self.followers.get_mut(&key)
+                    {
+                        follower.skip(epoch);
+                    }
+                    self.pump(now, key, None, catalogue);
+                }
                 Timer::Lookback(key) => {
                     self.lookbacks.insert(key);
                     self.look_back(now, catalogue);
@@ -391,6 +408,7 @@ impl Feed {
             Timer::Silence(_) => "feed: silence",
             Timer::Progress(_) => "feed: progress",
             Timer::Reread(_) => "feed: reread",
+            Timer::Lacking(_) => "feed: lacking",
             Timer::Lookback(_) => "feed: lookback",
         })
     }
@@ -497,6 +515,12 @@ impl Feed {
         let (Some(next), Some(follower)) = (next, self.followers.get_mut(&key)) else {
             return;
         };
+        if let Next::Lacks(_) = next {
+            let at = now + self.uplinks[key.0].partial_after;
+            self.timers.set_if_idle(Timer::Lacking(key), at);
+        } else {
+            self.timers.clear(&Timer::Lacking(key));
+        }
         let waits = follower.reading || self.timers.is_set(&Timer::Reread(key));
         match next.wanted() {
             Some(wanted) if !waits => {
@@ -512,9 +536,10 @@ impl Feed {
                     .logs
                     .get(&key.1)
                     .and_then(|logs| logs.get(&wanted.epoch));
-                let last = match next {
-                    Next::Block(_) => held.map_or(first, |info| info.end.max(first)),
-                    Next::FirstOf(_) | Next::Wait | Next::Rewind(_) => first,
+                let last = if let Next::Block(_) = next {
+                    held.map_or(first, |info| info.end.max(first))
+                } else {
+                    first
                 };
                 self.effects.push(Effect::Read {
                     ticket: self.ticket,

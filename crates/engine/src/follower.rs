@@ -11,7 +11,8 @@ use aggregate::{
     AggregateError, Applied, Progress, RawKey, RawRecord, Record, SeriesKey, WindowRecord, Windows,
 };
 use model::{
-    Block, BlockHeader, MachineId, NetworkId, Position, Reading, Sequence, SeriesNumber, Timestamp,
+    Block, BlockHeader, Epoch, MachineId, NetworkId, Position, Reading, Sequence, SeriesNumber,
+    Timestamp,
 };
 use statemachine::Instant;
 
@@ -59,6 +60,8 @@ pub(crate) struct Follower {
     windows: Windows,
     /// Where the fold begins; the oldest block that is kept if `None`.
     start: Option<Position>,
+    /// The epoch of which nothing will come any more.
+    skipped: Option<Epoch>,
     items: VecDeque<Item>,
     /// The furthest progress that any relay has told.
     done: Option<Progress>,
@@ -89,6 +92,7 @@ impl Follower {
             network,
             windows: Windows::new(network, machine, config.windows.clone()),
             start: None,
+            skipped: None,
             items: VecDeque::new(),
             done,
             untold: None,
@@ -110,12 +114,17 @@ impl Follower {
         if self.blocked || is_full || self.lookback.as_ref().is_some_and(Lookback::is_chasing) {
             return Next::Wait;
         }
-        canonical::next(logs, self.windows.last(), self.start)
+        canonical::next(logs, self.windows.last(), self.start, self.skipped)
     }
 
     /// Definitions of series have arrived.
     pub(crate) fn unblock(&mut self) {
         self.blocked = false;
+    }
+
+    /// Of an epoch nothing will come any more.
+    pub(crate) fn skip(&mut self, epoch: Epoch) {
+        self.skipped = Some(epoch);
     }
 
     /// Folds the next block, or waits for definitions of its series. Returns whether it started over

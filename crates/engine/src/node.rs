@@ -514,7 +514,8 @@ impl StateMachine for Node {
         self.gossip.handle_timeout(now);
         self.election.handle_timeout(now);
         self.commands.handle_timeout(now);
-        self.feed.handle_timeout(now, &self.catalogue);
+        let is_to_come = |log: &LogId| self.gossip.is_to_come(log);
+        self.feed.handle_timeout(now, &self.catalogue, is_to_come);
         while let Some(action) = self.links.pop_due(now) {
             match action {
                 Action::Release(machine) => self.outputs.push_back(Output::Release(machine)),

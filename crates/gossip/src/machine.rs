@@ -266,6 +266,13 @@ impl Gossip {
         self.neighbours.values().filter(|n| n.covers(id)).count()
     }
 
+    /// Whether a neighbour holds blocks of a log that are not here.
+    #[must_use]
+    pub fn is_to_come(&self, log: &LogId) -> bool {
+        let mut neighbours = self.neighbours.values();
+        neighbours.any(|neighbour| neighbour.leads.contains_key(log))
+    }
+
     /// The latest state of a key.
     #[must_use]
     pub fn state(&self, key: &StateKey) -> Option<&State> {
