@@ -212,6 +212,7 @@ impl Sources<'_> {
         text.counter("gossip_prunes_total", gossip.prunes_sent);
         text.counter("gossip_states_first_total", gossip.states_first);
         text.counter("gossip_states_sent_total", gossip.states_sent);
+        text.counter("gossip_withheld_total", gossip.withheld);
         text.counter("gossip_refused_invalid_total", gossip.refused_invalid);
         text.counter("gossip_refused_unadmitted_total", gossip.refused_unadmitted);
         let commands = self.node.command_stats();

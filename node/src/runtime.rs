@@ -582,6 +582,11 @@ fn log(event: Event) {
         Event::Misbehaved(machine, how) => {
             tracing::warn!(neighbour = %machine, how, "a neighbour broke the protocol");
         }
+        Event::Withholds(machine) => tracing::warn!(
+            neighbour = %machine,
+            "a neighbour does not give the blocks that it says it holds, another gets its place; \
+             look after its disk, or revoke it"
+        ),
         Event::NotPersisted(what) => tracing::warn!(what, "could not be written to disk"),
         Event::Rewound(uplink, origin) => {
             tracing::info!(%uplink, origin = %origin.short(), "aggregation starts over");

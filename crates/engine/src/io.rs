@@ -264,6 +264,9 @@ pub enum Event {
     NetworkKeyRefused(String),
     /// A peer broke a protocol: which one, and how.
     Misbehaved(MachineId, String),
+    /// A neighbour does not give the blocks that it says it holds, although its link works: another
+    /// machine gets its place. It means ill, or its disk is broken.
+    Withholds(MachineId),
     /// A block or state could not be written.
     NotPersisted(String),
     /// An origin's aggregation started over, because it had read blocks that its log left behind.

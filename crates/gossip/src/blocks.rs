@@ -26,10 +26,14 @@ impl Gossip {
     /// A neighbour sent a block: the cheap questions first, then signature and columns.
     pub(crate) fn on_block(&mut self, now: Instant, from: MachineId, block: Block, pushed: bool) {
         let id = block.id();
-        if let Some(neighbour) = self.neighbours.get_mut(&from)
-            && neighbour.note_answer(now, &id)
-        {
-            self.asking.spend(now, block.as_bytes().len());
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            let is_late = neighbour.later.contains_key(&id);
+            if neighbour.note_answer(now, &id) {
+                self.asking.spend(now, block.as_bytes().len());
+                neighbour.withheld.forgive(&id.log.machine);
+            } else if is_late {
+                neighbour.withheld.forgive(&id.log.machine);
+            }
         }
         if !span_of(&id).is_consistent() {
             self.misbehaved(from, Fault::Frontier);
@@ -49,6 +53,9 @@ impl Gossip {
             self.misbehaved(from, Fault::Columns);
         } else {
             self.stats.blocks_first += 1;
+            if let Some(neighbour) = self.neighbours.get_mut(&from) {
+                neighbour.withheld.forgive(&id.log.machine);
+            }
             let via = if pushed {
                 Via::Pushed(from)
             } else {

@@ -16,6 +16,8 @@
 //!   direction. A prune names the slower of two pushers and never the last one.
 //! - A graft asks for future pushes only; the missing block is wanted beside it.
 //!
+//! - A neighbour that gives nothing of what it announces, over many attempts, is told of (`withheld`).
+//!
 //! # What the links must do
 //!
 //! Sums, frontiers, summaries and states of one link arrive in the order in which they were sent, or
@@ -44,6 +46,7 @@ mod states;
 mod stats;
 mod suspect;
 mod urgent;
+mod withheld;
 
 pub use config::{Config, Recovered};
 pub use digests::{Sum, Sums};

@@ -81,6 +81,10 @@ pub enum Output {
     DeliverState(State),
     /// A block or state could not be written. For an own block: its readings are not acknowledged.
     NotPersisted(Write),
+    /// A neighbour says that it holds blocks of this origin, and does not give them, while it says
+    /// other things.
+    /// No proof of a fault: its disk may be broken. Said again for as long as it is so.
+    Withholds(MachineId, MachineId),
     /// The peer broke the protocol; the engine decides what follows.
     Misbehaved(MachineId, Fault),
 }
@@ -340,9 +344,10 @@ impl Gossip {
     }
 
     fn on_received(&mut self, now: Instant, from: MachineId, message: Message) {
-        if !self.neighbours.contains_key(&from) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return; // Its link went down while the message waited.
-        }
+        };
+        neighbour.heard = now;
         self.end_suspicion(now, from);
         match message {
             Message::Sums(of, sums) => self.on_sums(now, from, of, &sums),

@@ -8,6 +8,7 @@ use model::{BlockId, LogId, MachineId, Sequence, StateKey};
 use statemachine::{BoundedMap, Instant, Ticket};
 
 use crate::urgent::Runs;
+use crate::withheld::Withheld;
 use crate::{FrontierEntry, Holdings, Span};
 
 /// One neighbour, from link up to link down.
@@ -41,6 +42,10 @@ pub(crate) struct Neighbour {
     pub(crate) window: usize,
     /// When it last sent a block that was wanted of it.
     pub(crate) answered: Instant,
+    /// When it last said anything.
+    pub(crate) heard: Instant,
+    /// What it says it holds and does not give.
+    pub(crate) withheld: Withheld,
     /// What it wants of us, most urgent first.
     pub(crate) serving: VecDeque<Serving>,
     /// The read that is under way for it.
@@ -86,6 +91,8 @@ impl Neighbour {
             later: BoundedMap::new(LATER_MAX),
             window: WINDOW_START,
             answered: now,
+            heard: now,
+            withheld: Withheld::new(),
             serving: VecDeque::new(),
             reading: None,
             owed: BTreeSet::new(),

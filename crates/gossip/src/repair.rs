@@ -13,7 +13,7 @@ use statemachine::{Full, Instant};
 use crate::machine::Timer;
 use crate::neighbour::Neighbour;
 use crate::spread::as_u64;
-use crate::{Fault, FrontierEntry, Gossip, Message, Span};
+use crate::{Fault, FrontierEntry, Gossip, Message, Output, Span};
 
 impl Gossip {
     /// A neighbour said what it holds, all of it or what is new.
@@ -188,10 +188,29 @@ impl Gossip {
             self.timers.set(Timer::Want(machine), next);
         }
         self.stats.blocks_unanswered += as_u64(overdue.len());
+        self.count_withheld(now, machine, &overdue);
         for id in &overdue {
             self.postpone(now, machine, *id);
         }
         !overdue.is_empty()
+    }
+
+    /// Notes what a neighbour that can hear us and says other things does not give.
+    fn count_withheld(&mut self, now: Instant, machine: MachineId, overdue: &[BlockId]) {
+        let timeout = self.config.want_timeout;
+        let Some(neighbour) = self.neighbours.get_mut(&machine) else {
+            return;
+        };
+        if neighbour.congested || neighbour.suspected || now.since(neighbour.heard) >= timeout {
+            return;
+        }
+        let origins: BTreeSet<MachineId> = overdue.iter().map(|id| id.log.machine).collect();
+        for origin in origins.into_iter().filter(|origin| *origin != machine) {
+            if neighbour.withheld.count(now, origin, timeout) {
+                self.stats.withheld += 1;
+                self.outputs.push_back(Output::Withholds(machine, origin));
+            }
+        }
     }
 
     /// A neighbour may be asked again; returns whether it can be.

@@ -21,6 +21,8 @@ pub struct Stats {
     pub blocks_wanted: u64,
     /// Blocks that did not come in time from the neighbour that was asked.
     pub blocks_unanswered: u64,
+    /// How often a neighbour was found to withhold what it says it holds.
+    pub withheld: u64,
     /// Wanted spans of neighbours that were not queued because too many waited.
     pub wants_over_limit: u64,
     /// Grafts sent.

@@ -238,13 +238,20 @@ impl Book {
         lost.into_iter().map(|(_, machine)| machine).collect()
     }
 
-    /// At most `count` machines to dial, those that failed least first, otherwise at random. Those
-    /// that should be left alone for now are none of them.
-    pub(crate) fn to_dial(&self, now: Instant, count: usize, rng: &mut Rng) -> Vec<MachineId> {
+    /// At most `count` machines to dial for which `wanted` is true, those that failed least first,
+    /// otherwise at random. Those that should be left alone for now are none of them.
+    pub(crate) fn to_dial(
+        &self,
+        now: Instant,
+        count: usize,
+        wanted: impl Fn(&MachineId) -> bool,
+        rng: &mut Rng,
+    ) -> Vec<MachineId> {
         let mut due: Vec<(u32, u64, MachineId)> = self
             .entries
             .iter()
             .filter(|(machine, entry)| entry.retry_at <= now && self.may_dial(machine, entry))
+            .filter(|(machine, _)| wanted(machine))
             .map(|(machine, entry)| (entry.failures, rng.next_u64(), *machine))
             .collect();
         due.sort_unstable();

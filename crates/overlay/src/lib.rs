@@ -20,6 +20,9 @@
 //! - A machine that hears the walks of few others only, but knows more, suspects that it sits in a
 //!   closed corner and treats one of those as lost. Shuffles are frequent in the first seconds, so
 //!   that this is noticed early.
+//! - A neighbour of which `gossip` says that it withholds what it should give is doubted: it keeps its
+//!   place until another machine comes, the one that has what is withheld before all. Half of the
+//!   view is kept for neighbours that this machine chose itself (see `doubts`).
 //! - A join is answered with a sample too, so that many that join through one machine at once find
 //!   each other.
 //! - The answer to a shuffle goes to whoever handed the walk over, not to where it began, so that it

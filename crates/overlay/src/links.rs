@@ -5,6 +5,8 @@ use std::time::Duration;
 use model::MachineId;
 use statemachine::Instant;
 
+use crate::Contact;
+
 /// Why a machine is wanted as neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -34,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) idle_since: Option<Instant>,
     /// Measured last.
     pub(crate) round_trip: Option<Duration>,
+    /// It is said to withhold something, and was asked whether it is there: who has that, if known.
+    pub(crate) accused: Option<Option<Contact>>,
     replies_due: u8,
     shuffles_due: u8,
     messages: u16,
@@ -46,6 +50,7 @@ impl Link {
             question: None,
             idle_since: Some(now),
             round_trip: None,
+            accused: None,
             replies_due: 0,
             shuffles_due: 0,
             messages: 0,
@@ -109,14 +114,17 @@ pub(crate) struct Neighbour {
     pub(crate) since: Instant,
     /// When it last said that it sees this machine as its neighbour.
     pub(crate) confirmed_at: Instant,
+    /// This machine asked it, not the other way round.
+    pub(crate) is_chosen: bool,
 }
 
 impl Neighbour {
     /// A neighbour from now on.
-    pub(crate) const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant, is_chosen: bool) -> Self {
         Self {
             since: now,
             confirmed_at: now,
+            is_chosen,
         }
     }
 }

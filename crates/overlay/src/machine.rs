@@ -12,8 +12,10 @@ use crate::heard::Heard;
 use crate::links::{Link, Neighbour, Question, Reason};
 use crate::{Address, Config, Contact, Hops, Message};
 
+use doubts::Doubts;
 use improve::Improvement;
 
+mod doubts;
 mod improve;
 mod places;
 mod tend;
@@ -47,6 +49,10 @@ pub enum Input {
     /// The machine was thrown out: it is forgotten, and nobody's word on it counts. A link that the
     /// caller says stands again makes it a machine like any other.
     Barred(MachineId),
+    /// A neighbour withholds from this machine what it should give, perhaps because it means ill: if
+    /// its link works, others get its place. The contact is of a machine that has it for sure, if one
+    /// is known.
+    Withholds(MachineId, Option<Contact>),
     /// A valid message over an open link.
     Received(MachineId, Message),
 }
@@ -67,6 +73,9 @@ pub enum Output {
     Release(MachineId),
     /// A contact worth keeping over a restart.
     Learned(Contact),
+    /// A neighbour that withholds something ([`Input::Withholds`]) is doubted: its place is for
+    /// whoever comes.
+    Doubted(MachineId),
     /// The peer broke the protocol; the engine decides what follows.
     Misbehaved(MachineId, Fault),
 }
@@ -89,8 +98,10 @@ pub struct Stats {
     pub dials_failed: u64,
     /// Neighbours dropped to make room for others.
     pub evictions: u64,
-    /// Neighbours dropped because a nearer machine took their place.
+    /// Neighbours dropped because a nearer machine took their place, or they were doubted.
     pub replaced: u64,
+    /// Times that a neighbour was said to withhold something.
+    pub doubts: u64,
     /// Messages not acted upon because their sender sent too many.
     pub messages_over_limit: u64,
     /// Answers to questions that were not asked on this link. No proof of a fault: the question may
@@ -124,6 +135,7 @@ pub struct Overlay {
     /// Joiners whose walk ended here, to be taken as neighbours as soon as there is a place.
     invited: BoundedQueue<MachineId>,
     heard: Heard,
+    doubts: Doubts,
     improvement: Improvement,
     rng: Rng,
     config: Config,
@@ -162,6 +174,7 @@ impl Overlay {
             book,
             invited: BoundedQueue::new(INVITED_MAX),
             heard: Heard::default(),
+            doubts: Doubts::default(),
             improvement: Improvement::default(),
             rng,
             config,
@@ -324,9 +337,14 @@ impl Overlay {
             return;
         }
         let accepted = self.is_neighbour(&from)
-            || self.active.len() < self.config.active_max
-            || (urgent && self.make_room(now, from))
-            || self.drop_for_nearer(now, from);
+            || match self.is_doubted(now, &from) {
+                true => self.has_place_for_doubted(urgent),
+                false => {
+                    self.trusted(now) < self.config.active_max
+                        || (urgent && self.make_room(now, from))
+                        || self.drop_for_nearer(now, from)
+                }
+            };
         self.answer(now, from, accepted);
     }
 
@@ -334,7 +352,7 @@ impl Overlay {
     fn answer(&mut self, now: Instant, from: MachineId, accepted: bool) {
         self.send(from, Message::NeighbourReply { accepted });
         if accepted {
-            self.admit(now, from);
+            self.admit(now, from, false);
         }
     }
 
@@ -346,11 +364,16 @@ impl Overlay {
             self.stats.answers_unasked += 1;
             return;
         }
-        let question = link.question.take();
+        let (question, accused) = (link.question.take(), link.accused.take());
         match (accepted, question) {
-            (true, _) if self.is_neighbour(&from) => self.admit(now, from),
+            (true, _) if self.is_neighbour(&from) => {
+                self.admit(now, from, true);
+                if let Some(instead) = accused {
+                    self.doubt(now, from, instead);
+                }
+            }
             (true, Some(question)) if self.fits(now, from, question) => {
-                self.admit(now, from);
+                self.admit(now, from, true);
                 self.drop_replaced(now, question);
             }
             (true, _) => self.send(from, Message::Disconnect),
@@ -376,7 +399,7 @@ impl Overlay {
     fn fits(&mut self, now: Instant, machine: MachineId, question: Question) -> bool {
         self.active.len() < self.config.active_limit()
             || match question.reason {
-                Reason::Place => false,
+                Reason::Place => self.trusted(now) < self.config.active_max,
                 Reason::Reunion => self.evict(now, machine),
                 Reason::InsteadOf(far) => self.is_neighbour(&far),
             }
@@ -389,13 +412,17 @@ impl Overlay {
         }
     }
 
-    /// Takes a machine into the active view, or notes that it still is in it.
-    fn admit(&mut self, now: Instant, machine: MachineId) {
+    /// Takes a machine into the active view, or notes that it still is in it. A doubted neighbour
+    /// makes room, if there is no more.
+    fn admit(&mut self, now: Instant, machine: MachineId, is_chosen: bool) {
         if let Some(neighbour) = self.active.get_mut(&machine) {
             neighbour.confirmed_at = now;
             return;
         }
-        self.active.insert(machine, Neighbour::new(now));
+        if self.active.len() >= self.config.active_max && !self.is_doubted(now, &machine) {
+            self.drop_doubted(now);
+        }
+        self.active.insert(machine, Neighbour::new(now, is_chosen));
         if let Some(link) = self.links.get_mut(&machine) {
             link.idle_since = None;
         }
@@ -407,7 +434,7 @@ impl Overlay {
         self.book.succeeded(&machine);
         self.say(Output::NeighbourUp(machine));
         self.tell_learned(&machine);
-        if self.places() > 0 {
+        if self.places(now) > 0 {
             self.shuffle(machine, Hops(0)); // It may know who has a place.
         }
     }
@@ -425,7 +452,9 @@ impl Overlay {
     /// Takes a neighbour out that is gone, and looks for it from now on.
     fn lose(&mut self, now: Instant, machine: MachineId) {
         self.remove(now, machine);
-        self.book.look_for(machine, &mut self.rng);
+        if !self.is_doubted(now, &machine) {
+            self.book.look_for(machine, &mut self.rng);
+        }
         self.stats.neighbours_lost += 1;
         self.setbacks = self.setbacks.saturating_add(1);
     }
@@ -436,11 +465,14 @@ impl Overlay {
         self.active.len() < self.config.active_limit() || self.evict(now, newcomer)
     }
 
-    /// Drops a random neighbour, but none that came just now, so that places do not
+    /// Drops a doubted neighbour or a random one, but none that came just now, so that places do not
     /// flap. The dropped one is told who comes in its place, so that it can go there.
     fn evict(&mut self, now: Instant, newcomer: MachineId) -> bool {
-        let settled = self.settled(now);
-        let Some(victim) = self.rng.choose(&settled).copied() else {
+        if self.drop_doubted(now) {
+            return true;
+        }
+        let droppable = self.droppable(now);
+        let Some(victim) = self.rng.choose(&droppable).copied() else {
             return false;
         };
         self.stats.evictions += 1;
@@ -454,7 +486,7 @@ impl Overlay {
         true
     }
 
-    /// The neighbours that may be dropped.
+    /// The neighbours that did not come just now.
     fn settled(&self, now: Instant) -> Vec<MachineId> {
         self.active
             .iter()
@@ -486,6 +518,7 @@ impl StateMachine for Overlay {
             Input::RoundTrip(machine, time) => self.on_round_trip(now, machine, time),
             Input::Missing(contact) => self.on_missing(contact),
             Input::Barred(machine) => self.on_barred(now, machine),
+            Input::Withholds(machine, instead) => self.on_withholds(now, machine, instead),
             Input::Received(from, message) => self.on_message(now, from, message),
         }
     }

@@ -110,6 +110,7 @@ impl World {
 
     fn perform(&mut self, machine: usize, output: Output) {
         match output {
+            Output::Dial(_) if self.loses_dial(machine) => {}
             Output::Dial(contact) => {
                 let to = self.site.number(&contact.machine);
                 let address = contact.addresses.first().map(overlay::Address::as_str);

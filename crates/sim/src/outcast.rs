@@ -72,7 +72,7 @@ impl World {
 
     /// Whom a machine accuses with an event, if it is an honest one.
     pub(crate) fn accused(&self, event: &Event) -> Option<usize> {
-        let Event::Misbehaved(accused, _) = event else {
+        let (Event::Misbehaved(accused, _) | Event::Withholds(accused)) = event else {
             return None;
         };
         let accused = self.site.number(accused)?;

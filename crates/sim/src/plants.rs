@@ -84,6 +84,13 @@ impl World {
         self.plant == Some(Plant::LostRead) && self.faults.chance(LOST_READS_PERMILLE)
     }
 
+    /// Whether a machine does not dial whom it should.
+    pub(crate) fn loses_dial(&self, machine: usize) -> bool {
+        let running = self.machines[machine].running.as_ref();
+        self.plant == Some(Plant::ClosedView)
+            && running.is_some_and(|running| !running.node.neighbours().is_empty())
+    }
+
     /// Takes a crash for a stop in order.
     pub(crate) fn plant_in_crash(&mut self, machine: usize, stop: CleanStop) {
         if self.plant == Some(Plant::ReusedNumber) {

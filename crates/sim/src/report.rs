@@ -29,6 +29,7 @@ pub(crate) struct Meter {
     over_limit: u64,
     undecodable: u64,
     accusations: u64,
+    doubts: u64,
     congestions: u64,
     survivors: Vec<Duration>,
     arrivals: Vec<Duration>,
@@ -114,10 +115,9 @@ impl Meter {
     }
 
     /// An honest machine has something to tell.
-    pub(crate) const fn on_event(&mut self, event: &Event) {
-        if let Event::Misbehaved(..) = event {
-            self.accusations += 1;
-        }
+    pub(crate) fn on_event(&mut self, event: &Event) {
+        self.accusations += u64::from(matches!(event, Event::Misbehaved(..)));
+        self.doubts += u64::from(matches!(event, Event::Withholds(..)));
     }
 
     /// A send queue was full.
@@ -231,6 +231,8 @@ pub struct Report {
     pub undecodable: u64,
     /// How often an honest machine said that another one broke the protocol.
     pub accusations: u64,
+    /// How often honest machines said of a neighbour that it withholds blocks.
+    pub doubts: u64,
 }
 
 impl Report {
@@ -283,6 +285,7 @@ impl Report {
             over_limit: meter.over_limit,
             undecodable: meter.undecodable,
             accusations: meter.accusations,
+            doubts: meter.doubts,
         }
     }
 
@@ -334,6 +337,7 @@ impl Report {
             "over_limit": self.over_limit,
             "undecodable": self.undecodable,
             "accusations": self.accusations,
+            "doubts": self.doubts,
             "trace": self.trace.to_string(),
         })
     }

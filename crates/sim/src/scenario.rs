@@ -104,6 +104,8 @@ pub enum Plant {
     StaleState,
     /// A frontier counts the block that is being written.
     EarlyFrontier,
+    /// Whoever has a neighbour dials nobody else.
+    ClosedView,
 }
 
 /// What a scenario is made of.

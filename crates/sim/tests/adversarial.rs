@@ -43,6 +43,14 @@ fn adversarial_27_floods_of_announcements_grafts_prunes_and_wants_are_bounded_an
 }
 
 #[test]
+fn adversarial_29_whoever_is_surrounded_doubts_those_that_withhold_and_gets_everything() {
+    let reports = runs_with("press", Scenario::Eclipse, 8, 4);
+
+    // The runs fail if an honest machine doubts another honest one.
+    assert!(reports.iter().all(|report| report.doubts > 0));
+}
+
+#[test]
 fn adversarial_30_with_silent_droppers_in_every_tree_honest_delivery_is_whole() {
     for seed in 1..=2 {
         let report = sim::run(Scenario::Droppers, 7, seed);

@@ -53,7 +53,7 @@ type Planted = (Plant, Scenario, usize, &'static str);
 
 #[test]
 fn each_planted_mistake_is_found_by_what_it_breaks_and_by_nothing_without_it() {
-    const PLANTED: [Planted; 11] = [
+    const PLANTED: [Planted; 12] = [
         (Plant::AckBeforeSync, Scenario::Churn, 5, "not on its disk"),
         (
             Plant::ProgressBeforeAck,
@@ -79,6 +79,7 @@ fn each_planted_mistake_is_found_by_what_it_breaks_and_by_nothing_without_it() {
             "no bound",
         ),
         (Plant::StaleState, Scenario::Churn, 5, "has the state"),
+        (Plant::ClosedView, Scenario::Eclipse, 8, "after healing"),
         (Plant::EarlyFrontier, Scenario::Steady, 5, "not on its disk"),
     ];
 

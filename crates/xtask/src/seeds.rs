@@ -83,10 +83,9 @@ pub(crate) fn fresh(commit: &str) -> Result<Vec<Runs>> {
     Ok(runs.into())
 }
 
-/// The scenarios of `sim` and how many machines each is run with, but for those that take minutes,
-/// and for `eclipse`, which does not hold with every seed yet. Source: guess, enough that some are
-/// not neighbours.
-const SCENARIOS: [(&str, u32); 18] = [
+/// The scenarios of `sim` and how many machines each is run with, but for those that take minutes.
+/// Source: guess, enough that some are not neighbours.
+const SCENARIOS: [(&str, u32); 19] = [
     ("steady", 5),
     ("churn", 5),
     ("partition", 5),
@@ -97,6 +96,7 @@ const SCENARIOS: [(&str, u32); 18] = [
     ("commands", 4),
     ("late-joiner", 4),
     ("everyone-publishes", 3),
+    ("eclipse", 8),
     ("droppers", 6),
     ("cold-start", 4),
     ("insiders", 5),

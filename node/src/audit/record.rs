@@ -243,6 +243,7 @@ impl Record {
             | Event::Yielded(..)
             | Event::Fenced
             | Event::Misbehaved(..)
+            | Event::Withholds(..)
             | Event::NotPersisted(_)
             | Event::Rewound(..) => None,
         }

@@ -148,6 +148,7 @@ impl Node {
             }
             overlay::Output::Release(machine) => self.links.set_overlay(now, machine, false),
             overlay::Output::Learned(contact) => self.outputs.push_back(Output::Learned(contact)),
+            overlay::Output::Doubted(machine) => self.event(Event::Withholds(machine)),
             overlay::Output::Misbehaved(machine, fault) => {
                 self.event(Event::Misbehaved(machine, format!("overlay: {fault:?}")));
             }
@@ -220,6 +221,11 @@ impl Node {
             }
             gossip::Output::DeliverState(state) => self.on_state(now, state),
             gossip::Output::NotPersisted(write) => self.on_not_persisted(now, write),
+            gossip::Output::Withholds(neighbour, origin) => {
+                let origin_itself = self.contact_of(origin);
+                let input = overlay::Input::Withholds(neighbour, origin_itself);
+                self.overlay.handle(now, input);
+            }
             gossip::Output::Misbehaved(machine, fault) => {
                 self.event(Event::Misbehaved(machine, format!("gossip: {fault:?}")));
             }

@@ -10,3 +10,4 @@ mod site;
 mod spread;
 mod suspect;
 mod urgent;
+mod withheld;

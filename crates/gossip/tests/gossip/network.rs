@@ -204,6 +204,7 @@ impl Network {
             Output::Restored(block) => panic!("no disk loses blocks here: {}", block.id()),
             Output::DeliverState(_) => {}
             Output::NotPersisted(write) => panic!("the disk never fails: {write:?}"),
+            Output::Withholds(who, _) => panic!("machine {n} doubts {who:?}, which is honest"),
             Output::Misbehaved(who, fault) => panic!("machine {n} accuses {who:?} of {fault:?}"),
         }
     }

@@ -72,7 +72,7 @@ fn too_many_addresses_are_cut() {
 fn pauses_grow_with_failures_up_to_a_limit_and_end_with_success() {
     let (mut book, mut rng) = book(8);
     book.learn(contact(1, 1), Source::Discovery, &mut rng);
-    let tried = |book: &Book, at| book.to_dial(at, 1, &mut Rng::from_u64(1)) == [id(1)];
+    let tried = |book: &Book, at| book.to_dial(at, 1, |_| true, &mut Rng::from_u64(1)) == [id(1)];
 
     (0..3).for_each(|_| book.failed(NOW, &id(1), &mut rng));
     assert!(!tried(&book, NOW + BACKOFF_MIN));

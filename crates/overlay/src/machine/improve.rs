@@ -58,6 +58,9 @@ impl Overlay {
         if !is_full || self.is_neighbour(&machine) || self.book.rests(now, &machine) {
             return;
         }
+        if self.is_doubted(now, &machine) {
+            return;
+        }
         if let Some((far, its_time)) = self.replaceable(now)
             && nearer(its_time).is_some_and(|limit| time <= limit)
         {

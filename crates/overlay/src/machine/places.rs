@@ -8,8 +8,8 @@ use crate::links::Reason;
 use crate::{Contact, Message};
 
 impl Overlay {
-    /// How many places are neither filled nor asked for.
-    pub(super) fn places(&self) -> usize {
+    /// How many places are neither filled nor asked for; those of doubted neighbours count as empty.
+    pub(super) fn places(&self, now: Instant) -> usize {
         let asked = self
             .links
             .iter()
@@ -17,29 +17,33 @@ impl Overlay {
             .count();
         self.config
             .active_max
-            .saturating_sub(self.active.len() + asked)
+            .saturating_sub(self.trusted(now) + asked)
     }
 
     /// Asks and dials for empty places: more at once the more went wrong lately.
     pub(super) fn fill(&mut self, now: Instant) {
         for machine in self.askable(now) {
-            if self.places() == 0 {
+            if self.places(now) == 0 {
                 return;
             }
-            let urgent = self.active.is_empty()
+            let urgent = self.trusted(now) == 0
                 || self.refusals >= REFUSALS_MAX
                 || self.is_invited(&machine);
             self.ask(now, machine, urgent, Reason::Place);
         }
-        let count = self.places().saturating_mul(1 + self.setbacks);
+        let count = self.places(now).saturating_mul(1 + self.setbacks);
         let count = count.min(DIALS_MAX).saturating_sub(self.book.dials());
         if count == 0 {
             return;
         }
         let invited = self.invited.iter().copied();
-        let mut chosen: Vec<MachineId> = invited.filter(|m| self.book.can_dial(m)).collect();
+        let mut chosen: Vec<MachineId> = invited
+            .filter(|m| self.book.can_dial(m) && !self.is_doubted(now, m))
+            .collect();
         chosen.truncate(count);
-        for machine in self.book.to_dial(now, count, &mut self.rng) {
+        let doubts = &self.doubts;
+        let trusted = |machine: &MachineId| !doubts.contains(now, machine);
+        for machine in self.book.to_dial(now, count, trusted, &mut self.rng) {
             if chosen.len() < count && !chosen.contains(&machine) {
                 chosen.push(machine);
             }
@@ -55,7 +59,7 @@ impl Overlay {
             .links
             .iter()
             .filter(|(machine, link)| link.question.is_none() && !self.is_neighbour(machine))
-            .filter(|(machine, _)| !self.book.rests(now, machine))
+            .filter(|(machine, _)| !self.book.rests(now, machine) && !self.is_doubted(now, machine))
             .map(|(machine, _)| *machine)
             .collect();
         self.rng.shuffle(&mut machines);

@@ -15,7 +15,10 @@ use crate::{Contact, Message};
 impl Overlay {
     /// Asks a lost machine that is linked again for a place, if there can be one for it here.
     pub(super) fn reunite(&mut self, now: Instant, machine: MachineId) {
-        if self.active.len() < self.config.active_limit() || !self.settled(now).is_empty() {
+        if self.is_doubted(now, &machine) {
+            return;
+        }
+        if self.active.len() < self.config.active_limit() || !self.droppable(now).is_empty() {
             self.ask(now, machine, true, Reason::Reunion);
         }
     }
@@ -48,6 +51,7 @@ impl Overlay {
         for machine in self.book.dials_overdue(now) {
             self.on_dial_failed(now, machine);
         }
+        self.doubts.forget(now);
         self.expire_questions(now);
         self.release_idle(now);
         self.probe_lost(now);
@@ -63,6 +67,7 @@ impl Overlay {
         for (machine, link) in &mut self.links {
             if link.is_overdue(now) {
                 link.question = None;
+                link.accused = None;
                 silent.push(*machine);
             }
         }

@@ -316,7 +316,8 @@ fn anything(rng: &mut Rng) -> Step<Input> {
         1 => Step::Input(Input::LinkDown(from)),
         2 => Step::Input(Input::DialFailed(from)),
         3 => Step::Input(Input::Discovered(contact(from))),
-        4 => Step::Advance(Duration::from_millis(rng.below(3_000))),
+        4 => Step::Input(Input::Withholds(from, accepted.then(|| contact(other)))),
+        5 => Step::Advance(Duration::from_millis(rng.below(3_000))),
         _ => Step::Input(Input::Received(from, message)),
     }
 }

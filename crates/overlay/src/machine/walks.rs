@@ -14,7 +14,11 @@ impl Overlay {
         if !self.meet(from, contact) {
             return;
         }
-        let accepted = self.is_neighbour(&from) || self.make_room(now, from);
+        let accepted = self.is_neighbour(&from)
+            || match self.is_doubted(now, &from) {
+                true => self.has_place_for_doubted(true),
+                false => self.make_room(now, from),
+            };
         self.answer(now, from, accepted);
         let sample = self.sample(from, from);
         self.send(from, Message::ShuffleReply { sample });

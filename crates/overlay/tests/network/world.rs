@@ -327,6 +327,7 @@ impl World {
             Output::Learned(contact) => {
                 self.address_books[index].insert(contact.machine, contact);
             }
+            Output::Doubted(machine) => panic!("{:?} doubts {machine:?}", id(index)),
             Output::Misbehaved(machine, fault) => {
                 panic!("{:?} accuses {machine:?} of {fault:?}", id(index));
             }

@@ -190,7 +190,9 @@ impl Pair {
                         self.arrived.insert(block.id(), self.now);
                     }
                 }
-                wrong @ (Output::NotPersisted(_) | Output::Misbehaved(..)) => panic!("{wrong:?}"),
+                wrong @ (Output::NotPersisted(_)
+                | Output::Withholds(..)
+                | Output::Misbehaved(..)) => panic!("{wrong:?}"),
             }
         }
     }
