@@ -33,6 +33,8 @@ pub struct Sources<'a> {
     pub uplinks: &'a Uplinks,
     /// When each machine was last heard of.
     pub heard: &'a BTreeMap<MachineId, Timestamp>,
+    /// How often a neighbour broke a protocol.
+    pub misbehaved: u64,
     /// How long the node has been running.
     pub uptime: Duration,
     /// How far the wall clock can be trusted.
@@ -212,6 +214,7 @@ impl Sources<'_> {
         text.counter("gossip_prunes_total", gossip.prunes_sent);
         text.counter("gossip_states_first_total", gossip.states_first);
         text.counter("gossip_states_sent_total", gossip.states_sent);
+        text.counter("neighbours_misbehaved_total", self.misbehaved);
         text.counter("gossip_withheld_total", gossip.withheld);
         text.counter("gossip_refused_invalid_total", gossip.refused_invalid);
         text.counter("gossip_refused_unadmitted_total", gossip.refused_unadmitted);

@@ -29,7 +29,7 @@ use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
 use crate::rules::RuleDesk;
-use crate::runtime::{GivenFiles, Inbox, Keeping, Runtime};
+use crate::runtime::{GivenFiles, Inbox, Keeping, Log, Runtime};
 use crate::scrub::Scrubber;
 use crate::seen::SeenFile;
 use crate::uplinks::{self, Uplinks};
@@ -224,6 +224,7 @@ pub async fn run_configured(
         wall_clock,
         floor,
         audit,
+        log: Log::default(),
         replies: BTreeMap::new(),
         administrators: BTreeMap::new(),
         newcomers: BTreeMap::new(),

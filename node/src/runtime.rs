@@ -4,9 +4,11 @@
 //! nothing here waits for a disk or a peer.
 
 mod commanding;
+mod complaints;
 mod enrol;
 mod given;
 mod keeping;
+mod log;
 mod ruling;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,8 @@ use std::time::Duration;
 
 use api::Batch;
 use command::RunId;
-use engine::{CleanStop, Event, Input, Node, Output, PublishError, Published, RequestId};
-use identity::{Grant, NetworkKeys, Revocation};
+use engine::{CleanStop, Input, Node, Output, PublishError, Published, RequestId};
+use identity::{Grant, NetworkKeys};
 use model::{MachineId, Timestamp};
 use overlay::Address;
 use statemachine::{Deadline, StateMachine as _};
@@ -41,6 +43,7 @@ use crate::wear::Wear;
 use enrol::{Administrator, Waiting};
 pub use given::GivenFiles;
 pub use keeping::Keeping;
+pub use log::Log;
 
 /// What the loop hears from its threads and services.
 #[derive(Debug)]
@@ -126,6 +129,8 @@ pub struct Runtime {
     pub floor: FloorFile,
     /// Who was let in, refused or thrown out.
     pub audit: Audit,
+    /// What is worth a line.
+    pub log: Log,
     /// When each machine was last heard of, through whichever neighbours.
     pub heard: BTreeMap<MachineId, Timestamp>,
     /// Publishers that wait.
@@ -230,6 +235,7 @@ impl Runtime {
             self.handle(Input::Command(input));
         }
         self.wear.look(self.clock.uptime());
+        self.log.write_counted(self.clock.now());
         let metrics = self.report().metrics();
         if let Ok(mut shared) = self.metrics.lock() {
             *shared = metrics;
@@ -246,6 +252,7 @@ impl Runtime {
             ways: &self.ways,
             uplinks: &self.uplinks,
             heard: &self.heard,
+            misbehaved: self.log.misbehaved(),
             uptime: self.clock.uptime(),
             clock: self.wall_clock.state(clock::wall_time()),
             time: self.wall_clock.trusted(),
@@ -340,7 +347,7 @@ impl Runtime {
             Output::Withdraw(uplink, origin) => self.uplinks.withdraw(&uplink, origin),
             Output::Event(event) => {
                 self.record(Record::of_event(clock::wall_time(), &event));
-                log(event);
+                self.log.write(self.clock.now(), event);
             }
             Output::Stopped(clean) => self.stopped = Some(clean),
         }
@@ -530,67 +537,6 @@ async fn wait(timer: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
     match timer {
         Some(timer) => timer.await,
         None => std::future::pending().await,
-    }
-}
-
-fn log(event: Event) {
-    match event {
-        Event::Revoked(Revocation {
-            machine,
-            signer,
-            reason,
-            ..
-        }) => tracing::warn!(%machine, by = %signer, reason, "a machine was thrown out"),
-        Event::RedeemedTwice {
-            invitation,
-            counts,
-            too_late,
-        } => tracing::warn!(
-            %invitation, %counts, %too_late,
-            "an invitation was redeemed twice; only the first machine is a member by it"
-        ),
-        Event::Equivocated(proof) => tracing::warn!(
-            machine = %proof.block().log.machine, block = %proof.block(),
-            "a machine has signed two different blocks of one number: its key is used twice or stolen; \
-             find the copy, then revoke the key with `fieldmesh network revoke`"
-        ),
-        Event::Expelled(machine, why) => {
-            tracing::warn!(neighbour = %machine, %why, "a link was closed");
-        }
-        Event::Renewed(until) => tracing::info!(%until, "this machine has a newer membership"),
-        Event::MembershipEnds(until) => tracing::warn!(
-            %until,
-            "this machine's membership ends soon; the operator renews it with `fieldmesh network renew`"
-        ),
-        Event::NetworkKeyRefused(why) => tracing::warn!(
-            why,
-            "the operator's newer network key cannot be opened; `fieldmesh network rotate-key` makes another"
-        ),
-        Event::NeighbourUp(machine) => tracing::info!(neighbour = %machine, "neighbour up"),
-        Event::NeighbourDown(machine) => tracing::info!(neighbour = %machine, "neighbour down"),
-        Event::Relays(uplink, relays) => {
-            let relays: Vec<String> = relays.iter().map(MachineId::short).collect();
-            tracing::info!(%uplink, relays = relays.join(" "), "relays changed");
-        }
-        Event::Serving(uplink, origin) => {
-            tracing::info!(%uplink, origin = %origin.short(), "serving an origin");
-        }
-        Event::Yielded(uplink, origin) => {
-            tracing::info!(%uplink, origin = %origin.short(), "no longer serving an origin");
-        }
-        Event::Fenced => tracing::info!("uploads wait until the states of neighbours are read"),
-        Event::Misbehaved(machine, how) => {
-            tracing::warn!(neighbour = %machine, how, "a neighbour broke the protocol");
-        }
-        Event::Withholds(machine) => tracing::warn!(
-            neighbour = %machine,
-            "a neighbour does not give the blocks that it says it holds, another gets its place; \
-             look after its disk, or revoke it"
-        ),
-        Event::NotPersisted(what) => tracing::warn!(what, "could not be written to disk"),
-        Event::Rewound(uplink, origin) => {
-            tracing::info!(%uplink, origin = %origin.short(), "aggregation starts over");
-        }
     }
 }
 
