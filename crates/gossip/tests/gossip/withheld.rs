@@ -46,13 +46,9 @@ fn told(way: Way) -> Option<(Output, u64)> {
             if matches!(output, Output::Withholds(..)) {
                 return Some((output, second));
             }
-            let wanted = as_sent(output)
-                .into_iter()
-                .flat_map(|(_, message)| match message {
-                    Message::Want { spans, .. } => spans,
-                    _ => Vec::new(),
-                });
-            asked.extend(wanted.flat_map(|span| span.first..=span.last));
+            if let Some((_, Message::Want { spans, .. })) = as_sent(output) {
+                asked.extend(spans.into_iter().flat_map(|span| span.first..=span.last));
+            }
         }
     }
     assert!(
