@@ -517,7 +517,8 @@ fn comes_again(frame: &Frame) -> bool {
             | Message::Want { .. }
             | Message::Graft { .. }
             | Message::Prune { .. } => true,
-            Message::Sums(..)
+            Message::Interest(_)
+            | Message::Sums(..)
             | Message::Frontier { .. }
             | Message::StateSummary(_)
             | Message::StateWant(_)

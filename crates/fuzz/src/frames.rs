@@ -1,7 +1,7 @@
 //! What neighbours say to each other.
 
 use bytes::Bytes;
-use gossip::{FrontierEntry, Holdings, Message as Gossip, Span, Sum, Sums};
+use gossip::{FrontierEntry, Holdings, Interest, Message as Gossip, Span, Sum, Sums};
 use model::block::HashPrefix;
 use model::{
     Block, BlockHeader, Draft, Epoch, LogId, MachineId, PublisherMark, Quality, Reading,
@@ -59,7 +59,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             urgent: vec![(log(origin), Span { first: 2, last: 4 })],
             is_news: true,
         },
+        Gossip::Interest(interest()),
         Gossip::Sums(Holdings::States, sums()),
+        Gossip::Sums(Holdings::SharedLogs, sums()),
         Gossip::StateWant(vec![key()]),
         Gossip::Block {
             block: block(),
@@ -106,6 +108,12 @@ fn entry() -> FrontierEntry {
         end: 5,
         beyond: vec![Span { first: 7, last: 8 }],
     }
+}
+
+fn interest() -> Interest {
+    let site = "hall-1".parse().expect("a name");
+    let patterns = ["hall-2", "*"].map(|text| text.parse().expect("a pattern"));
+    Interest::new(Some(site), patterns).expect("within the limits")
 }
 
 fn sums() -> Sums {

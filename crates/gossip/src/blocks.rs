@@ -40,6 +40,8 @@ impl Gossip {
         } else if self.is_taken(&id) {
             self.compare(now, Some(from), &block);
             self.on_duplicate(from, &id, pushed);
+        } else if !self.states.wants_log(&id.log.machine) {
+            self.stats.blocks_unwanted += 1; // It crossed what we said of our interest.
         } else if !self.states.may_publish(&id.log.machine) {
             self.stats.refused_unadmitted += 1; // Asked again once its membership is known.
         } else if !self.has_room_for(&block) {

@@ -1,6 +1,6 @@
 //! Comparison: what two nodes that have just become neighbours do to learn where they differ.
 //!
-//! Each says the sums over its frontier and its states (`digests`). Where another's sums are not its
+//! Each says its interest (`sharing`), and the sums over its frontier and its states (`digests`). Where another's sums are not its
 //! own it lists what it holds; what is missing is then asked for. So equal parts are never listed,
 //! and there is one round trip before the first want. What changes after the sums were made is
 //! announced like any news, so nothing falls between the two.
@@ -10,20 +10,29 @@
 
 use std::time::Duration;
 
-use model::{LogId, MachineId, StateKey, StateKind, StateVersion};
+use model::{LogId, MachineId, StateKey, StateVersion};
 use statemachine::Instant;
 
-use crate::digests::Place;
+use crate::digests::{Differing, Place};
+use crate::states::membership_key;
 use crate::urgent::RUNS_MAX;
 use crate::{Fault, FrontierEntry, Gossip, Holdings, Message, Span, Sums};
 
 impl Gossip {
-    /// Says the sums over all that is held.
+    /// Says the own interest, and the sums over all that is held; over what both want, if the
+    /// neighbour's interest is known to be another one.
     pub(crate) fn compare_with(&mut self, machine: MachineId) {
-        let logs = Message::Sums(Holdings::Logs, self.log_digests.sums());
-        let states = Message::Sums(Holdings::States, self.states.sums());
-        self.send(machine, logs);
-        self.send(machine, states);
+        let interest = self.states.interest().clone();
+        self.send(machine, Message::Interest(interest));
+        let neighbour = self.neighbours.get(&machine);
+        if neighbour.is_some_and(|neighbour| neighbour.interest.is_some()) {
+            self.compare_shared_with(machine);
+        } else {
+            let logs = Message::Sums(Holdings::Logs, self.log_digests.sums());
+            let states = Message::Sums(Holdings::States, self.states.sums());
+            self.send(machine, logs);
+            self.send(machine, states);
+        }
         let its_own = self.frontier.entries_of(machine).rev();
         let newest = its_own
             .take(Message::URGENT_MAX)
@@ -39,7 +48,7 @@ impl Gossip {
             self.misbehaved(from, Fault::Sums);
             return;
         }
-        let Some(neighbour) = self.neighbours.get(&from) else {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return;
         };
         if neighbour.compared.contains(&of) {
@@ -47,15 +56,45 @@ impl Gossip {
                 self.stats.comparisons_over_limit += 1;
                 return;
             }
-            self.on_neighbour_up(now, from);
+            if of.is_shared() {
+                neighbour.since = now; // It has heard our interest again.
+            } else {
+                self.on_neighbour_up(now, from);
+            }
         }
-        if let Some(neighbour) = self.neighbours.get_mut(&from) {
-            neighbour.compared.insert(of);
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return;
+        };
+        neighbour.compared.insert(of);
+        if neighbour.interest.is_some() != of.is_shared() {
+            return; // Made before it knew of our interest: it says others.
         }
-        match of {
-            Holdings::Logs => self.list_logs(from, sums),
-            Holdings::States => self.list_states(now, from, sums),
+        let differing = match of {
+            Holdings::Logs => self.log_digests.differing(sums),
+            Holdings::States => self.states.differing(sums),
+            Holdings::SharedLogs | Holdings::SharedStates => {
+                self.shared_digests(from, of).differing(sums)
+            }
+        };
+        match of.is_states() {
+            _ if differing.is_empty() => {}
+            false => self.list_logs(from, &differing),
+            true => self.list_states(now, from, &differing),
         }
+    }
+
+    /// Those of some entries that are to be told to a neighbour.
+    pub(crate) fn shared_entries<'a>(
+        &self,
+        with: MachineId,
+        entries: impl Iterator<Item = &'a FrontierEntry>,
+    ) -> Vec<FrontierEntry> {
+        let Some(neighbour) = self.neighbours.get(&with) else {
+            return Vec::new();
+        };
+        let with = neighbour.interest.as_ref();
+        let shared = |entry: &&FrontierEntry| self.states.shares_log(with, &entry.log.machine);
+        entries.filter(shared).cloned().collect()
     }
 
     /// Tells which of some logs' newest blocks hold alarms, as many runs of each as `of_each`.
@@ -96,14 +135,10 @@ impl Gossip {
         }
     }
 
-    fn list_logs(&mut self, to: MachineId, theirs: &Sums) {
-        let differing = self.log_digests.differing(theirs);
-        if differing.is_empty() {
-            return;
-        }
+    fn list_logs(&mut self, to: MachineId, differing: &Differing) {
         let entries = self.frontier.iter();
         let entries = entries.filter(|entry| differing.at(Place::of_log(&entry.log)).is_some());
-        let entries = entries.cloned().collect::<Vec<_>>();
+        let entries = self.shared_entries(to, entries);
         self.list(to, &entries);
     }
 
@@ -120,36 +155,31 @@ impl Gossip {
 
     /// Where the neighbour holds nothing at all it gets the states without having to ask, unless it may
     /// have to ask for the membership of whoever says them: before that they would be refused.
-    fn list_states(&mut self, now: Instant, to: MachineId, theirs: &Sums) {
-        let differing = self.states.differing(theirs);
-        if differing.is_empty() {
+    fn list_states(&mut self, now: Instant, to: MachineId, differing: &Differing) {
+        let Some(neighbour) = self.neighbours.get_mut(&to) else {
             return;
-        }
+        };
+        let with = neighbour.interest.as_ref();
         let mut listed = Vec::new();
         let mut owed = Vec::new();
         let at = |key: &StateKey| differing.at(Place::of_state(key));
-        for state in self.states.iter() {
+        let states = self.states.iter();
+        for state in states.filter(|state| self.states.shares(with, state.key())) {
             let key = state.key();
-            let membership = StateKey {
-                origin: key.origin,
-                kind: StateKind::Membership,
-                subject: String::new(),
-            };
+            let membership = membership_key(key.origin);
             match at(key) {
                 Some(true) if at(&membership) != Some(false) => owed.push(key.clone()),
                 Some(_) => listed.push((key.clone(), state.version())),
                 None => {}
             }
         }
+        neighbour.owed.extend(owed);
         for part in listed.chunks(Message::SUMMARY_MAX) {
             self.send(to, Message::StateSummary(part.to_vec()));
-        }
-        if let Some(neighbour) = self.neighbours.get_mut(&to) {
-            neighbour.owed.extend(owed);
         }
         self.flush_states(now, to);
     }
 }
 
 /// How often a neighbour may start anew. Source: guess, below what a process needs to start.
-const COMPARISON_INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(crate) const COMPARISON_INTERVAL_MIN: Duration = Duration::from_millis(100);

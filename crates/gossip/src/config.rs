@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use model::State;
 
-use crate::FrontierEntry;
+use crate::{FrontierEntry, Interest};
 
 /// Times and sizes of gossip. Times below a millisecond count as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// What of the network is replicated.
+    pub interest: Interest,
     /// How long announcements are gathered before they are sent.
     pub announce_interval: Duration,
     /// How long an announced block may take to arrive over the tree before it is asked for; in a
@@ -31,6 +33,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            interest: Interest::default(),
             announce_interval: ANNOUNCE_INTERVAL_DEFAULT,
             graft_timeout: GRAFT_TIMEOUT_DEFAULT,
             want_timeout: WANT_TIMEOUT_DEFAULT,
@@ -46,6 +49,7 @@ impl Config {
     /// The settings within the limits that keep timers moving and a call's outputs bounded.
     pub(crate) fn clamped(self) -> Self {
         Self {
+            interest: self.interest,
             announce_interval: self.announce_interval.max(INTERVAL_MIN),
             graft_timeout: self.graft_timeout.max(INTERVAL_MIN),
             want_timeout: self.want_timeout.max(INTERVAL_MIN),

@@ -10,6 +10,7 @@
 //!   durably. It is gathered for a tick and goes to every neighbour, eager ones too, because
 //!   acknowledgements count who holds a block.
 //! - Neighbours that connect compare sums and list only where these differ (`compare`).
+//! - A node replicates the sites that it wants, and says so first (`interest`, `sharing`).
 //! - A frontier says what is held, not what is new, so the same comparison that replaces a lost
 //!   message also repairs an outage of any length.
 //! - A link is eager or lazy in each direction by itself: a tree that starts at one origin has a
@@ -20,7 +21,7 @@
 //!
 //! # What the links must do
 //!
-//! Sums, frontiers, summaries and states of one link arrive in the order in which they were sent, or
+//! Interests, sums, frontiers, summaries and states of one link arrive in the order in which they were sent, or
 //! the link goes down. Blocks, wants, grafts and prunes may be lost or overtake each other.
 //!
 //! # Not here
@@ -34,6 +35,7 @@ mod compare;
 mod config;
 mod digests;
 mod frontier;
+mod interest;
 mod lost;
 mod machine;
 mod message;
@@ -41,6 +43,7 @@ mod neighbour;
 mod recent;
 mod repair;
 mod serve;
+mod sharing;
 mod spread;
 mod states;
 mod stats;
@@ -51,6 +54,7 @@ mod withheld;
 pub use config::{Config, Recovered};
 pub use digests::{Sum, Sums};
 pub use frontier::{Frontier, FrontierEntry, Insertion, SEQUENCE_MAX, Span};
+pub use interest::{Interest, InterestError};
 pub use machine::{Fault, Gossip, Input, Output, RelayError, Write};
 pub use message::{Holdings, Message};
 pub use stats::Stats;

@@ -51,7 +51,12 @@ impl Gossip {
     fn assume_held(&mut self, before: Option<FrontierEntry>) {
         let Some(before) = before else { return };
         for neighbour in self.neighbours.values_mut() {
-            let has_compared = neighbour.compared.contains(&Holdings::Logs);
+            let (of, with) = match &neighbour.interest {
+                None => (Holdings::Logs, None),
+                Some(theirs) => (Holdings::SharedLogs, Some(theirs)),
+            };
+            let has_compared = neighbour.compared.contains(&of)
+                && self.states.shares_log(with, &before.log.machine);
             if has_compared && neighbour.frontier.get(&before.log).is_none() {
                 // Without room for one more log others are asked.
                 _ = neighbour.frontier.insert(before.log, before.clone());

@@ -210,7 +210,7 @@ impl Gossip {
     pub fn new(own: MachineId, roll: Roll, config: Config, recovered: Recovered, rng: Rng) -> Self {
         let config = config.clamped();
         let network = roll.trust().network();
-        let mut states = States::new(config.states_max, roll);
+        let mut states = States::new(own, config.interest.clone(), config.states_max, roll);
         states.recover(recovered.states);
         let frontier = recovered.frontier.into_iter().collect::<Frontier>();
         let mut log_digests = Digests::default();
@@ -300,14 +300,18 @@ impl Gossip {
         &self.stats
     }
 
-    /// Both sides start eager for every origin, and compare what they hold and know.
+    /// Both sides start eager for every origin, and compare what they hold and know. Over a link that
+    /// has outlived one of them its interest is what it said last.
     pub(crate) fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
+        let before = self.neighbours.get(&machine);
+        let said = before.map(|n| (n.interest.clone(), n.interest_said));
         self.on_neighbour_down(now, machine);
         if self.neighbours.len() >= Self::NEIGHBOURS_MAX {
             self.stats.neighbours_over_limit += 1;
             return;
         }
-        let neighbour = Neighbour::new(now, self.config.logs_max);
+        let mut neighbour = Neighbour::new(now, self.config.logs_max);
+        (neighbour.interest, neighbour.interest_said) = said.unwrap_or_default();
         self.neighbours.insert(machine, neighbour);
         self.compare_with(machine);
     }
@@ -350,6 +354,7 @@ impl Gossip {
         neighbour.heard = now;
         self.end_suspicion(now, from);
         match message {
+            Message::Interest(interest) => self.on_interest(now, from, interest),
             Message::Sums(of, sums) => self.on_sums(now, from, of, &sums),
             Message::Frontier {
                 entries,

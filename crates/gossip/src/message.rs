@@ -2,13 +2,16 @@
 
 use model::{Block, LogId, MachineId, State, StateKey, StateVersion};
 
-use crate::{FrontierEntry, Span, Sums};
+use crate::{FrontierEntry, Interest, Span, Sums};
 
 /// Messages between neighbours, after Plumtree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
+    /// What the sender replicates, first of all after connecting; until it is said, it is what the
+    /// receiver does.
+    Interest(Interest),
     /// The sums over all that the sender holds, once after connecting; the receiver lists what it
-    /// holds where its own sums differ.
+    /// holds where its own sums differ. Those over all count between equal interests only.
     Sums(Holdings, Sums),
     /// What the sender holds durably: after connecting where the sums differ, then what changed. What
     /// is new in it is at the same time the announcement of blocks.
@@ -61,6 +64,24 @@ pub enum Holdings {
     Logs,
     /// The states, by key and version.
     States,
+    /// The entries of the logs that both sides want.
+    SharedLogs,
+    /// The states that concern both sides.
+    SharedStates,
+}
+
+impl Holdings {
+    /// Whether the sums are made over states.
+    #[must_use]
+    pub const fn is_states(self) -> bool {
+        matches!(self, Self::States | Self::SharedStates)
+    }
+
+    /// Whether they are made over what both sides want, because their interests differ.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::SharedLogs | Self::SharedStates)
+    }
 }
 
 impl Message {

@@ -9,7 +9,7 @@ use statemachine::{BoundedMap, Instant, Ticket};
 
 use crate::urgent::Runs;
 use crate::withheld::Withheld;
-use crate::{FrontierEntry, Holdings, Span};
+use crate::{FrontierEntry, Holdings, Interest, Span};
 
 /// One neighbour, from link up to link down.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub(crate) struct Neighbour {
     pub(crate) frontier: BoundedMap<LogId, FrontierEntry>,
     /// When it became a neighbour, or started anew.
     pub(crate) since: Instant,
+    /// What it replicates, if that is not what this node does.
+    pub(crate) interest: Option<Interest>,
+    /// When it said so.
+    pub(crate) interest_said: Option<Instant>,
     /// What it has sent sums of.
     pub(crate) compared: BTreeSet<Holdings>,
     /// It has fallen silent: nothing is asked of it until it says something.
@@ -79,6 +83,8 @@ impl Neighbour {
         Self {
             frontier: BoundedMap::new(logs_max),
             since: now,
+            interest: None,
+            interest_said: None,
             compared: BTreeSet::new(),
             suspected: false,
             congested: false,

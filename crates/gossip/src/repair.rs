@@ -53,10 +53,12 @@ impl Gossip {
         entry: FrontierEntry,
         is_news: bool,
     ) -> bool {
-        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+        let log = entry.log;
+        let is_wanted = self.states.wants_log(&log.machine);
+        let neighbour = self.neighbours.get_mut(&from).filter(|_| is_wanted);
+        let Some(neighbour) = neighbour else {
             return false;
         };
-        let log = entry.log;
         let missing = self.frontier.missing_from(&entry);
         if neighbour.frontier.insert(log, entry) == Err(Full) {
             self.stats.logs_over_limit += 1;
@@ -354,7 +356,9 @@ impl Gossip {
             Choice::Present => self.room_of(neighbour).min(CHUNK_MAX),
             Choice::Past => (self.room_of(neighbour).min(CHUNK_MAX)).min(self.past_room()),
         };
-        if room == 0 || !self.states.may_publish(&log.machine) || !self.has_room_for_log(log) {
+        let origin = &log.machine;
+        let is_askable = self.states.may_publish(origin) && self.states.wants_log(origin);
+        if room == 0 || !is_askable || !self.has_room_for_log(log) {
             return Vec::new();
         }
         let missing = self.frontier.missing_from(theirs).into_iter();

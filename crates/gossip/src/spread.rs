@@ -23,6 +23,7 @@ impl Gossip {
             .filter(|(machine, _)| wants_it(machine))
             .filter(|(_, n)| !n.congested || block.header().urgent)
             .filter(|(_, n)| !n.lazy.contains(&origin) && !n.covers(&id))
+            .filter(|(_, n)| self.states.shares_log(n.interest.as_ref(), &origin))
             .map(|(machine, _)| *machine)
             .collect::<Vec<_>>();
         for machine in targets {
@@ -114,7 +115,7 @@ impl Gossip {
         self.note_entry_changed(&log);
     }
 
-    /// Says to every neighbour what changed since the last time, once for each log.
+    /// Says to every neighbour what changed since the last time of what it wants, once for each log.
     pub(crate) fn on_announce_due(&mut self, now: Instant) {
         let entries = std::iter::from_fn(|| self.changed.pop_first())
             .take(ANNOUNCED_PER_TICK_MAX)
@@ -125,6 +126,7 @@ impl Gossip {
             self.timers.set(Timer::Announce, at);
         }
         for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            let entries = self.shared_entries(machine, entries.iter());
             for part in entries.chunks(Message::FRONTIER_ENTRIES_MAX) {
                 self.stats.announcements_sent += as_u64(part.len());
                 let message = Message::Frontier {

@@ -9,24 +9,28 @@
 //! out; the operator and admitters, who is thrown out and who gets a newer membership; admitters,
 //! which invitations are used up; the operator, who gets a newer network key. Of a machine that was
 //! thrown out only what its blocks need to be read is kept, and what it is convicted of. A proof that
-//! a machine has signed two blocks of one number anyone may say: it is checked, not who says it.
+//! a machine has signed two blocks of one number anyone may say: it is checked, not who says it. Which
+//! of them concern this node and its neighbours `sharing` says.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use identity::{Equivocation, Redemption, Renewal, Revocation, Role, Roll};
-use model::{MachineId, State, StateKey, StateKind};
+use model::{MachineId, SeriesName, State, StateKey, StateKind};
 use statemachine::Instant;
 
 use crate::config::{share_of_operator, share_of_origin};
 use crate::digests::{Differing, Digests, Place, item_of_state};
+use crate::interest::Reach;
 use crate::machine::{Effect, Timer};
 use crate::spread::as_u64;
-use crate::{Fault, Gossip, Message, Output, RelayError, Sums, Write};
+use crate::{Fault, Gossip, Interest, Message, Output, RelayError, Sums, Write};
 
 /// The latest state of each key, and what memberships allow.
 #[derive(Debug)]
 pub(crate) struct States {
+    own: MachineId,
+    interest: Interest,
     by_key: BTreeMap<StateKey, State>,
     of_origin: BTreeMap<MachineId, usize>,
     /// The sums over all of them.
@@ -44,11 +48,12 @@ pub(crate) struct States {
 }
 
 /// What a membership says, as far as gossip asks.
-#[derive(Clone, Copy, Debug)]
-struct Admitted {
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) site: SeriesName,
     issuer: MachineId,
     may_publish: bool,
-    may_admit: bool,
+    pub(crate) may_admit: bool,
 }
 
 /// What a state says that more follows from than that it is kept.
@@ -61,8 +66,10 @@ enum Content {
 }
 
 impl States {
-    pub(crate) fn new(max: usize, roll: Roll) -> Self {
+    pub(crate) fn new(own: MachineId, interest: Interest, max: usize, roll: Roll) -> Self {
         Self {
+            own,
+            interest,
             by_key: BTreeMap::new(),
             of_origin: BTreeMap::new(),
             digests: Digests::default(),
@@ -85,6 +92,28 @@ impl States {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &State> {
         self.by_key.values()
+    }
+
+    /// The keys of an origin, its membership's first.
+    pub(crate) fn keys_of(&self, origin: MachineId) -> impl Iterator<Item = &StateKey> {
+        let keys = self.by_key.range(membership_key(origin)..);
+        let keys = keys.map(|(key, _)| key);
+        keys.take_while(move |key| key.origin == origin)
+    }
+
+    /// Whose states they are.
+    pub(crate) const fn own(&self) -> &MachineId {
+        &self.own
+    }
+
+    /// What this node replicates.
+    pub(crate) const fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// What the membership of a machine says, if it is known.
+    pub(crate) fn admitted(&self, machine: &MachineId) -> Option<&Admitted> {
+        self.admitted.get(machine)
     }
 
     /// Who counts as a member, as far as these states say.
@@ -185,6 +214,7 @@ impl States {
         let membership = self.roll.trust().read(state.payload().clone()).ok()?;
         let grant = membership.grant();
         let admitted = Admitted {
+            site: grant.site.parse().ok()?,
             issuer: membership.issuer(),
             may_publish: grant.roles.contains(&Role::Publish),
             may_admit: grant.may_admit(),
@@ -316,17 +346,20 @@ impl States {
         if !self.is_out(&machine) {
             return;
         }
-        let from = StateKey {
-            origin: machine,
-            kind: StateKind::Membership,
-            subject: String::new(),
-        };
-        let of_machine = self.by_key.range(from..);
-        let of_machine = of_machine.take_while(|(key, _)| key.origin == machine);
-        let forgotten = of_machine.filter(|(key, _)| !key.kind.outlives_its_origin());
-        for key in forgotten.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+        let of_machine = self.keys_of(machine);
+        let forgotten = of_machine.filter(|key| !key.kind.outlives_its_origin());
+        for key in forgotten.cloned().collect::<Vec<_>>() {
             self.forget(&key);
         }
+    }
+}
+
+/// The first key of an origin.
+pub(crate) const fn membership_key(origin: MachineId) -> StateKey {
+    StateKey {
+        origin,
+        kind: StateKind::Membership,
+        subject: String::new(),
     }
 }
 
@@ -342,6 +375,8 @@ enum Refused {
     Old,
     /// Its origin may not say this.
     Unadmitted,
+    /// It does not concern this node.
+    Unwanted,
     OverLimit,
     Fault(Fault),
 }
@@ -381,7 +416,7 @@ impl Gossip {
                 Ok(true)
             }
             Err(Refused::Old) => Ok(false),
-            Err(Refused::Unadmitted) => Err(RelayError::NotPermitted),
+            Err(Refused::Unadmitted | Refused::Unwanted) => Err(RelayError::NotPermitted),
             Err(Refused::OverLimit) => Err(RelayError::Full),
             Err(Refused::Fault(_)) => Err(RelayError::Invalid),
         }
@@ -424,6 +459,10 @@ impl Gossip {
 
     /// Forwards states that came in one call; an origin that may publish now can be asked for.
     fn after_states(&mut self, now: Instant, admits: bool) {
+        if !self.changed.is_empty() {
+            let at = now + self.config.announce_interval;
+            self.timers.set_if_idle(Timer::Announce, at);
+        }
         for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
             self.flush_states(now, machine);
         }
@@ -451,6 +490,7 @@ impl Gossip {
             }
             Err(Refused::Old) => self.stats.states_old += 1,
             Err(Refused::Unadmitted) => self.stats.states_unadmitted += 1,
+            Err(Refused::Unwanted) => self.stats.states_unwanted += 1,
             Err(Refused::OverLimit) => self.stats.states_over_limit += 1,
             Err(Refused::Fault(fault)) => self.misbehaved(from, fault),
         }
@@ -465,6 +505,9 @@ impl Gossip {
         if !self.states.may_say(state.key()) {
             return Err(Refused::Unadmitted);
         }
+        if !self.states.takes(state.key()) {
+            return Err(Refused::Unwanted);
+        }
         if !self.states.has_room_for(state.key()) {
             return Err(Refused::OverLimit);
         }
@@ -474,15 +517,31 @@ impl Gossip {
         self.states.content_of(state).map_err(Refused::Fault)
     }
 
-    /// Keeps a state that is news, has it written, and owes it to every other neighbour.
+    /// Keeps a state that is news, has it written, and owes it to every other neighbour that it
+    /// concerns, with the membership by which those of other sites judge it.
     fn take_state(&mut self, state: State, content: Content, from: Option<MachineId>) {
         let key = state.key().clone();
         self.stats.states_first += 1;
+        let site = |states: &States| Some(states.admitted(&key.origin)?.site.clone());
+        let (site_before, is_first) = (site(&self.states), self.states.get(&key).is_none());
         self.states.insert(state.clone(), content);
+        let membership = membership_key(key.origin);
+        let is_judged = is_first
+            && Reach::of(key.kind) == Reach::Network
+            && self.states.get(&membership).is_some();
         for (machine, neighbour) in &mut self.neighbours {
-            if Some(*machine) != from {
+            if Some(*machine) == from {
+                continue;
+            }
+            if self.states.shares(neighbour.interest.as_ref(), &key) {
                 neighbour.owed.insert(key.clone());
             }
+            if is_judged && neighbour.interest.is_some() {
+                neighbour.owed.insert(membership.clone());
+            }
+        }
+        if key.origin != self.own && site(&self.states) != site_before {
+            self.tell_of(key.origin);
         }
         if key.kind.is_persistent() {
             self.write_state(&key);

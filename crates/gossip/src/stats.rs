@@ -35,6 +35,8 @@ pub struct Stats {
     pub comparisons_over_limit: u64,
     /// Blocks refused because their origin is not known to be allowed to publish.
     pub refused_unadmitted: u64,
+    /// Blocks dropped because the site of their origin is not wanted.
+    pub blocks_unwanted: u64,
     /// Blocks refused because too many gaps or too many unwritten blocks are open.
     pub refused_no_room: u64,
     /// Blocks and states refused because they are wrong; each is also a fault of its sender.
@@ -57,6 +59,8 @@ pub struct Stats {
     pub states_sent: u64,
     /// States refused because their origin is not admitted.
     pub states_unadmitted: u64,
+    /// States dropped because they do not concern this node.
+    pub states_unwanted: u64,
     /// States refused because as many as allowed are known.
     pub states_over_limit: u64,
     /// Neighbours that were not served because there were too many.

@@ -5,7 +5,7 @@
 //! that can multiply, and goes no deeper than the tables below.
 
 use command::Lineage;
-use gossip::{FrontierEntry, Message as Gossip, Sums};
+use gossip::{FrontierEntry, Interest, Message as Gossip, Sums};
 use overlay::{Contact, Message as Overlay};
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -114,6 +114,7 @@ static FRONTIER: Shape = Shape(&[
     many(1, "frontier entries", Gossip::FRONTIER_ENTRIES_MAX, &ENTRY),
     many(3, "urgent runs", Gossip::URGENT_MAX, &FLAT),
 ]);
+static INTEREST: Shape = Shape(&[many(2, "patterns of sites", Interest::PATTERNS_MAX, &FLAT)]);
 static SUMS: Shape = Shape(&[many(3, "ranges", Sums::RANGES_MAX, &FLAT)]);
 static WANT: Shape = Shape(&[many(2, "spans", Gossip::SPANS_MAX, &FLAT)]);
 static STATE_WANT: Shape = Shape(&[many(1, "state keys", Gossip::SUMMARY_MAX, &FLAT)]);
@@ -129,6 +130,7 @@ static GOSSIP: Shape = Shape(&[
     one(7, &STATES),
     one(8, &SUMS),
     one(9, &STATE_WANT),
+    one(10, &INTEREST),
 ]);
 static ELECTION: Shape = Shape(&[one(1, &FLAT), one(2, &FLAT), one(3, &FLAT), one(4, &FLAT)]);
 static CALL: Shape = Shape(&[many(4, "rules", Lineage::RULES_MAX, &FLAT)]);
@@ -141,4 +143,4 @@ static COMMAND: Shape = Shape(&[
 ]);
 
 /// Most fields in a table above.
-const FIELDS_MAX: usize = 9;
+const FIELDS_MAX: usize = 10;

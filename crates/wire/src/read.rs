@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use command::{Argument, Code, CommandId, Lineage, Status};
-use gossip::{FrontierEntry, Holdings, Span, Sum, Sums};
+use gossip::{FrontierEntry, Holdings, Interest, Span, Sum, Sums};
 use model::{Block, Epoch, LogId, MachineId, Sequence, State, StateKey, StateKind, StateVersion};
 use overlay::{Address, Contact, Hops};
 use proto::wire::v1 as pb;
@@ -52,12 +52,15 @@ pub(crate) fn gossip(raw: pb::Gossip, frame_bytes: usize) -> Result<gossip::Mess
             is_news: raw.is_news,
         },
         From::Sums(raw) => {
-            let of = match raw.of_states {
-                true => Holdings::States,
-                false => Holdings::Logs,
+            let of = match (raw.of_states, raw.shared) {
+                (true, false) => Holdings::States,
+                (false, false) => Holdings::Logs,
+                (true, true) => Holdings::SharedStates,
+                (false, true) => Holdings::SharedLogs,
             };
             To::Sums(of, sums(raw.bits, raw.ranges)?)
         }
+        From::Interest(raw) => To::Interest(interest(&raw)?),
         From::Block(raw) => To::Block {
             block: Block::parse(compact(raw.block, frame_bytes))?,
             pushed: raw.pushed,
@@ -211,6 +214,20 @@ fn span(raw: pb::Span) -> Result<Span, FrameError> {
 
 fn run(raw: Option<pb::Span>) -> Result<Span, FrameError> {
     span(required(raw, "span")?)
+}
+
+fn interest(raw: &pb::gossip::Interest) -> Result<Interest, FrameError> {
+    let site = match raw.site.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|_| FrameError::Field("site"))?),
+    };
+    let pattern = |text: &String| {
+        text.parse()
+            .map_err(|_| FrameError::Field("pattern of sites"))
+    };
+    let patterns = raw.patterns.iter().map(pattern);
+    let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+    Interest::new(site, patterns).map_err(|_| FrameError::Field("interest"))
 }
 
 fn sums(bits: u32, ranges: Vec<pb::gossip::sums::Range>) -> Result<Sums, FrameError> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
-use gossip::{FrontierEntry, Holdings, Message as Gossip, Span, Sum, Sums};
+use gossip::{FrontierEntry, Holdings, Interest, Message as Gossip, Span, Sum, Sums};
 use model::{
     Block, BlockHeader, Draft, Epoch, HashPrefix, LogId, MachineId, NetworkId, Quality, Reading,
     SeriesNumber, Signature, State, StateDraft, StateKey, StateKind, StateVersion, Timestamp,
@@ -13,6 +13,12 @@ use proptest::prelude::*;
 
 use crate::{FRAME_BYTES_MAX, Frame, FrameError, Lane, decode, encode};
 
+const HOLDINGS: [Holdings; 4] = [
+    Holdings::Logs,
+    Holdings::States,
+    Holdings::SharedLogs,
+    Holdings::SharedStates,
+];
 const NETWORK: NetworkId = NetworkId::from_bytes([9; 32]);
 
 prop_compose! {
@@ -62,6 +68,16 @@ prop_compose! {
     ) -> Sums {
         let ranges = ranges.into_iter().map(|(range, sum)| (range, Sum(sum))).collect();
         Sums { bits: Sums::BITS_MAX, ranges }
+    }
+}
+prop_compose! {
+    fn interest()(
+        site in "([a-z0-9-]{1,63})?",
+        patterns in vec("[a-z0-9-]{1,63}|[*]{1,2}", 0..=Interest::PATTERNS_MAX),
+    ) -> Interest {
+        let site = (!site.is_empty()).then(|| site.parse().expect("a name"));
+        let patterns = patterns.into_iter().map(|pattern| pattern.parse().expect("a pattern"));
+        Interest::new(site, patterns).expect("within the limits")
     }
 }
 prop_compose! {
@@ -144,10 +160,8 @@ fn gossip() -> impl Strategy<Value = Gossip> {
                 urgent,
                 is_news
             }),
-        (any::<bool>(), sums()).prop_map(|(of_states, sums)| {
-            let of = [Holdings::Logs, Holdings::States][usize::from(of_states)];
-            Gossip::Sums(of, sums)
-        }),
+        (0..HOLDINGS.len(), sums()).prop_map(|(of, sums)| Gossip::Sums(HOLDINGS[of], sums)),
+        interest().prop_map(Gossip::Interest),
         (block(), any::<bool>()).prop_map(|(block, pushed)| Gossip::Block { block, pushed }),
         (log(), vec(span(), 0..=Gossip::SPANS_MAX), any::<bool>()).prop_map(
             |(log, spans, is_past)| Gossip::Want {
@@ -278,6 +292,7 @@ fn counts_over_the_limit_are_refused_before_they_are_decoded() {
         (2, 6, 1, Gossip::SUMMARY_MAX),
         (2, 9, 1, Gossip::SUMMARY_MAX),
         (2, 8, 3, Sums::RANGES_MAX),
+        (2, 10, 2, Interest::PATTERNS_MAX),
         (2, 1, 3, Gossip::URGENT_MAX),
         (2, 7, 1, Gossip::STATES_MAX),
     ];
@@ -442,6 +457,30 @@ fn only_wanted_blocks_take_the_bulk_lane() {
         Frame::Election(election::Message::Resign).lane(),
         Lane::Live
     );
+}
+
+#[test]
+fn an_interest_that_names_no_sites_is_refused() {
+    use prost::Message as _;
+    let said = |site: &str, patterns: &[&str]| {
+        let interest = proto::wire::v1::gossip::Interest {
+            site: site.to_owned(),
+            patterns: patterns.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        let message = Some(proto::wire::v1::gossip::Message::Interest(interest));
+        let gossip = proto::wire::v1::Gossip { message };
+        decode([&[1, 2], &gossip.encode_to_vec()[..]].concat().into())
+    };
+    let is_refused =
+        |site: &str, patterns: &[&str]| matches!(said(site, patterns), Err(FrameError::Field(_)));
+
+    let long = "h".repeat(64);
+
+    assert!(said("hall-1", &["hall-2", "*"]).is_ok() && said("", &[]).is_ok());
+    assert!(is_refused("hall/1", &[]) && is_refused(&long, &[]));
+    assert!(is_refused("hall-1", &["hall-*"]) && is_refused("hall-1", &["hall/2"]));
+    assert!(is_refused("hall-1", &["press:hall-2"]) && is_refused("hall-1", &[""]));
+    assert!(is_refused("hall-1", &[&long]) && is_refused("*", &[]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Typed messages to generated ones. Cannot fail: our own messages keep their limits.
 
 use bytes::Bytes;
-use gossip::{FrontierEntry, Holdings, Span, Sum};
+use gossip::{FrontierEntry, Span, Sum};
 use model::{LogId, MachineId, Sequence, StateKey, StateVersion};
 use overlay::Contact;
 use proto::wire::v1 as pb;
@@ -48,7 +48,8 @@ pub(crate) fn gossip(message: &gossip::Message) -> pb::Gossip {
     use pb::gossip::{self as to, Message as To};
     let message = match message {
         From::Sums(of, sums) => To::Sums(to::Sums {
-            of_states: *of == Holdings::States,
+            of_states: of.is_states(),
+            shared: of.is_shared(),
             bits: sums.bits.into(),
             ranges: sums.ranges.iter().map(range).collect(),
         }),
@@ -60,6 +61,10 @@ pub(crate) fn gossip(message: &gossip::Message) -> pb::Gossip {
             entries: entries.iter().map(frontier_entry).collect(),
             urgent: urgent.iter().map(self::urgent).collect(),
             is_news: *is_news,
+        }),
+        From::Interest(interest) => To::Interest(to::Interest {
+            site: (interest.site()).map_or_else(String::new, |site| site.as_str().to_owned()),
+            patterns: interest.patterns().map(ToString::to_string).collect(),
         }),
         From::Block { block, pushed } => To::Block(to::Block {
             block: block.as_bytes().clone(),

@@ -7,6 +7,7 @@ mod network;
 mod outcasts;
 mod rules;
 mod site;
+mod sites;
 mod spread;
 mod suspect;
 mod urgent;

@@ -216,7 +216,8 @@ impl Network {
         };
         let in_order = matches!(
             message,
-            Message::Sums(..)
+            Message::Interest(_)
+                | Message::Sums(..)
                 | Message::Frontier { .. }
                 | Message::StateSummary(_)
                 | Message::StateWant(_)

@@ -152,15 +152,24 @@ fn sign_state(key: &Keypair, state: StateKey, counter: u64, payload: Vec<u8>) ->
 
 /// The state that carries a membership of `grantee`, said by machine `n`.
 pub(crate) fn membership_of(n: u8, grantee: u8, role: Role) -> State {
-    membership_by(OPERATOR, n, grantee, role)
+    membership_at("hall", OPERATOR, n, grantee, role)
 }
 
 /// The same, signed by whoever claims to be the operator.
 pub(crate) fn membership_by(operator: u8, n: u8, grantee: u8, role: Role) -> State {
+    membership_at("hall", operator, n, grantee, role)
+}
+
+/// The membership of machine `n`, which may publish, at a site.
+pub(crate) fn membership_in(site: &str, n: u8) -> State {
+    membership_at(site, OPERATOR, n, n, Role::Publish)
+}
+
+fn membership_at(site: &str, operator: u8, n: u8, grantee: u8, role: Role) -> State {
     let grant = Grant {
         machine: id(grantee),
         name: format!("machine-{grantee}"),
-        site: "hall".to_owned(),
+        site: site.to_owned(),
         roles: BTreeSet::from([role]),
         commands: Vec::new(),
         not_before: Timestamp::from_nanos(0),
