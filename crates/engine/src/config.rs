@@ -87,6 +87,16 @@ pub enum Forward {
     Nothing,
 }
 
+impl Config {
+    /// The settings of a machine of the site that its membership names.
+    pub(crate) fn at_site_of(mut self, membership: &Membership) -> Self {
+        if let Ok(site) = membership.grant().site.parse() {
+            self.gossip.interest = self.gossip.interest.at(site);
+        }
+        self
+    }
+}
+
 impl UplinkConfig {
     /// What the uplink gets of a series of a machine that answers to `names`.
     #[must_use]

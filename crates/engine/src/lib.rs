@@ -29,6 +29,7 @@ mod own;
 mod past;
 mod presence;
 mod publisher;
+mod views;
 
 pub use admin::{AdminError, AdminReply, AdminRequest, Rights};
 pub use catalogue::{Catalogue, Member};

@@ -2,7 +2,8 @@
 //! is what the node says of itself, `standing` who counts as a member, `renewing` what it is given
 //! and gives while it runs, `administer` does what an administrator asks, `enrol` makes machines
 //! members, `mail` carries commands to machines that are not there,
-//! `watching` notices members that are not heard any more.
+//! `watching` notices members that are not heard any more, `subscribing` finds the sites that are
+//! subscribed to.
 
 mod administer;
 mod commands;
@@ -12,6 +13,7 @@ mod outputs;
 mod own_word;
 mod renewing;
 mod standing;
+mod subscribing;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,12 +26,13 @@ use identity::{Membership, Role, Roll};
 use model::{
     Block, ClockState, Epoch, LogId, MachineId, Position, State, StateKey, StateVersion, Timestamp,
 };
-use overlay::{Address, Overlay};
+use overlay::Address;
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
 
 use enrol::Waiting;
 use own_word::start_of;
+use subscribing::Subscriptions;
 use watching::Watched;
 
 use crate::feed::Feed;
@@ -38,6 +41,7 @@ use crate::links::{Action, Links};
 use crate::mail::Mail;
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
+use crate::views::{Views, is_foreign};
 use crate::{
     AckLevel, Backlog, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output,
     PublishError, Recovered,
@@ -67,6 +71,8 @@ enum Timer {
     Watch,
     /// Go on after own states that others hold.
     CatchUp,
+    /// Look for the sites that are subscribed to.
+    Subscriptions,
 }
 
 /// A whole node, but for its effects.
@@ -75,7 +81,7 @@ pub struct Node {
     identity: NodeIdentity,
     config: Config,
     machine: MachineId,
-    overlay: Overlay,
+    overlay: Views,
     gossip: Gossip,
     election: Election,
     commands: Commands,
@@ -96,6 +102,7 @@ pub struct Node {
     /// What every machine showed to which there is a link.
     shown: BTreeMap<MachineId, Membership>,
     watched: Watched,
+    subscriptions: Subscriptions,
     roll_changed: bool,
     /// Who waits for a redemption to be on disk.
     redeeming: BTreeMap<StateKey, Vec<Waiting>>,
@@ -120,6 +127,7 @@ impl Node {
     /// The caller notes [`Node::epoch`] durably before it writes the first own block.
     #[must_use]
     pub fn new(identity: NodeIdentity, config: Config, recovered: Recovered, rng: Rng) -> Self {
+        let config = config.at_site_of(&identity.membership);
         let machine = identity.keypair.machine();
         let network = identity.trust.network();
         let mut epochs = rng.fork("epoch");
@@ -134,11 +142,12 @@ impl Node {
             contacts: recovered.contacts,
         };
         let mut node = Self {
-            overlay: Overlay::new(
+            overlay: Views::new(
                 machine,
-                config.overlay.clone(),
+                &config.overlay,
+                &config.gossip.interest,
                 contacts,
-                rng.fork("overlay"),
+                &rng,
             ),
             gossip: Gossip::new(
                 machine,
@@ -172,6 +181,7 @@ impl Node {
             links: Links::new(config.election.refresh_interval),
             shown: BTreeMap::new(),
             watched: None,
+            subscriptions: Subscriptions::default(),
             roll_changed: false,
             redeeming: BTreeMap::new(),
             origins: BTreeSet::new(),
@@ -357,11 +367,14 @@ impl Node {
 
     fn on_link_up(&mut self, now: Instant, membership: Membership) {
         let machine = membership.machine();
+        let site = membership.grant().site.clone();
         if !self.receive(now, membership) {
             return;
         }
         self.links.on_up(now, machine);
-        self.overlay.handle(now, overlay::Input::LinkUp(machine));
+        let is_foreign = is_foreign(self.gossip.interest(), &site);
+        self.overlay.link_up(now, machine, is_foreign);
+        self.welcome(now, machine, &site);
         self.election.handle(now, election::Input::LinkUp(machine));
         self.commands.handle(now, command::Input::LinkUp(machine));
     }
@@ -492,13 +505,13 @@ impl StateMachine for Node {
             Input::FloorMoved(log, floor) => {
                 self.gossip
                     .handle(now, gossip::Input::FloorMoved(log, floor));
-                self.feed.note_log(log, self.gossip.frontier());
+                self.note_log(log);
             }
             Input::Lost(ids) => {
                 let logs: BTreeSet<LogId> = ids.iter().map(|id| id.log).collect();
                 self.gossip.handle(now, gossip::Input::Lost(ids));
                 for log in logs {
-                    self.feed.note_log(log, self.gossip.frontier());
+                    self.note_log(log);
                 }
             }
             Input::Admin(request, asked) => self.on_admin(now, request, *asked),
@@ -531,6 +544,7 @@ impl StateMachine for Node {
                 Timer::Mail => self.look_after_mail(now),
                 Timer::Watch => self.watch(now),
                 Timer::CatchUp => self.catch_up_with_own(now),
+                Timer::Subscriptions => self.look_for_sites(now),
             }
         }
         self.drain(now);
@@ -553,6 +567,7 @@ impl StateMachine for Node {
             Timer::Mail => "node: mail",
             Timer::Watch => "node: watch",
             Timer::CatchUp => "node: catch up with own states",
+            Timer::Subscriptions => "node: look for sites",
         });
         [
             self.overlay.next_deadline(),

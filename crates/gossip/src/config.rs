@@ -9,7 +9,7 @@ use crate::{FrontierEntry, Interest};
 /// Times and sizes of gossip. Times below a millisecond count as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What of the network is replicated.
+    /// What of the network is replicated. A node adds its own site.
     pub interest: Interest,
     /// How long announcements are gathered before they are sent.
     pub announce_interval: Duration,

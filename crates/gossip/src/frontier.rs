@@ -315,7 +315,7 @@ impl Frontier {
     }
 
     /// The entries of a machine's own logs, epochs in order.
-    pub(crate) fn entries_of(
+    pub fn entries_of(
         &self,
         machine: MachineId,
     ) -> impl DoubleEndedIterator<Item = &FrontierEntry> {

@@ -78,6 +78,15 @@ impl Interest {
         Ok(interest)
     }
 
+    /// The same interest of a machine of a site.
+    #[must_use]
+    pub fn at(self, site: SeriesName) -> Self {
+        Self {
+            site: Some(site),
+            ..self
+        }
+    }
+
     /// The own site.
     #[must_use]
     pub const fn site(&self) -> Option<&SeriesName> {

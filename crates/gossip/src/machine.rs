@@ -13,7 +13,7 @@ use crate::neighbour::{Neighbour, Serving};
 use crate::recent::Recent;
 use crate::states::States;
 use crate::urgent::Urgent;
-use crate::{Config, Frontier, Message, Recovered, Span, Stats};
+use crate::{Config, Frontier, Interest, Message, Recovered, Span, Stats};
 
 /// Something that must be on disk before its [`Input::Persisted`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +256,12 @@ impl Gossip {
     #[must_use]
     pub const fn roll(&self) -> &Roll {
         self.states.roll()
+    }
+
+    /// What of the network is replicated.
+    #[must_use]
+    pub const fn interest(&self) -> &Interest {
+        self.states.interest()
     }
 
     /// What is held durably.

@@ -159,6 +159,12 @@ impl Book {
         })
     }
 
+    /// All contacts, in the order of their ids.
+    pub(crate) fn contacts(&self) -> impl Iterator<Item = Contact> {
+        let machines = self.entries.keys();
+        machines.filter_map(|machine| self.contact(machine))
+    }
+
     /// A link to the machine stands.
     pub(crate) fn linked(&mut self, machine: &MachineId) {
         self.dials.remove(machine);

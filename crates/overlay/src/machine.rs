@@ -43,8 +43,8 @@ pub enum Input {
     DialFailed(MachineId),
     /// A round trip over a link was measured.
     RoundTrip(MachineId, Duration),
-    /// A member that is not heard of any more: it is looked for until it answers, unless it is
-    /// linked. It may be on the other side of a gap that everyone has forgotten.
+    /// A member that is not heard of any more: it is looked for until it is a neighbour. It may be on
+    /// the other side of a gap that everyone has forgotten.
     Missing(Contact),
     /// The machine was thrown out: it is forgotten, and nobody's word on it counts. A link that the
     /// caller says stands again makes it a machine like any other.
@@ -204,6 +204,11 @@ impl Overlay {
     #[must_use]
     pub fn contact(&self, machine: &MachineId) -> Option<Contact> {
         self.book.contact(machine)
+    }
+
+    /// Every machine of the address book, in the order of their ids.
+    pub fn contacts(&self) -> impl Iterator<Item = Contact> {
+        self.book.contacts()
     }
 
     /// The last measured round trip to a neighbour.
@@ -516,7 +521,7 @@ impl StateMachine for Overlay {
             Input::LinkDown(machine) => self.on_link_down(now, machine),
             Input::DialFailed(machine) => self.on_dial_failed(now, machine),
             Input::RoundTrip(machine, time) => self.on_round_trip(now, machine, time),
-            Input::Missing(contact) => self.on_missing(contact),
+            Input::Missing(contact) => self.on_missing(now, contact),
             Input::Barred(machine) => self.on_barred(now, machine),
             Input::Withholds(machine, instead) => self.on_withholds(now, machine, instead),
             Input::Received(from, message) => self.on_message(now, from, message),

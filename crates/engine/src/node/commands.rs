@@ -48,16 +48,19 @@ impl Node {
         self.commands.handle(now, input);
     }
 
-    /// What a machine may ask of this one: nothing while its membership is not known. Whether that
+    /// What a machine may ask of this one: nothing while its membership is not known. That of a machine
+    /// of another site is known while there is a link. Whether it
     /// is valid now was judged when the link was made, and is as long as the link stands.
     pub(super) fn rights_of(&self, machine: MachineId) -> Rights {
         if machine == self.machine {
             return Rights::own();
         }
-        let member = self.catalogue.member(&machine);
-        member.map_or_else(Rights::default, |member| {
+        let said = self.catalogue.member(&machine);
+        let said = said.map(|member| member.membership.as_ref());
+        let membership = said.or_else(|| self.shown.get(&machine));
+        membership.map_or_else(Rights::default, |membership| {
             let names = self.catalogue.names(&self.machine);
-            Rights::of(member.membership.grant(), &names)
+            Rights::of(membership.grant(), &names)
         })
     }
 

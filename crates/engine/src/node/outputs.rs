@@ -11,6 +11,7 @@ use super::own_word::progress_of;
 use super::{Node, Owner};
 use crate::catalogue::series_subject_of;
 use crate::presence::Idle;
+use crate::views::is_foreign;
 use crate::{CleanStop, Event, Output, feed, publisher};
 
 impl Node {
@@ -216,9 +217,10 @@ impl Node {
                 });
             }
             gossip::Output::Deliver(block) => self.on_durable(now, block),
-            gossip::Output::Restored(block) => {
+            gossip::Output::Restored(block) if self.is_of_site(&block.id().log.machine) => {
                 (self.feed).on_block(now, &block, self.gossip.frontier(), &self.catalogue);
             }
+            gossip::Output::Restored(_) => {}
             gossip::Output::DeliverState(state) => self.on_state(now, state),
             gossip::Output::NotPersisted(write) => self.on_not_persisted(now, write),
             gossip::Output::Withholds(neighbour, origin) => {
@@ -237,13 +239,38 @@ impl Node {
         if log.machine == self.machine {
             self.on_own_durable(now, &block);
         }
-        if self.origins.insert(log.machine) {
-            self.election
-                .handle(now, election::Input::Origin(log.machine));
+        if self.is_of_site(&log.machine) {
+            self.serve_origin(now, log.machine);
+            self.feed
+                .on_block(now, &block, self.gossip.frontier(), &self.catalogue);
         }
-        self.feed
-            .on_block(now, &block, self.gossip.frontier(), &self.catalogue);
         self.outputs.push_back(Output::Deliver(block));
+    }
+
+    /// The election is to say who serves a machine.
+    fn serve_origin(&mut self, now: Instant, machine: MachineId) {
+        if self.origins.insert(machine) {
+            self.election.handle(now, election::Input::Origin(machine));
+        }
+    }
+
+    /// A machine has said that it is a member: so it is known where it belongs.
+    fn on_membership(&mut self, now: Instant, machine: MachineId) {
+        let site = self.catalogue.member(&machine);
+        let site = site.map(|member| member.membership.grant().site.as_str());
+        let Some(is_foreign) = site.map(|site| is_foreign(self.gossip.interest(), site)) else {
+            return;
+        };
+        if machine != self.machine {
+            self.overlay.place(now, machine, is_foreign);
+        }
+        let logs = self.gossip.frontier().entries_of(machine);
+        let logs = logs.map(|entry| entry.log).collect::<Vec<_>>();
+        if !is_foreign && !logs.is_empty() && !self.origins.contains(&machine) {
+            self.serve_origin(now, machine);
+            logs.into_iter().for_each(|log| self.note_log(log));
+            self.feed.refresh(now, machine, &self.catalogue);
+        }
     }
 
     pub(super) fn on_own_durable(&mut self, now: Instant, block: &Block) {
@@ -295,10 +322,9 @@ impl Node {
                     .into_iter()
                     .for_each(|proof| self.event(Event::Equivocated(proof)));
             }
-            StateKind::Membership
-            | StateKind::Presence
-            | StateKind::Candidacy
-            | StateKind::Progress => {}
+            StateKind::Membership => self.on_membership(now, key.origin),
+            StateKind::Presence => self.hear_site_of(now, &key.origin),
+            StateKind::Candidacy | StateKind::Progress => {}
         }
         self.outputs.push_back(Output::StateChanged(state));
     }

@@ -12,6 +12,7 @@ use statemachine::{Instant, Rng, StateMachine as _};
 use super::{Node, Timer};
 use crate::presence::Idle;
 use crate::publisher::Start;
+use crate::views::is_foreign;
 use crate::{CleanStop, Config, Output, Presence, Recovered};
 
 impl Node {
@@ -64,8 +65,22 @@ impl Node {
             }
         }
         for entry in frontier {
-            self.feed.note_log(entry.log, self.gossip.frontier());
-            self.origins.insert(entry.log.machine);
+            self.note_log(entry.log);
+            if self.is_of_site(&entry.log.machine) {
+                self.origins.insert(entry.log.machine);
+            }
+        }
+        let interest = self.gossip.interest();
+        for (machine, member) in self.catalogue.members() {
+            let is_foreign = is_foreign(interest, &member.membership.grant().site);
+            self.overlay.place(Instant::ZERO, *machine, is_foreign);
+        }
+    }
+
+    /// What is held of a log has changed: uplinks get those of the own site.
+    pub(super) fn note_log(&mut self, log: LogId) {
+        if self.is_of_site(&log.machine) {
+            self.feed.note_log(log, self.gossip.frontier());
         }
     }
 
@@ -76,6 +91,7 @@ impl Node {
         }
         self.wait_for_watermark(now);
         self.watch(now);
+        self.subscribe(now);
         self.renew(now);
         for machine in self.origins.clone() {
             self.election.handle(now, election::Input::Origin(machine));
@@ -188,8 +204,8 @@ impl Node {
     }
 
     pub(super) fn end_reread(&mut self, now: Instant) {
-        let alone = self.overlay.neighbours().next().is_none();
-        if alone && self.overlay.known() > 0 && now < self.reread_until {
+        let alone = !self.overlay.has_site();
+        if alone && self.overlay.known_of_site() > 0 && now < self.reread_until {
             self.timers.set(Timer::Reread, self.reread_until);
         } else {
             self.election.handle(now, election::Input::StatesRead);

@@ -6,7 +6,7 @@
 //! the nodes of a half soon watch somebody of the other one.
 
 use model::{MachineId, StateKey, StateKind, StateVersion};
-use statemachine::{Instant, StateMachine as _};
+use statemachine::Instant;
 
 use super::own_word::PRESENCE_SPACING;
 use super::{Node, Timer};
@@ -23,12 +23,12 @@ impl Node {
         {
             self.overlay.handle(now, overlay::Input::Missing(contact));
         }
-        let others = || {
-            let members = self.catalogue.members().map(|(machine, _)| *machine);
-            members.filter(|machine| *machine != self.machine && !self.links.is_up(machine))
-        };
-        let next = self.rng.index(others().count());
-        let next = next.and_then(|index| others().nth(index));
+        let members = self.catalogue.members().map(|(machine, _)| *machine);
+        let is_away = |m: &MachineId| *m != self.machine && !self.links.is_up(m);
+        // Of admitters of other sites no more is known than that they are.
+        let is_heard = |m: &MachineId| self.presence_version(*m).is_some();
+        let others = members.filter(|machine| is_away(machine) && is_heard(machine));
+        let next = self.rng.choose(&others.collect::<Vec<_>>()).copied();
         self.watched = next.and_then(|next| Some((next, self.presence_version(next)?)));
         let interval = self.spaced(self.config.presence_interval, PRESENCE_SPACING);
         let again = self.rng.jitter(interval * INTERVALS);

@@ -24,13 +24,17 @@ impl Overlay {
     }
 
     /// Looks for a machine that the site has lost.
-    pub(super) fn on_missing(&mut self, contact: Contact) {
+    pub(super) fn on_missing(&mut self, now: Instant, contact: Contact) {
         let machine = contact.machine;
-        if !self.links.contains_key(&machine) {
-            self.learn(contact, Source::Presence);
-            if self.book.can_dial(&machine) {
-                self.book.look_for(machine, &mut self.rng);
-            }
+        if self.is_neighbour(&machine) {
+            return;
+        }
+        self.learn(contact, Source::Presence);
+        if self.links.contains_key(&machine) {
+            self.book.look_for(machine, &mut self.rng);
+            self.reunite(now, machine);
+        } else if self.book.can_dial(&machine) {
+            self.book.look_for(machine, &mut self.rng);
         }
     }
 

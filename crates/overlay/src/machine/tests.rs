@@ -367,11 +367,18 @@ fn a_member_that_is_missing_is_dialled_until_it_answers_and_gets_a_place_in_a_fu
 }
 
 #[test]
-fn a_member_that_is_linked_is_not_missing() {
+fn a_member_that_is_a_neighbour_is_not_missing_and_one_that_is_only_linked_is_asked_at_once() {
     let mut node = with_neighbours(1, &[A, B]);
 
     node.input(Input::Missing(contact(A)));
     node.advance(Duration::from_secs(2));
 
     assert!(!node.take().contains(&Output::Dial(contact(A))));
+    node.input(Input::LinkUp(C));
+    node.take();
+    node.input(Input::Missing(contact(C)));
+    let question = |(to, message): &(MachineId, Message)| {
+        *to == C && matches!(message, Message::Neighbour { urgent: true, .. })
+    };
+    assert!(sent(&mut node).iter().any(question));
 }
