@@ -41,7 +41,7 @@ use crate::links::{Action, Links};
 use crate::mail::Mail;
 use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
-use crate::views::{Views, is_foreign};
+use crate::views::{Views, other_site};
 use crate::{
     AckLevel, Backlog, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output,
     PublishError, Recovered,
@@ -367,14 +367,15 @@ impl Node {
 
     fn on_link_up(&mut self, now: Instant, membership: Membership) {
         let machine = membership.machine();
-        let site = membership.grant().site.clone();
+        let other = other_site(self.gossip.interest(), &membership);
         if !self.receive(now, membership) {
             return;
         }
         self.links.on_up(now, machine);
-        let is_foreign = is_foreign(self.gossip.interest(), &site);
-        self.overlay.link_up(now, machine, is_foreign);
-        self.welcome(now, machine, &site);
+        self.overlay.link_up(now, machine, other.clone());
+        if let Some(site) = other {
+            self.welcome(now, machine, &site);
+        }
         self.election.handle(now, election::Input::LinkUp(machine));
         self.commands.handle(now, command::Input::LinkUp(machine));
     }

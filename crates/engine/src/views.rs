@@ -9,10 +9,11 @@
 //!
 //! Where there is one site, the thin one knows nobody and does nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gossip::Interest;
+use identity::Membership;
 use model::{MachineId, SeriesName};
 use overlay::{Config, Contact, Input, Output, Overlay, Recovered};
 use statemachine::{Deadline, Instant, Rng, StateMachine as _};
@@ -22,9 +23,9 @@ use statemachine::{Deadline, Instant, Rng, StateMachine as _};
 pub(crate) struct Views {
     site: Overlay,
     others: Overlay,
-    /// Machines of other sites, as far as is known; beyond [`FOREIGN_MAX`], some that have no link
-    /// are forgotten.
-    foreign: BTreeSet<MachineId>,
+    /// Machines of other sites and which, as far as is known; beyond [`FOREIGN_MAX`], some that have
+    /// no link are forgotten.
+    foreign: BTreeMap<MachineId, SeriesName>,
     /// Those of them to which there is a link.
     linked: BTreeSet<MachineId>,
 }
@@ -46,7 +47,7 @@ impl Views {
         Self {
             site: Overlay::new(own, config.clone(), recovered, rng.fork("overlay")),
             others: Overlay::new(own, thin, nobody, rng.fork("overlay of sites")),
-            foreign: BTreeSet::new(),
+            foreign: BTreeMap::new(),
             linked: BTreeSet::new(),
         }
     }
@@ -78,35 +79,42 @@ impl Views {
         near.or_else(|| self.others.contact(machine))
     }
 
-    /// Where machines of other sites may be found to which there is no link.
-    pub(crate) fn unlinked_others(&self) -> impl Iterator<Item = Contact> {
-        let contacts = self.others.contacts();
-        contacts.filter(|contact| !self.linked.contains(&contact.machine))
+    /// Machines of other sites, and which.
+    pub(crate) const fn foreign(&self) -> &BTreeMap<MachineId, SeriesName> {
+        &self.foreign
     }
 
-    /// A link stands to a machine that has shown where it belongs.
-    pub(crate) fn link_up(&mut self, now: Instant, machine: MachineId, is_foreign: bool) {
-        self.place(now, machine, is_foreign);
-        if is_foreign {
+    /// Contacts of machines of which machines of other sites have told, and nobody where they belong.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = Contact> {
+        let contacts = self.others.contacts();
+        contacts.filter(|c| !c.addresses.is_empty() && !self.foreign.contains_key(&c.machine))
+    }
+
+    /// A link stands to a machine that has shown where it belongs: to this site or another one.
+    pub(crate) fn link_up(&mut self, now: Instant, machine: MachineId, other: Option<SeriesName>) {
+        if other.is_some() {
             self.linked.insert(machine);
         }
+        self.place(now, machine, other);
         self.of(&machine).handle(now, Input::LinkUp(machine));
     }
 
-    /// Where a machine belongs has become known.
-    pub(crate) fn place(&mut self, now: Instant, machine: MachineId, is_foreign: bool) {
-        let (from, to) = match is_foreign {
-            true => (&mut self.site, &mut self.others),
-            false => (&mut self.others, &mut self.site),
+    /// Where a machine belongs has become known: to this site or another one.
+    pub(crate) fn place(&mut self, now: Instant, machine: MachineId, other: Option<SeriesName>) {
+        let (from, to) = match other {
+            Some(_) => (&mut self.site, &mut self.others),
+            None => (&mut self.others, &mut self.site),
         };
         if let Some(contact) = from.contact(&machine) {
             from.handle(now, Input::Barred(machine));
             to.handle(now, Input::Discovered(contact));
         }
-        if !is_foreign {
-            self.foreign.remove(&machine);
-        } else if self.foreign.insert(machine) && self.foreign.len() > FOREIGN_MAX {
-            let mut known = self.foreign.iter();
+        match other {
+            None => _ = self.foreign.remove(&machine),
+            Some(site) => _ = self.foreign.insert(machine, site),
+        }
+        if self.foreign.len() > FOREIGN_MAX {
+            let mut known = self.foreign.keys();
             let spare = known.find(|known| !self.linked.contains(*known)).copied();
             spare.map(|spare| self.foreign.remove(&spare));
         }
@@ -152,7 +160,7 @@ impl Views {
     }
 
     fn of(&mut self, machine: &MachineId) -> &mut Overlay {
-        match self.foreign.contains(machine) {
+        match self.foreign.contains_key(machine) {
             true => &mut self.others,
             false => &mut self.site,
         }
@@ -164,10 +172,10 @@ impl Views {
     }
 }
 
-/// Whether a site is another one than that of an interest.
-pub(crate) fn is_foreign(interest: &Interest, site: &str) -> bool {
-    let name = site.parse::<SeriesName>();
-    name.is_ok_and(|site| !interest.is_own(&site))
+/// The site of a membership, if it is another one than that of an interest.
+pub(crate) fn other_site(interest: &Interest, membership: &Membership) -> Option<SeriesName> {
+    let site = membership.grant().site.parse::<SeriesName>().ok();
+    site.filter(|site| !interest.is_own(site))
 }
 
 /// How many neighbours of other sites are kept.
@@ -190,7 +198,7 @@ const PLACES_FOR_ALL: usize = 16;
 /// Most neighbours of other sites. Source: with a full view of the own site and what stands above
 /// both for a while, gossip serves them all.
 const PLACES_MAX: usize = 24;
-/// Most machines of other sites that are remembered as such. Source: guess, 32 bytes each.
+/// Most machines of other sites that are remembered as such. Source: guess, some 150 bytes each.
 const FOREIGN_MAX: usize = 4_096;
 
 #[cfg(test)]
@@ -219,6 +227,10 @@ mod tests {
         Views::new(machine(0), &config, &interest, Recovered::default(), &rng)
     }
 
+    fn hall_2() -> SeriesName {
+        "hall-2".parse().expect("a name")
+    }
+
     fn outputs(views: &mut Views) -> Vec<Output> {
         std::iter::from_fn(|| views.poll_output()).collect()
     }
@@ -229,7 +241,7 @@ mod tests {
         let now = Instant::ZERO;
         for n in 1..=9 {
             views.handle(now, Input::Discovered(contact(n)));
-            views.link_up(now, machine(n), n > 3);
+            views.link_up(now, machine(n), (n > 3).then(hall_2));
         }
         for n in 1..=9 {
             let accepted = Message::NeighbourReply { accepted: true };
@@ -252,7 +264,7 @@ mod tests {
         let mut views = views(&["hall-2"]);
         let now = Instant::ZERO;
         views.handle(now, Input::Discovered(contact(1)));
-        views.link_up(now, machine(1), false);
+        views.link_up(now, machine(1), None);
         outputs(&mut views);
         let alone = views.site.next_deadline();
 
@@ -267,14 +279,14 @@ mod tests {
         let mut views = views(&[]);
         let now = Instant::ZERO;
         views.handle(now, Input::Discovered(contact(1)));
-        views.place(now, machine(1), true);
+        views.place(now, machine(1), Some(hall_2()));
         assert_eq!(
             (views.site.known(), views.others.known()),
             (0, 1),
             "its membership says so"
         );
 
-        views.link_up(now, machine(1), false);
+        views.link_up(now, machine(1), None);
 
         assert_eq!((views.site.known(), views.others.known()), (1, 0));
     }

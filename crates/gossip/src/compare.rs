@@ -24,14 +24,18 @@ impl Gossip {
     pub(crate) fn compare_with(&mut self, machine: MachineId) {
         let interest = self.states.interest().clone();
         self.send(machine, Message::Interest(interest));
-        let neighbour = self.neighbours.get(&machine);
-        if neighbour.is_some_and(|neighbour| neighbour.interest.is_some()) {
-            self.compare_shared_with(machine);
-        } else {
-            let logs = Message::Sums(Holdings::Logs, self.log_digests.sums());
-            let states = Message::Sums(Holdings::States, self.states.sums());
-            self.send(machine, logs);
-            self.send(machine, states);
+        let Some(neighbour) = self.neighbours.get(&machine) else {
+            return;
+        };
+        match (&neighbour.interest, neighbour.interest_said) {
+            (Some(_), None) => return, // What both want is known when it has said its interest.
+            (Some(_), Some(_)) => self.compare_shared_with(machine),
+            (None, _) => {
+                let logs = Message::Sums(Holdings::Logs, self.log_digests.sums());
+                let states = Message::Sums(Holdings::States, self.states.sums());
+                self.send(machine, logs);
+                self.send(machine, states);
+            }
         }
         let its_own = self.frontier.entries_of(machine).rev();
         let newest = its_own

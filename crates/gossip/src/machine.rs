@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use identity::{Roll, Signatures, Strict};
-use model::{Block, BlockId, LogId, MachineId, NetworkId, State, StateKey};
+use model::{Block, BlockId, LogId, MachineId, NetworkId, SeriesName, State, StateKey};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
 use crate::budget::Budget;
@@ -29,6 +29,9 @@ pub enum Write {
 pub enum Input {
     /// A machine became a neighbour. At most [`Gossip::NEIGHBOURS_MAX`] are served at a time.
     NeighbourUp(MachineId),
+    /// The same, of a machine that is known to be of another site: until it says more, nothing of this
+    /// site is told to it.
+    ForeignUp(MachineId, SeriesName),
     /// A neighbour is gone; what it announced is asked from others.
     NeighbourDown(MachineId),
     /// A neighbour may be dead, though its link stands: do not wait for it.
@@ -311,13 +314,27 @@ impl Gossip {
     pub(crate) fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         let before = self.neighbours.get(&machine);
         let said = before.map(|n| (n.interest.clone(), n.interest_said));
+        let (interest, said) = said.unwrap_or_default();
+        self.welcome(now, machine, interest, said);
+    }
+
+    fn welcome(
+        &mut self,
+        now: Instant,
+        machine: MachineId,
+        interest: Option<Interest>,
+        interest_said: Option<Instant>,
+    ) {
         self.on_neighbour_down(now, machine);
         if self.neighbours.len() >= Self::NEIGHBOURS_MAX {
             self.stats.neighbours_over_limit += 1;
             return;
         }
-        let mut neighbour = Neighbour::new(now, self.config.logs_max);
-        (neighbour.interest, neighbour.interest_said) = said.unwrap_or_default();
+        let neighbour = Neighbour {
+            interest,
+            interest_said,
+            ..Neighbour::new(now, self.config.logs_max)
+        };
         self.neighbours.insert(machine, neighbour);
         self.compare_with(machine);
     }
@@ -430,6 +447,10 @@ impl StateMachine for Gossip {
     fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::NeighbourUp(machine) => self.on_neighbour_up(now, machine),
+            Input::ForeignUp(machine, site) => {
+                let its_own = Interest::default().at(site);
+                self.welcome(now, machine, Some(its_own), None);
+            }
             Input::NeighbourDown(machine) => self.on_neighbour_down(now, machine),
             Input::Congested(machine) => {
                 if let Some(neighbour) = self.neighbours.get_mut(&machine) {

@@ -54,6 +54,7 @@ impl World {
             let found = match self.discovery {
                 Discovery::Segment => {
                     let found = self.faults.index(self.site.len()).unwrap_or(0);
+                    let found = self.on_segment_of(machine, found);
                     self.insiders.found_by(machine).unwrap_or(found)
                 }
                 Discovery::Bootstrap => 0,
@@ -70,9 +71,28 @@ impl World {
     }
 }
 
+impl World {
+    /// Whom a machine finds in the place of another one: a site is a segment, and now and then
+    /// somebody of another one is named by an address in the settings.
+    fn on_segment_of(&mut self, machine: usize, found: usize) -> usize {
+        let sites = self.site.sites();
+        if sites.are_together(machine, found) || self.faults.chance(FOREIGN_PERMILLE) {
+            return found;
+        }
+        let near = found - sites.of(found) + sites.of(machine);
+        if near < self.site.len() {
+            near
+        } else {
+            machine
+        }
+    }
+}
+
 /// How often multicast discovery finds somebody.
 const DISCOVER_INTERVAL: Duration = Duration::from_secs(20);
 /// How many it finds.
 const FOUND: usize = 3;
+/// How often whoever is found may be of another site. Unit: per mille.
+const FOREIGN_PERMILLE: u32 = 200;
 /// How often an address in the settings is tried. Source: guess, as `swarm` has.
 const REDIAL_INTERVAL: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
+use crate::sites::{MANY_MACHINES, count_of};
 
 /// The figures of runs with ever more machines.
 #[derive(Clone, Debug, Default)]
@@ -12,9 +13,13 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// 10, 100 and so on, up to a largest number of machines.
-    pub fn sizes(nodes_max: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(10_usize), |nodes| nodes.checked_mul(10))
+    /// 10, 100 and so on, or 2, 8 and so on sites of ten, up to a largest number of machines.
+    pub fn sizes(scenario: Scenario, nodes_max: usize) -> impl Iterator<Item = usize> {
+        let (first, step) = match scenario == Scenario::ManySites {
+            true => (2 * MANY_MACHINES, 4),
+            false => (10, 10),
+        };
+        std::iter::successors(Some(first), move |nodes: &usize| nodes.checked_mul(step))
             .take_while(move |nodes| *nodes <= nodes_max)
     }
 
@@ -29,6 +34,7 @@ impl Growth {
             report.redundancy,
             report.bytes_per_node_s,
             report.bytes_per_reading,
+            millis(report.revoked_p99),
         ];
         let head = if self.rows.is_empty() {
             format!(
@@ -66,7 +72,12 @@ impl Scenario {
     /// whatever their number, each of them at least twice before that.
     #[must_use]
     pub(crate) fn plan_for(self, nodes: usize) -> Plan {
-        let plan = self.plan();
+        let mut plan = self.plan();
+        match self {
+            Self::Sites => plan.sites = count_of(nodes),
+            Self::ManySites => plan.sites = (nodes / MANY_MACHINES).max(1),
+            _ => {}
+        }
         if self == Self::MassFailure && nodes > MANY {
             let publish_every = plan.publish_every * 5;
             return Plan {
@@ -117,7 +128,7 @@ fn ratio_of(count: usize) -> f64 {
 }
 
 /// What is shown.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "first copy p50",
     "p99, ms",
     "stretch p99",
@@ -125,6 +136,7 @@ const COLUMNS: [&str; 7] = [
     "redundancy",
     "B/s per node",
     "B per reading",
+    "revoked p99, ms",
 ];
 
 /// Beyond so many machines, each publishes less.

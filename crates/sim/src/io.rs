@@ -12,7 +12,7 @@ use wire::{Frame, Lane};
 use crate::disk::Op;
 use crate::machine::uplink;
 use crate::network::{End, Parcel, Sent};
-use crate::scenario::Plant;
+use crate::plants::Plant;
 use crate::sink::Attempt;
 use crate::world::{Cause, Event, World};
 
@@ -418,6 +418,7 @@ impl World {
 
     fn upload(&mut self, machine: usize, id: UploadId, record: aggregate::Record) {
         self.trace.note(self.now, machine, "upload", &record.name());
+        self.check_upload(machine, &record);
         let life = self.machines[machine].life;
         if let Some(running) = &mut self.machines[machine].running {
             running.outbox.push(id, record);

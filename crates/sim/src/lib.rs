@@ -32,6 +32,7 @@ mod scenario;
 mod shared;
 mod signatures;
 mod sink;
+mod sites;
 mod stretch;
 mod survivors;
 mod trace;
@@ -41,7 +42,8 @@ mod workload;
 mod world;
 
 pub use growth::Growth;
+pub use plants::Plant;
 pub use report::Report;
 pub use run::{find_failure, log, run, run_once};
-pub use scenario::{Plant, Scenario};
+pub use scenario::Scenario;
 pub use trace::TraceHash;

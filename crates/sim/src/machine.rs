@@ -1,6 +1,6 @@
 //! One simulated machine: what outlives its node, and the node while it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::draw;
 use crate::scenario::Plan;
 use crate::signatures::Remembered;
 use crate::sink::Outbox;
+use crate::sites::{self, Sites};
 use crate::workload::Publisher;
 
 /// Who the machines are: the same for all runs with one number of machines.
@@ -30,6 +31,7 @@ pub(crate) struct Site {
     /// The first so many machines are candidates.
     candidates: usize,
     plan: Plan,
+    sites: Sites,
     machines: Vec<MachineId>,
     numbers: BTreeMap<MachineId, usize>,
     memberships: Vec<Membership>,
@@ -39,12 +41,13 @@ pub(crate) struct Site {
 impl Site {
     /// A site of so many machines.
     #[must_use]
-    pub(crate) fn new(machines: usize, plan: &Plan) -> Self {
+    pub(crate) fn new(machines: usize, plan: &Plan, rng: Rng) -> Self {
+        let sites = Sites::draw(machines, plan, rng);
         let candidates = plan.candidates(machines);
         let machines: Vec<_> = (0..machines).map(|m| keypair(m).machine()).collect();
         let operator = keypair(usize::MAX);
         let memberships = (machines.iter().enumerate())
-            .map(|(number, id)| membership(&operator, number, *id))
+            .map(|(number, id)| membership(&operator, number, *id, &sites))
             .collect();
         let numbers = machines
             .iter()
@@ -55,6 +58,7 @@ impl Site {
             operator,
             candidates,
             plan: *plan,
+            sites,
             machines,
             numbers,
             memberships,
@@ -98,6 +102,12 @@ impl Site {
         revocation.expect("no reason is given")
     }
 
+    /// Which machine is of which site.
+    #[must_use]
+    pub(crate) const fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
     /// The key of a machine.
     #[must_use]
     #[expect(clippy::unused_self, reason = "keys are the site's to give away")]
@@ -114,7 +124,7 @@ impl Site {
     pub(crate) fn claim(&self, invitation: usize, newcomer: usize) -> Claim {
         let secret = keypair(SECRETS_FROM + invitation);
         let terms = Terms {
-            site: SITE.to_owned(),
+            site: sites::name(0),
             roles: [Role::Publish].into(),
             commands: Vec::new(),
             lifetime: LIFETIME,
@@ -191,6 +201,10 @@ impl Site {
             overlay: overlay::Config {
                 active_max: self.active_max(),
                 ..overlay::Config::default()
+            },
+            gossip: gossip::Config {
+                interest: self.sites.interest(machine).clone(),
+                ..gossip::Config::default()
             },
             quiet: machine >= self.plan.publishers_max,
             watermark_interval: self.plan.watermark_interval,
@@ -323,20 +337,21 @@ impl Machine {
     }
 }
 
-fn membership(operator: &Keypair, number: usize, machine: MachineId) -> Membership {
+fn membership(operator: &Keypair, number: usize, machine: MachineId, sites: &Sites) -> Membership {
+    let roles: BTreeSet<Role> = sites::roles(number, sites.count()).into_iter().collect();
     let grant = Grant {
         machine,
         name: format!("machine-{number}"),
-        site: SITE.to_owned(),
-        roles: [Role::Publish, Role::Relay, Role::Command, Role::Admit].into(),
-        commands: vec!["**".to_owned()],
-        not_before: Timestamp::MIN,
-        not_after: Timestamp::MAX,
-        delegation: Some(Delegation {
+        site: sites::name(sites.of(number)),
+        delegation: roles.contains(&Role::Admit).then(|| Delegation {
             roles: [Role::Publish].into(),
             commands: Vec::new(),
             lifetime: LIFETIME,
         }),
+        roles,
+        commands: vec!["**".to_owned()],
+        not_before: Timestamp::MIN,
+        not_after: Timestamp::MAX,
     };
     Membership::issue(operator, grant).expect("the names are good")
 }
@@ -347,8 +362,6 @@ fn keypair(machine: usize) -> Keypair {
     Keypair::from_seed(&seed)
 }
 
-/// The name of the site.
-const SITE: &str = "plant";
 /// How long a membership is valid.
 const LIFETIME: Duration = Duration::from_secs(86_400);
 /// Numbers of keys: secrets of invitations, and machines that are no members yet.

@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long)]
     once: bool,
     /// Run the scenario growth with 10, 100 and so on up to `--nodes` machines, each once, and print
-    /// what it costs to grow.
+    /// what it costs to grow; of the scenario many-sites, with 2, 8, 32 and so on sites of ten.
     #[arg(long)]
     growth: bool,
     /// One JSON object a line instead of text.
@@ -71,8 +71,12 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut failed = false;
     if arguments.growth {
         let mut growth = sim::Growth::default();
-        for nodes in sim::Growth::sizes(arguments.nodes) {
-            let report = run(Scenario::Growth, nodes, arguments.seed);
+        let grown = match scenarios[..] {
+            [Scenario::ManySites] => Scenario::ManySites,
+            _ => Scenario::Growth,
+        };
+        for nodes in sim::Growth::sizes(grown, arguments.nodes) {
+            let report = run(grown, nodes, arguments.seed);
             failed |= report.failure.is_some();
             writeln!(out, "{}", growth.add(&report))?;
         }

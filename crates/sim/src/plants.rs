@@ -7,8 +7,36 @@ use model::{Block, StateKey, StateVersion};
 use wire::Frame;
 
 use crate::disk::Op;
-use crate::scenario::Plant;
 use crate::world::World;
+
+/// Mistakes that a shell could make, switched in to show that the simulator finds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// The store says that something is safe before it was synced.
+    AckBeforeSync,
+    /// The uplink says that a record was uploaded before the sink has it.
+    ProgressBeforeAck,
+    /// The store says that a note on a command is safe before it was synced.
+    RunBeforeNote,
+    /// What a neighbour should no longer push is not told to it.
+    LostPrune,
+    /// A log is never asked for, so that its gaps stay.
+    ForgottenGap,
+    /// The answer of the store to a read is lost.
+    LostRead,
+    /// A crash counts as a stop in order: the epoch and its numbers go on.
+    ReusedNumber,
+    /// A block from a neighbour is stored whoever signed it.
+    UncheckedSignature,
+    /// What waits for a neighbour that does not read has no bound.
+    UnboundedQueue,
+    /// The first version of a state that a machine hears of stays.
+    StaleState,
+    /// A frontier counts the block that is being written.
+    EarlyFrontier,
+    /// Whoever has a neighbour dials nobody else.
+    ClosedView,
+}
 
 impl World {
     /// Takes out of a frame what a planted mistake lets its sender forget, or puts in what it makes

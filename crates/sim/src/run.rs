@@ -1,7 +1,8 @@
 //! One seed, twice.
 
+use crate::plants::Plant;
 use crate::report::Report;
-use crate::scenario::{Plant, Scenario};
+use crate::scenario::Scenario;
 use crate::world::World;
 
 /// Runs one seed twice and reports on it; traces that differ are a failure.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::insiders::Malice;
 use crate::network::{QUEUE_BYTES_MAX, Weather};
-use crate::{growth, halves};
+use crate::{growth, halves, sites};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,35 +79,6 @@ pub(crate) enum Discovery {
     Line,
 }
 
-/// Mistakes that a shell could make, switched in to show that the simulator finds them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// The store says that something is safe before it was synced.
-    AckBeforeSync,
-    /// The uplink says that a record was uploaded before the sink has it.
-    ProgressBeforeAck,
-    /// The store says that a note on a command is safe before it was synced.
-    RunBeforeNote,
-    /// What a neighbour should no longer push is not told to it.
-    LostPrune,
-    /// A log is never asked for, so that its gaps stay.
-    ForgottenGap,
-    /// The answer of the store to a read is lost.
-    LostRead,
-    /// A crash counts as a stop in order: the epoch and its numbers go on.
-    ReusedNumber,
-    /// A block from a neighbour is stored whoever signed it.
-    UncheckedSignature,
-    /// What waits for a neighbour that does not read has no bound.
-    UnboundedQueue,
-    /// The first version of a state that a machine hears of stays.
-    StaleState,
-    /// A frontier counts the block that is being written.
-    EarlyFrontier,
-    /// Whoever has a neighbour dials nobody else.
-    ClosedView,
-}
-
 /// What a scenario is made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -137,6 +108,10 @@ pub(crate) struct Plan {
     pub(crate) lost_answers_permille: u32,
     /// Mean time between the commands of one machine; none without it.
     pub(crate) command_every: Option<Duration>,
+    /// So many sites there are.
+    pub(crate) sites: usize,
+    /// The seed draws who subscribes to what.
+    pub(crate) draws_subscriptions: bool,
     /// Only so many machines publish, the first ones.
     pub(crate) publishers_max: usize,
     /// At most so many machines can be relays, the first ones; without any, nothing is uploaded.
@@ -224,11 +199,15 @@ pub enum Scenario {
     Growth,
     /// Blocks turn bad on disks, own ones, too.
     BitRot,
+    /// Several sites subscribe to each other, and everything goes wrong.
+    Sites,
+    /// Ever more sites of ten machines, and nothing goes wrong.
+    ManySites,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -253,6 +232,8 @@ impl Scenario {
         Self::HalvesDay,
         Self::Growth,
         Self::BitRot,
+        Self::Sites,
+        Self::ManySites,
     ];
 
     /// Whether one seed takes minutes.
@@ -260,7 +241,12 @@ impl Scenario {
     pub const fn takes_minutes(self) -> bool {
         matches!(
             self,
-            Self::Outage | Self::HalvesLong | Self::HalvesDay | Self::SlowNeighbour | Self::Growth
+            Self::Outage
+                | Self::HalvesLong
+                | Self::HalvesDay
+                | Self::SlowNeighbour
+                | Self::Growth
+                | Self::ManySites
         )
     }
 
@@ -292,6 +278,8 @@ impl Scenario {
             Self::HalvesDay => "halves-day",
             Self::Growth => "growth",
             Self::BitRot => "bit-rot",
+            Self::Sites => "sites",
+            Self::ManySites => "many-sites",
         }
     }
 
@@ -312,6 +300,8 @@ impl Scenario {
             redundancy_max: None,
             lost_answers_permille: 0,
             command_every: None,
+            sites: 1,
+            draws_subscriptions: false,
             publishers_max: usize::MAX,
             candidates_max: usize::MAX,
             publish_from: Duration::from_secs(1),
@@ -503,6 +493,8 @@ impl Scenario {
                 ],
                 ..steady
             },
+            Self::Sites => sites::plan(steady, UNSERVED_MAX_STORM),
+            Self::ManySites => sites::plan_of_many(steady),
             Self::BitRot => Plan {
                 unserved_max: UNSERVED_MAX_ROUGH,
                 fault_every: Some(Duration::from_secs(6)),

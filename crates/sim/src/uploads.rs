@@ -1,7 +1,7 @@
 //! What must hold of uploads while a run goes on: progress never runs ahead of the sink, and whom
 //! a candidate could serve is served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aggregate::Progress;
@@ -70,11 +70,14 @@ impl World {
     pub(crate) fn look_at_service(&mut self) {
         let now = self.now;
         let candidates = self.plan.candidates(self.site.len());
-        let (mut somebody_fit, mut service) = (false, std::mem::take(&mut self.service));
+        let mut service = std::mem::take(&mut self.service);
+        let mut fit_sites = BTreeSet::new();
         for candidate in 0..candidates {
             if self.is_fit(candidate) {
                 let since = *service.fit_since.entry(candidate).or_insert(now);
-                somebody_fit |= now.since(since) >= FIT_AFTER;
+                if now.since(since) >= FIT_AFTER {
+                    fit_sites.insert(self.site.sites().of(candidate));
+                }
             } else {
                 service.fit_since.remove(&candidate);
             }
@@ -82,7 +85,7 @@ impl World {
         let has_run = |origin: &usize| self.machines[*origin].life > 0;
         for origin in self.members().filter(has_run).collect::<Vec<_>>() {
             let is_served = (0..candidates).any(|candidate| self.serves(candidate, origin));
-            if is_served || !somebody_fit {
+            if is_served || !fit_sites.contains(&self.site.sites().of(origin)) {
                 service.unserved_since.remove(&origin);
                 continue;
             }
@@ -98,14 +101,15 @@ impl World {
         self.after(LOOK_INTERVAL, Event::LookAtService);
     }
 
-    /// Whether a candidate runs, reaches the sink, and has a link to each other one that runs on its
-    /// side: who dies without one is known by its last state alone, and missed when that is old.
+    /// Whether a candidate runs, reaches the sink, and has a link to each other one of its site that
+    /// runs on its side: who dies without one is known by its last state alone, and missed when that is old.
     fn is_fit(&self, candidate: usize) -> bool {
         let machine = &self.machines[candidate];
         let stopping = |running: &Running| running.stopping;
         let stops = machine.running.as_ref().is_some_and(stopping);
         let mut others = (0..self.plan.candidates(self.site.len()))
             .filter(|other| *other != candidate && self.machines[*other].running.is_some())
+            .filter(|other| self.site.sites().are_together(candidate, *other))
             .filter(|other| self.network.reaches(candidate, *other));
         let is_linked = others.all(|other| self.network.is_linked(candidate, other));
         machine.answers() && !stops && machine.reaches_sink && self.sink.is_up() && is_linked

@@ -55,6 +55,7 @@ impl World {
             .or_else(|| self.lacking_of_commands())
             .or_else(|| self.lacking_blocks())
             .or_else(|| self.lacking_states())
+            .or_else(|| self.lacking_of_sites())
             .or_else(|| self.lacking_windows())
     }
 
@@ -70,7 +71,8 @@ impl World {
             }
         }
         for (log, blocks) in &all {
-            for number in self.honest() {
+            let wants = |number: &usize| self.wants_log(*number, &log.machine);
+            for number in self.honest().filter(wants) {
                 let disk = &self.machines[number].disk;
                 let held = disk.blocks().get(log).map_or(0, BTreeMap::len);
                 let all = blocks.range(disk.floor(log)..).count();

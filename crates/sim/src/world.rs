@@ -17,8 +17,9 @@ use crate::network::{LinkNumber, Network, Parcel};
 use crate::newcomers::Newcomers;
 use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
+use crate::plants::Plant;
 use crate::report::Meter;
-use crate::scenario::{Discovery, Fault, Plan, Plant};
+use crate::scenario::{Discovery, Fault, Plan};
 use crate::shared::Shared;
 use crate::sink::Sink;
 use crate::stretch::Stretch;
@@ -117,7 +118,7 @@ impl World {
         readable: bool,
     ) -> Self {
         let rng = Rng::from_u64(seed);
-        let site = Site::new(nodes, &plan);
+        let site = Site::new(nodes, &plan, rng.fork("sites"));
         let machine = |m| Machine::new(m, &plan, &rng.fork(&format!("machine {m}")));
         let mut world = Self {
             now: Instant::ZERO,
@@ -364,12 +365,16 @@ impl World {
     pub(crate) fn definitions<'a>(
         &'a self,
     ) -> Option<impl Fn(&LogId, &Reading) -> Option<&'a SeriesDefinition>> {
-        let mut running = self
-            .machines
-            .iter()
-            .filter_map(|machine| machine.running.as_ref());
-        let catalogue = running.next()?.node.catalogue();
+        let catalogue_of = |site: usize| {
+            let machines = self.machines.iter().skip(site).step_by(self.plan.sites);
+            let mut running = machines.filter_map(|machine| machine.running.as_ref());
+            Some(running.next()?.node.catalogue())
+        };
+        let catalogues = (0..self.plan.sites).map(catalogue_of);
+        let catalogues = catalogues.collect::<Option<Vec<_>>>()?;
         Some(move |log: &LogId, reading: &Reading| {
+            let origin = self.site.number(&log.machine)?;
+            let catalogue = catalogues[self.site.sites().of(origin)];
             let definition = catalogue.definition(log, reading.series);
             definition.map(std::sync::Arc::as_ref)
         })

@@ -85,7 +85,7 @@ pub(crate) fn fresh(commit: &str) -> Result<Vec<Runs>> {
 
 /// The scenarios of `sim` and how many machines each is run with, but for those that take minutes.
 /// Source: guess, enough that some are not neighbours.
-const SCENARIOS: [(&str, u32); 19] = [
+const SCENARIOS: [(&str, u32); 20] = [
     ("steady", 5),
     ("churn", 5),
     ("partition", 5),
@@ -105,6 +105,7 @@ const SCENARIOS: [(&str, u32); 19] = [
     ("bit-rot", 5),
     ("mass-failure", 10),
     ("halves", 5),
+    ("sites", 9),
 ];
 
 /// Fresh seeds of each scenario for each commit, two hundred in all at least.

@@ -11,7 +11,7 @@ use super::own_word::progress_of;
 use super::{Node, Owner};
 use crate::catalogue::series_subject_of;
 use crate::presence::Idle;
-use crate::views::is_foreign;
+use crate::views::other_site;
 use crate::{CleanStop, Event, Output, feed, publisher};
 
 impl Node {
@@ -135,7 +135,11 @@ impl Node {
             overlay::Output::Send(to, message) => self.send(to, Frame::Overlay(message)),
             overlay::Output::NeighbourUp(machine) => {
                 self.links.set_overlay(now, machine, true);
-                self.gossip.handle(now, gossip::Input::NeighbourUp(machine));
+                let up = match self.overlay.foreign().get(&machine) {
+                    Some(site) => gossip::Input::ForeignUp(machine, site.clone()),
+                    None => gossip::Input::NeighbourUp(machine),
+                };
+                self.gossip.handle(now, up);
                 self.prolong_reread(now);
                 self.say_presence_soon(now);
                 self.event(Event::NeighbourUp(machine));
@@ -256,13 +260,13 @@ impl Node {
 
     /// A machine has said that it is a member: so it is known where it belongs.
     fn on_membership(&mut self, now: Instant, machine: MachineId) {
-        let site = self.catalogue.member(&machine);
-        let site = site.map(|member| member.membership.grant().site.as_str());
-        let Some(is_foreign) = site.map(|site| is_foreign(self.gossip.interest(), site)) else {
+        let Some(member) = self.catalogue.member(&machine) else {
             return;
         };
+        let other = other_site(self.gossip.interest(), &member.membership);
+        let is_foreign = other.is_some();
         if machine != self.machine {
-            self.overlay.place(now, machine, is_foreign);
+            self.overlay.place(now, machine, other);
         }
         let logs = self.gossip.frontier().entries_of(machine);
         let logs = logs.map(|entry| entry.log).collect::<Vec<_>>();

@@ -12,7 +12,7 @@ use statemachine::{Instant, Rng, StateMachine as _};
 use super::{Node, Timer};
 use crate::presence::Idle;
 use crate::publisher::Start;
-use crate::views::is_foreign;
+use crate::views::other_site;
 use crate::{CleanStop, Config, Output, Presence, Recovered};
 
 impl Node {
@@ -72,8 +72,8 @@ impl Node {
         }
         let interest = self.gossip.interest();
         for (machine, member) in self.catalogue.members() {
-            let is_foreign = is_foreign(interest, &member.membership.grant().site);
-            self.overlay.place(Instant::ZERO, *machine, is_foreign);
+            let other = other_site(interest, &member.membership);
+            self.overlay.place(Instant::ZERO, *machine, other);
         }
     }
 
