@@ -140,9 +140,7 @@ impl Views {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.site.handle_timeout(now);
-        if self.knows_others() {
-            self.others.handle_timeout(now);
-        }
+        self.others.handle_timeout(now); // Also while it knows nobody: none of its timers is late then.
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {

@@ -19,16 +19,21 @@ use crate::urgent::RUNS_MAX;
 use crate::{Fault, FrontierEntry, Gossip, Holdings, Message, Span, Sums};
 
 impl Gossip {
-    /// Says the own interest, and the sums over all that is held; over what both want, if the
-    /// neighbour's interest is known to be another one.
+    /// Says the own interest, and compares.
     pub(crate) fn compare_with(&mut self, machine: MachineId) {
         let interest = self.states.interest().clone();
         self.send(machine, Message::Interest(interest));
+        self.compare_holdings(machine);
+    }
+
+    /// Says the sums over all that is held; over what both want, if the neighbour's interest is another
+    /// one; nothing before that is known.
+    pub(crate) fn compare_holdings(&mut self, machine: MachineId) {
         let Some(neighbour) = self.neighbours.get(&machine) else {
             return;
         };
         match (&neighbour.interest, neighbour.interest_said) {
-            (Some(_), None) => return, // What both want is known when it has said its interest.
+            (Some(_), None) => return,
             (Some(_), Some(_)) => self.compare_shared_with(machine),
             (None, _) => {
                 let logs = Message::Sums(Holdings::Logs, self.log_digests.sums());

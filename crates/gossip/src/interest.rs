@@ -2,7 +2,7 @@
 //!
 //! A site is the unit of full replication: everyone of a site holds everyone's log. Beyond that a node
 //! holds the logs of the sites that it subscribes to, and what must reach everyone. A neighbour says
-//! its interest first; until it does, it is taken for one of the same interest.
+//! its interest first; until it does, it is taken for one that subscribes to nothing.
 //!
 //! What of a state reaches whom goes by its kind:
 //!
@@ -85,6 +85,13 @@ impl Interest {
             site: Some(site),
             ..self
         }
+    }
+
+    /// What everyone of the own site wants; `None` if this is no more than that.
+    pub(crate) fn without_others(&self) -> Option<Self> {
+        let site = self.site.clone();
+        let patterns = BTreeMap::new();
+        (!self.patterns.is_empty()).then_some(Self { site, patterns })
     }
 
     /// The own site.

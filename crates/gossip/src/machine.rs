@@ -314,7 +314,8 @@ impl Gossip {
     pub(crate) fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         let before = self.neighbours.get(&machine);
         let said = before.map(|n| (n.interest.clone(), n.interest_said));
-        let (interest, said) = said.unwrap_or_default();
+        let (interest, said) =
+            said.unwrap_or_else(|| (self.states.interest().without_others(), None));
         self.welcome(now, machine, interest, said);
     }
 

@@ -18,7 +18,8 @@ pub(crate) struct Neighbour {
     pub(crate) frontier: BoundedMap<LogId, FrontierEntry>,
     /// When it became a neighbour, or started anew.
     pub(crate) since: Instant,
-    /// What it replicates, if that is not what this node does; its own site until it has said that.
+    /// What it replicates, if that is not what this node does; no more than its own site until
+    /// it has said that.
     pub(crate) interest: Option<Interest>,
     /// When it said so.
     pub(crate) interest_said: Option<Instant>,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use election::UplinkId;
+use gossip::Interest;
 use model::{Pattern, SeriesName, Unit};
 use overlay::Address;
 use uplink::{Access, ClientIdentity, Secret, SinkUrl};
@@ -172,6 +173,7 @@ impl Settings {
             uplinks,
             ..engine::Config::default()
         };
+        engine.gossip.interest = check_subscribe(&self.network.subscribe)?;
         engine.grace = duration("network.grace", &self.network.grace)?;
         engine.watermark_delay =
             duration("readings.watermark_delay", &self.readings.watermark_delay)?;
@@ -374,6 +376,13 @@ fn check_access(
         ca_file: at_base(&settings.ca_file),
         identity,
     })
+}
+
+fn check_subscribe(texts: &[String]) -> Result<Interest, ConfigError> {
+    let patterns = texts.iter().map(|text| parse("network.subscribe", text));
+    let patterns = patterns.collect::<Result<Vec<Pattern>, _>>()?;
+    Interest::new(None, patterns)
+        .map_err(|error| ConfigError::value("network.subscribe", error.to_string()))
 }
 
 fn check_bootstrap(texts: &[String]) -> Result<Vec<Address>, ConfigError> {

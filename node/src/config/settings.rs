@@ -60,6 +60,8 @@ pub struct NetworkSettings {
     pub membership_file: PathBuf,
     /// Multiaddresses to dial at the start.
     pub bootstrap: Vec<String>,
+    /// Names of sites whose logs are held, too, or `*`.
+    pub subscribe: Vec<String>,
     /// How much longer an expired membership counts, as a duration.
     pub grace: String,
 }
@@ -294,6 +296,7 @@ impl Default for NetworkSettings {
             operator_file: "operator.pub".into(),
             membership_file: "membership".into(),
             bootstrap: Vec::new(),
+            subscribe: Vec::new(),
             grace: "30days".to_owned(),
         }
     }

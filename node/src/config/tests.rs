@@ -116,6 +116,8 @@ fn values_out_of_range_name_their_key() {
             "network.bootstrap",
         ),
         ("[network]\ngrace = \"forever\"", "network.grace"),
+        ("[network]\nsubscribe = [\"hall-*\"]", "network.subscribe"),
+        ("[network]\nsubscribe = [\"hall/2\"]", "network.subscribe"),
         (
             "[readings]\nwatermark_delay = \"soon\"",
             "readings.watermark_delay",

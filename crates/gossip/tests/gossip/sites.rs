@@ -102,13 +102,20 @@ fn a_block_that_is_not_wanted_is_dropped_and_counted_and_is_no_fault() {
 #[test]
 fn equal_interests_cost_one_message_and_others_compare_what_both_want() {
     let entries = || vec![entry(log(2, 1), 5, &[]), entry(log(3, 1), 7, &[])];
-    let mut node = machine(interest("a", &["b"]), memberships(), entries());
+    let mut node = machine(interest("a", &[]), memberships(), entries());
     node.input(Input::NeighbourUp(id(2)));
     let said = sent(&mut node);
     assert_eq!(said.len(), 4, "interest, two sums, its own logs: {said:?}");
-
-    hear(&mut node, 2, Message::Interest(interest("a", &["b"])));
+    hear(&mut node, 2, Message::Interest(interest("a", &[])));
     assert_eq!(sent(&mut node), []);
+
+    let mut node = machine(interest("a", &["b"]), memberships(), entries());
+    node.input(Input::NeighbourUp(id(2)));
+    assert_eq!(sent(&mut node).len(), 1, "its interest");
+    hear(&mut node, 2, Message::Interest(interest("a", &["b"])));
+    let is_over_all =
+        |message: &Message| matches!(message, Message::Sums(of, _) if !of.is_shared());
+    assert_eq!(receivers(&sent(&mut node), is_over_all), [2, 2]);
 
     let mut node = machine(interest("a", &["b"]), memberships(), entries());
     node.input(Input::NeighbourUp(id(2)));
@@ -118,6 +125,7 @@ fn equal_interests_cost_one_message_and_others_compare_what_both_want() {
     let [
         (_, Message::Sums(Holdings::SharedLogs, _)),
         (_, Message::Sums(Holdings::SharedStates, _)),
+        (_, Message::Frontier { .. }),
     ] = &said[..]
     else {
         panic!("{said:?}");
