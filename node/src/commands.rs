@@ -249,7 +249,8 @@ fn find_among<'a>(
     match (named.next(), named.next()) {
         (Some(grant), None) => Ok(grant.machine),
         (None, _) => Err(format!(
-            "no machine named {text} is known here; `fieldmesh topology` lists those that are"
+            "no machine named {text} is known here; `fieldmesh topology` lists those that are, and one \
+             of another site is named by its id"
         )),
         (Some(_), Some(_)) => Err(format!(
             "more than one machine is named {text}; use the machine's id"

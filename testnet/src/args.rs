@@ -72,6 +72,9 @@ pub struct UpArgs {
     /// Neighbours that each machine keeps.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub neighbours: u8,
+    /// How many sites the machines belong to, in turn; machine-1 subscribes to all of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=200))]
+    pub sites: u8,
     /// No replay and no host metrics: only what is published from outside.
     #[arg(long)]
     pub quiet_sources: bool,

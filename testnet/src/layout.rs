@@ -78,7 +78,7 @@ impl Layout<'_> {
         let admission = Admission {
             machine,
             name: name.clone(),
-            site: SITE.to_owned(),
+            site: self.site(number),
             roles,
             commands: vec!["**".to_owned()],
             lifetime: LIFETIME,
@@ -117,10 +117,27 @@ impl Layout<'_> {
             metrics: format!("http://{metrics}/metrics"),
             quic: link.clone(),
             tcp: link,
-            site: SITE.to_owned(),
+            site: self.site(number),
             roles: ROLES.map(str::to_owned).to_vec(),
             name,
         })
+    }
+
+    /// The site of a machine.
+    fn site(&self, number: u8) -> String {
+        match (number - 1) % self.args.sites {
+            0 => SITE.to_owned(),
+            other => format!("{SITE}-{}", other + 1),
+        }
+    }
+
+    /// The first machines of all, and those of its own site.
+    fn bootstrap(&self, number: u8) -> impl Iterator<Item = u8> {
+        let all = 1..=self.args.nodes;
+        let first = all.clone().take(BOOTSTRAP_MACHINES);
+        let near = all.filter(|other| self.site(*other) == self.site(number));
+        let found: BTreeSet<u8> = first.chain(near.take(BOOTSTRAP_MACHINES)).collect();
+        found.into_iter().filter(move |other| *other != number)
     }
 
     /// Where the others reach a machine.
@@ -139,9 +156,13 @@ impl Layout<'_> {
         [grpc, metrics, link]: [&String; 3],
         home: &Path,
     ) -> Settings {
-        let others = (1..=BOOTSTRAP_MACHINES.min(self.args.nodes)).filter(|other| *other != number);
+        let others = self.bootstrap(number);
         let bootstrap =
             others.map(|other| format!("/ip4/{}/udp/{LINK_PORT}/quic/noise", self.ip(other)));
+        let subscribe = match number {
+            1 if self.args.sites > 1 => vec!["*".to_owned()],
+            _ => Vec::new(),
+        };
         Settings {
             node: NodeSettings {
                 data_dir: home.join("data"),
@@ -152,6 +173,7 @@ impl Layout<'_> {
                 operator_file: self.operator.join(keys::OPERATOR_FILE),
                 membership_file: home.join(keys::MEMBERSHIP_FILE),
                 bootstrap: bootstrap.collect(),
+                subscribe,
                 ..NetworkSettings::default()
             },
             listen: ListenSettings {
@@ -220,7 +242,7 @@ impl Layout<'_> {
     }
 }
 
-/// The site of all machines.
+/// The site of all machines, or of the first.
 const SITE: &str = "testnet";
 /// What every machine may do.
 const ROLES: [&str; 4] = ["publish", "relay", "command", "observe"];
@@ -234,5 +256,5 @@ const GRPC_PORT_BASE: u16 = 50_100;
 const METRICS_PORT_BASE: u16 = 9_100;
 /// Every machine takes links on this port of its own address.
 const LINK_PORT: u16 = 4_001;
-/// Machines that all others dial at the start.
-const BOOTSTRAP_MACHINES: u8 = 2;
+/// Machines that all others dial at the start, and as many of each site.
+const BOOTSTRAP_MACHINES: usize = 2;

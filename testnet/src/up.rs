@@ -115,9 +115,8 @@ impl Testnet {
         Ok(())
     }
 
-    /// Waits until these machines are ready and know all machines.
+    /// Waits until these machines are ready and know all machines whose readings they hold.
     async fn wait_until_ready(&mut self, which: &[usize], limit: Duration) -> anyhow::Result<()> {
-        let all = u32::try_from(self.description.nodes.len())?;
         let waiting = async {
             loop {
                 let mut ready = 0;
@@ -127,6 +126,9 @@ impl Testnet {
                         anyhow::bail!("{} ended ({how}):\n{}", node.name, log_tail(node));
                     }
                     let known = machine::machines_known(node).await;
+                    let others = self.description.nodes.iter();
+                    let all = others.filter(|other| *index == 0 || other.site == node.site);
+                    let all = u32::try_from(all.count())?;
                     ready += usize::from(known.is_some_and(|known| known >= all));
                 }
                 if ready == which.len() {

@@ -42,6 +42,7 @@ mod program;
 mod python;
 mod retention;
 mod rules;
+mod sites;
 mod solo;
 mod spread;
 mod stop;
