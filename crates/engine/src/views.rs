@@ -127,6 +127,12 @@ impl Views {
             | Input::LinkUp(machine)
             | Input::Missing(Contact { machine, .. })
             | Input::Received(machine, _) => self.of(&machine).handle(now, input),
+            Input::Withholds(machine, instead) => {
+                let is_foreign = self.foreign.contains_key(&machine);
+                let fits = |c: &Contact| self.foreign.contains_key(&c.machine) == is_foreign;
+                let input = Input::Withholds(machine, instead.filter(fits));
+                self.of(&machine).handle(now, input);
+            }
             Input::LinkDown(machine) => {
                 self.linked.remove(&machine);
                 self.both(now, &input);
