@@ -73,10 +73,10 @@ impl Scenario {
     #[must_use]
     pub(crate) fn plan_for(self, nodes: usize) -> Plan {
         let mut plan = self.plan();
-        match self {
-            Self::Sites => plan.sites = count_of(nodes),
-            Self::ManySites => plan.sites = (nodes / MANY_MACHINES).max(1),
-            _ => {}
+        if self == Self::Sites {
+            plan.sites = count_of(nodes);
+        } else if self == Self::ManySites {
+            plan.sites = (nodes / MANY_MACHINES).max(1);
         }
         if self == Self::MassFailure && nodes > MANY {
             let publish_every = plan.publish_every * 5;
