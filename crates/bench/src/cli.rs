@@ -10,7 +10,7 @@ use testnet::{machine, up};
 use crate::measure::Report;
 use crate::{
     aggregate, codec, command, failover, fanout, footprint, handshake, ingest, query, react, rtt,
-    rules, throughput,
+    rules, stalled, throughput,
 };
 
 /// Benchmarks of Fieldmesh.
@@ -50,6 +50,8 @@ enum Command {
     Failover(failover::Args),
     /// Memory of an idle node, and the size of the program.
     Footprint(footprint::Args),
+    /// Memory of a machine while a neighbour does not read.
+    Stalled(stalled::Args),
     /// Stored readings answered per second.
     Query(query::Args),
     /// Readings that one core brings to its rules and judges, per second.
@@ -84,6 +86,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Throughput(args) => block_on(throughput::run(&args, &mut report))?,
         Command::Failover(args) => block_on(failover::run(&args, &mut report))?,
         Command::Footprint(args) => block_on(footprint::run(&args, &mut report))?,
+        Command::Stalled(args) => block_on(stalled::run(&args, &mut report))?,
         Command::Query(args) => block_on(query::run(&args, &mut report))?,
         Command::Rules(args) => rules::run(&args, &mut report)?,
         Command::React(args) => block_on(react::run(&args, &mut report))?,

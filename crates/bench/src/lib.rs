@@ -33,6 +33,7 @@ mod react;
 mod rtt;
 mod rules;
 mod site;
+mod stalled;
 mod table;
 mod throughput;
 mod year;
