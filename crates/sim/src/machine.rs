@@ -368,7 +368,7 @@ const LIFETIME: Duration = Duration::from_secs(86_400);
 const SECRETS_FROM: usize = 1_000_000;
 const NEWCOMERS_FROM: usize = 2_000_000;
 /// Shorter than some readings are late, so that windows are computed from the log again.
-const ALLOWED_LATENESS: Duration = Duration::from_secs(1);
+pub(crate) const ALLOWED_LATENESS: Duration = Duration::from_secs(1);
 /// Silence after which windows are given as they are; below the time that a machine may be down.
 const PARTIAL_AFTER: Duration = Duration::from_secs(3);
 /// Neighbours in a small site.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aggregate::WindowRecord;
-use model::{BlockId, LogId, MachineId, Position, Sequence};
+use model::{Block, BlockId, LogId, MachineId, Position, Sequence};
 use statemachine::Instant;
 
-use crate::machine::EPOCH_NANOS;
+use crate::machine::{ALLOWED_LATENESS, EPOCH_NANOS};
 use crate::oracle::{self, Blocks, Expected, WindowName};
 use crate::world::World;
 
@@ -127,7 +127,8 @@ impl World {
             let windows = oracle::windows(&canonical, self.definitions()?, self.plan.window);
             for (name, window) in windows {
                 let record = valid.remove(&name);
-                if self.cannot_be_known(&name, &window) {
+                let is_outranked = |record| self.was_forgotten_at_cut(record, &canonical);
+                if self.cannot_be_known(&name, &window) || record.is_some_and(is_outranked) {
                     continue;
                 }
                 let lacking = match record {
@@ -148,6 +149,20 @@ impl World {
         };
         let stray = valid.iter().find(is_stray);
         stray.map(|(name, _)| format!("the sink has a window of nothing, {}", self.show(name)))
+    }
+
+    /// Whether a record is named by a straggler, and its window had left all memories when that was cut
+    /// off: nobody knows then that it must be given again.
+    fn was_forgotten_at_cut(&self, record: &WindowRecord, canonical: &[&Block]) -> bool {
+        let named = record.key.position();
+        let before = canonical
+            .iter()
+            .rfind(|block| block.id().position() <= named);
+        before.is_some_and(|last| {
+            let end = (record.key.window_start).saturating_add(record.key.window_length);
+            let watermark = last.header().watermark;
+            last.id().position() != named && end.saturating_add(ALLOWED_LATENESS) <= watermark
+        })
     }
 
     /// Whether no relay can compute a window: see [`Self::is_beyond_knowing`]; or a reading came late
