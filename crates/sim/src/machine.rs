@@ -175,7 +175,7 @@ impl Site {
     /// Few neighbours, so that most pairs are several hops apart; in a large site as many as nodes
     /// have by themselves.
     fn active_max(&self) -> usize {
-        if self.len() <= SMALL_MAX {
+        if self.len() / self.sites.count() <= SMALL_MAX {
             ACTIVE_MAX_SMALL
         } else {
             overlay::Config::default().active_max

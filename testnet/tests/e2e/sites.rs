@@ -67,7 +67,7 @@ async fn a_command_crosses_sites_by_the_machines_id_and_a_name_of_another_site_i
     let letter = program::ask(&letter).await;
 
     subscriber.done();
-    let refused = stranger.failed(1);
+    let refused = stranger.failed(4);
     assert!(refused.contains("no machine named machine-4"), "{refused}");
     letter.done();
 }
