@@ -181,7 +181,7 @@ impl Node {
             links: Links::new(config.election.refresh_interval),
             shown: BTreeMap::new(),
             watched: None,
-            subscriptions: Subscriptions::default(),
+            subscriptions: Subscriptions::new(),
             roll_changed: false,
             redeeming: BTreeMap::new(),
             origins: BTreeSet::new(),

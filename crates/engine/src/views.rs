@@ -41,6 +41,7 @@ impl Views {
     ) -> Self {
         let thin = Config {
             active_max: places_for_others(interest),
+            passive_max: config.passive_max.max(CONTACTS_OF_OTHERS),
             ..config.clone()
         };
         let nobody = Recovered::default();
@@ -199,6 +200,9 @@ const PLACES_FOR_OTHERS: usize = 2;
 const PLACES_FOR_EACH: usize = 2;
 /// More of them for every site. Source: guess; each site needs one way here.
 const PLACES_FOR_ALL: usize = 16;
+/// Contacts of machines of other sites that are remembered at least: most are full and refuse, and
+/// among them must be some of the site that is looked for. Source: guess, 40 kB.
+const CONTACTS_OF_OTHERS: usize = 256;
 /// Most neighbours of other sites. Source: with a full view of the own site and what stands above
 /// both for a while, gossip serves them all.
 const PLACES_MAX: usize = 24;

@@ -216,6 +216,7 @@ pub(crate) const fn plan_of_many(steady: Plan) -> Plan {
         set_faults: MANY_REVOKE,
         measure_from: Some(MANY_MEASURED_FROM),
         duration: MANY_END,
+        settle_max: Duration::from_mins(30), // A site of 32 is found by trying contacts.
         ..steady
     }
 }

@@ -18,12 +18,25 @@ use crate::Output;
 use crate::views::other_site;
 
 /// What this node knows of the sites that it subscribes to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriptions {
     /// When each of them was heard last.
     heard: BTreeMap<SeriesName, Instant>,
     /// How many contacts were tried since nothing was lacking.
     tries: u32,
+    /// When the last one was.
+    tried: Instant,
+}
+
+impl Subscriptions {
+    /// Nothing is known yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            heard: BTreeMap::new(),
+            tries: 0,
+            tried: Instant::ZERO,
+        }
+    }
 }
 
 impl Node {
@@ -52,24 +65,34 @@ impl Node {
         }
         let heard = &self.subscriptions.heard;
         let is_heard = |pattern: &Pattern| heard.keys().any(|site| pattern.matches(site));
-        let mut patterns = self.gossip.interest().patterns();
-        let lacks_some = !self.overlay.has_site() || patterns.any(|pattern| !is_heard(pattern));
-        let strangers = self.overlay.strangers().collect::<Vec<_>>();
-        let tries = &mut self.subscriptions.tries;
-        if let Some(contact) = self.rng.choose(&strangers) {
-            *tries = tries.saturating_add(1);
-            self.outputs.push_back(Output::Dial(contact.clone())); // Of no use, it ends soon.
-        }
+        let interest = self.gossip.interest();
+        let has_all = interest.patterns().all(is_heard);
+        let lacks_some = !has_all || !self.overlay.has_site();
         if !lacks_some {
-            *tries = 0;
+            self.subscriptions.tries = 0;
         }
         let interval = self.config.presence_interval;
-        let again = match lacks_some && *tries < TRIES_SOON {
-            true => interval / SOON_PARTS,
-            false => interval * INTERVALS_LATER,
+        let is_soon = lacks_some && self.subscriptions.tries < TRIES_SOON;
+        if is_soon || now.since(self.subscriptions.tried) >= interval * INTERVALS_LATER {
+            self.try_a_stranger(now);
+        }
+        let again = if is_soon {
+            interval / SOON_PARTS
+        } else {
+            interval
         };
         let again = self.rng.jitter(again);
         self.timers.set(Timer::Subscriptions, now + again);
+    }
+
+    /// Opens a link to a machine of which nobody has said where it belongs; of no use, it ends soon.
+    fn try_a_stranger(&mut self, now: Instant) {
+        let strangers = self.overlay.strangers().collect::<Vec<_>>();
+        if let Some(contact) = self.rng.choose(&strangers) {
+            self.subscriptions.tries += 1;
+            self.subscriptions.tried = now;
+            self.outputs.push_back(Output::Dial(contact.clone()));
+        }
     }
 
     /// One machine of each site that is subscribed to and not heard, if it is known where it is.
@@ -126,6 +149,6 @@ const TRIES_SOON: u32 = 128;
 /// In so many parts of the interval of presences, which goes by the kind of link: every second, or
 /// every half minute on a thin one. Source: guess.
 const SOON_PARTS: u32 = 10;
-/// After that one is tried in so many intervals, whatever is lacking. Source: guess; 83 B/s, or 3 B/s on
+/// After that, and where nothing is lacking, one is tried in so many intervals. Source: guess; 83 B/s, or 3 B/s on
 /// a thin link.
 const INTERVALS_LATER: u32 = 6;
