@@ -14,6 +14,8 @@ pub(crate) enum Reason {
     Place,
     /// It was lost: it gets a place also in a full view.
     Reunion,
+    /// It is a neighbour that is said to withhold something: is it there at all?
+    Control,
     /// It is nearer than this neighbour, whose place it gets.
     InsteadOf(MachineId),
 }
@@ -36,7 +38,7 @@ pub(crate) struct Link {
     pub(crate) idle_since: Option<Instant>,
     /// Measured last.
     pub(crate) round_trip: Option<Duration>,
-    /// It is said to withhold something, and was asked whether it is there: who has that, if known.
+    /// It was asked whether it is there ([`Reason::Control`]): who has what it withholds, if known.
     pub(crate) accused: Option<Option<Contact>>,
     replies_due: u8,
     shuffles_due: u8,

@@ -405,6 +405,7 @@ impl Overlay {
         self.active.len() < self.config.active_limit()
             || match question.reason {
                 Reason::Place => self.trusted(now) < self.config.active_max,
+                Reason::Control => false, // It has ceased to be a neighbour.
                 Reason::Reunion => self.evict(now, machine),
                 Reason::InsteadOf(far) => self.is_neighbour(&far),
             }

@@ -69,7 +69,8 @@ impl Doubts {
 
 impl Overlay {
     /// A neighbour withholds what it should give. It is asked whether it is there: if this machine
-    /// reads slowly, or the link is overloaded, that is not answered in time either.
+    /// reads slowly, or the link is overloaded, that is not answered in time either, and nothing
+    /// follows.
     pub(super) fn on_withholds(
         &mut self,
         now: Instant,
@@ -78,9 +79,10 @@ impl Overlay {
     ) {
         if self.is_neighbour(&machine)
             && let Some(link) = self.links.get_mut(&machine)
+            && link.question.is_none()
         {
             link.accused = Some(instead);
-            self.ask(now, machine, false, Reason::Place);
+            self.ask(now, machine, false, Reason::Control);
         }
     }
 

@@ -70,9 +70,11 @@ impl Overlay {
         let mut silent = Vec::new();
         for (machine, link) in &mut self.links {
             if link.is_overdue(now) {
-                link.question = None;
+                let question = link.question.take();
                 link.accused = None;
-                silent.push(*machine);
+                if question.is_none_or(|question| question.reason != Reason::Control) {
+                    silent.push(*machine);
+                }
             }
         }
         for machine in silent {

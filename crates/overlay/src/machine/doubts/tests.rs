@@ -20,6 +20,7 @@ fn press(node: &mut Node, machine: MachineId) {
 
 /// A neighbour is said to withhold something, and answers when it is asked whether it is there.
 fn withhold(node: &mut Node, machine: MachineId, instead: Option<Contact>) {
+    node.input(Input::Received(machine, ACCEPTED)); // What it was asked before, if anything.
     node.input(Input::Withholds(machine, instead));
     node.input(Input::Received(machine, ACCEPTED));
 }
@@ -47,9 +48,11 @@ fn a_doubted_neighbour_keeps_its_place_until_who_has_what_it_withholds_has_come(
 fn whom_nothing_reaches_in_time_doubts_nobody() {
     let doubts_after = |silence: Duration| {
         let mut node = with_neighbours(2, &[A, B]);
+        node.input(Input::Received(A, ACCEPTED)); // What it was asked before, if anything.
         node.input(Input::Withholds(A, None));
         node.advance(silence);
         node.input(Input::Received(A, ACCEPTED));
+        assert!(is_neighbour(&node, A), "it is no reason to lose it either");
         node.take().contains(&Output::Doubted(A))
     };
 
