@@ -618,11 +618,11 @@ fn patterns_choose_windows_readings_or_nothing_for_each_series() {
     assert!(covered(&desk) >= window_end);
 }
 
-#[test]
-fn the_word_of_a_machine_that_may_not_relay_stops_no_upload() {
+/// How many windows are uploaded here although another machine says that it has uploaded everything.
+fn uploads_despite_the_word_of(role: Role) -> usize {
     let mut desk = Desk::serving();
     desk.publish(1, 20.0);
-    let liar = identity(NEIGHBOUR, &[Role::Publish]);
+    let liar = identity(NEIGHBOUR, &[role]);
     let version = |counter| StateVersion { epoch: 1, counter };
     let membership = liar.membership.as_bytes().to_vec();
     let far = Position {
@@ -644,8 +644,14 @@ fn the_word_of_a_machine_that_may_not_relay_stops_no_upload() {
         state_about(&liar, version(2), StateKind::Progress, subject, payload),
     ]);
     desk.advance(WINDOW_ENDED);
+    desk.uploads.len()
+}
 
-    assert_eq!(desk.uploads.len(), 1);
+#[test]
+fn adversarial_31_only_the_word_of_a_machine_that_the_operator_lets_relay_stops_an_upload() {
+    assert_eq!(uploads_despite_the_word_of(Role::Publish), 1);
+    // What follows of such a machine's lie stands in the manual, on uplinks.
+    assert_eq!(uploads_despite_the_word_of(Role::Relay), 0, "control");
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) round_trip: Option<Duration>,
     /// It was asked whether it is there ([`Reason::Control`]): who has what it withholds, if known.
     pub(crate) accused: Option<Option<Contact>>,
+    /// When it last answered that.
+    pub(crate) suspect_since: Option<Instant>,
     replies_due: u8,
     shuffles_due: u8,
     messages: u16,
@@ -53,6 +55,7 @@ impl Link {
             idle_since: Some(now),
             round_trip: None,
             accused: None,
+            suspect_since: None,
             replies_due: 0,
             shuffles_due: 0,
             messages: 0,

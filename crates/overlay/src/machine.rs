@@ -374,7 +374,7 @@ impl Overlay {
             (true, _) if self.is_neighbour(&from) => {
                 self.admit(now, from, true);
                 if let Some(instead) = accused {
-                    self.doubt(now, from, instead);
+                    self.on_control(now, from, instead);
                 }
             }
             (true, Some(question)) if self.fits(now, from, question) => {

@@ -15,9 +15,10 @@ use model::{
     Value,
 };
 use overlay::{Hops, Message as Overlay};
-use statemachine::Rng;
+use statemachine::{Instant, Rng};
 use wire::Frame;
 
+use crate::hours::HOUR;
 use crate::world::{Event, World};
 
 /// What a member with bad intent does beside what its node does.
@@ -35,6 +36,8 @@ pub(crate) enum Malice {
     Flood,
     /// It sends what it has heard before again.
     Replay,
+    /// It keeps what it hears first, and sends it again when an hour has passed.
+    Hoard,
     /// Each does one of the three before.
     Mixed,
 }
@@ -189,6 +192,7 @@ impl World {
         };
         let keeps = match role {
             Malice::Replay => !matches!(frame, Frame::Command(_)),
+            Malice::Hoard => matches!(frame, Frame::Gossip(_) | Frame::Overlay(_)),
             Malice::Forge => match frame {
                 // What it signs of its own twice is found by `gossip`, see its tests.
                 Frame::Gossip(Message::Block { block, .. }) => {
@@ -206,7 +210,9 @@ impl World {
         let heard = self.insiders.heard.entry(machine).or_default();
         if heard.len() < HEARD_MAX {
             heard.push(frame.clone());
-        } else if let Some(place) = self.insiders.rng.index(HEARD_MAX) {
+        } else if *role != Malice::Hoard
+            && let Some(place) = self.insiders.rng.index(HEARD_MAX)
+        {
             heard[place] = frame.clone();
         }
     }
@@ -227,7 +233,8 @@ impl World {
             (Malice::Surround, _) => self.press(machine),
             (Malice::Forge, Some(to)) => self.forge(machine, to),
             (Malice::Flood, Some(to)) => self.flood(machine, to),
-            (Malice::Replay, Some(to)) => {
+            (Malice::Hoard, _) if self.now.since(Instant::ZERO) < HOUR => {}
+            (Malice::Replay | Malice::Hoard, Some(to)) => {
                 let heard = self.insiders.heard.get(&machine);
                 let frame = heard.and_then(|heard| self.insiders.rng.choose(heard));
                 if let Some(frame) = frame.cloned() {

@@ -18,6 +18,7 @@ mod faults;
 mod growth;
 mod halves;
 mod hardware;
+mod hours;
 mod insiders;
 mod io;
 mod machine;

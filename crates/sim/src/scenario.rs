@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::insiders::Malice;
 use crate::network::{QUEUE_BYTES_MAX, Weather};
-use crate::{growth, halves, sites};
+use crate::{growth, halves, hours, sites};
 
 /// What can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +170,10 @@ pub enum Scenario {
     Outage,
     /// One machine reads and syncs slowly for ten minutes, under load.
     SlowNeighbour,
+    /// The same for an hour.
+    SlowHour,
+    /// Members with bad intent say what they have heard first again when an hour has passed.
+    ReplayHour,
     /// Machines start late, or were off while others published a lot.
     LateJoiner,
     /// Every machine publishes a hundred times a second.
@@ -207,7 +211,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Steady,
         Self::Churn,
         Self::Partition,
@@ -218,6 +222,8 @@ impl Scenario {
         Self::Commands,
         Self::Outage,
         Self::SlowNeighbour,
+        Self::SlowHour,
+        Self::ReplayHour,
         Self::LateJoiner,
         Self::EveryonePublishes,
         Self::Eclipse,
@@ -245,6 +251,8 @@ impl Scenario {
                 | Self::HalvesLong
                 | Self::HalvesDay
                 | Self::SlowNeighbour
+                | Self::SlowHour
+                | Self::ReplayHour
                 | Self::Growth
                 | Self::ManySites
         )
@@ -264,6 +272,8 @@ impl Scenario {
             Self::Commands => "commands",
             Self::Outage => "outage",
             Self::SlowNeighbour => "slow-neighbour",
+            Self::SlowHour => "slow-hour",
+            Self::ReplayHour => "replay-hour",
             Self::LateJoiner => "late-joiner",
             Self::EveryonePublishes => "everyone-publishes",
             Self::Eclipse => "eclipse",
@@ -430,16 +440,9 @@ impl Scenario {
                 command_every: Some(Duration::from_millis(400)),
                 ..steady
             },
-            Self::SlowNeighbour => Plan {
-                set_faults: SLOW,
-                queue_bytes_max: 16 * 1024,
-                live_max: Some(LIVE_MAX),
-                publish_every: Duration::from_secs(2),
-                window: Duration::from_mins(1),
-                duration: Duration::from_secs(630),
-                settle_max: Duration::from_mins(5),
-                ..steady
-            },
+            Self::SlowNeighbour => hours::slow(steady, Duration::from_mins(10)),
+            Self::SlowHour => hours::slow(steady, hours::HOUR),
+            Self::ReplayHour => hours::replay(steady),
             Self::LateJoiner => Plan {
                 set_faults: LATE,
                 late_permille: 300,
@@ -555,17 +558,15 @@ const SETTLE_MAX: Duration = Duration::from_secs(60);
 const UNSERVED_MAX_CALM: Duration = Duration::from_millis(440);
 /// Where packets get lost and machines are late, relays are given up to six times the time.
 /// Source: `election`, its patience and local health; 250 runs needed up to 2.1 s.
-const UNSERVED_MAX_ROUGH: Duration = Duration::from_secs(3);
+pub(crate) const UNSERVED_MAX_ROUGH: Duration = Duration::from_secs(3);
 /// Where a third of the packets is lost, a relay is taken for dead again and again.
 const UNSERVED_MAX_STORM: Duration = Duration::from_secs(60);
 /// How late a new block may be where nothing is wrong: a push through a machine that has just died
 /// is missed, asked of a dead one, and asked of another. Source: the timeouts of `gossip`, twice.
-const LIVE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const LIVE_MAX: Duration = Duration::from_secs(5);
 /// Source: design, section 14, row b, and as much again for the trees' first blocks in a run of
 /// seconds.
 const REDUNDANCY_MAX: u64 = 100;
-/// One machine hardly reads for ten minutes.
-const SLOW: &[(Duration, Fault)] = &[(Duration::from_secs(10), Fault::Slow)];
 /// Some machines start when the others have published a lot; one was there before.
 const LATE: &[(Duration, Fault)] = &[
     (Duration::from_secs(5), Fault::SwitchOff),

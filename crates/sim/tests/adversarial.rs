@@ -36,6 +36,13 @@ fn adversarial_26_what_was_said_before_is_delivered_once() {
 }
 
 #[test]
+fn adversarial_26_what_was_said_an_hour_ago_and_given_up_since_is_delivered_once() {
+    let reports = runs_with("replay", Scenario::ReplayHour, 4, 1);
+
+    assert!(reports.iter().all(|r| r.happened.contains_key("Retain")));
+}
+
+#[test]
 fn adversarial_27_floods_of_announcements_grafts_prunes_and_wants_are_bounded_and_counted() {
     let reports = runs_with("flood", Scenario::Insiders, 5, INSIDERS_SEEDS);
 
@@ -81,6 +88,13 @@ fn adversarial_45_clocks_that_jump_by_days_or_to_1970_lose_nothing() {
 fn adversarial_49_a_neighbour_that_hardly_reads_for_ten_minutes_costs_others_their_bound_and_no_more()
  {
     let reports = runs_with("Slow", Scenario::SlowNeighbour, 4, 1);
+
+    assert!(reports.iter().all(|report| report.congestions > 0));
+}
+
+#[test]
+fn adversarial_49_a_neighbour_that_hardly_reads_for_an_hour_is_whole_soon_after() {
+    let reports = runs_with("Slow", Scenario::SlowHour, 3, 1);
 
     assert!(reports.iter().all(|report| report.congestions > 0));
 }

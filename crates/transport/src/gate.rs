@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_spent_its_burst_waits_and_others_do_not() {
+    fn adversarial_28_an_address_that_has_spent_its_burst_waits_and_others_do_not() {
         let mut gate = Gate::new();
         let burst = usize::try_from(BURST_MAX).expect("small");
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_ipv6_network_count_as_one() {
+    fn adversarial_28_addresses_of_one_ipv6_network_count_as_one() {
         let mut gate = Gate::new();
         let ip = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, host]);
 

@@ -2,6 +2,7 @@
 
 mod compare;
 mod equivocation;
+mod hour;
 mod laws;
 mod network;
 mod outcasts;

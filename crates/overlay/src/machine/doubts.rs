@@ -86,9 +86,22 @@ impl Overlay {
         }
     }
 
-    /// A neighbour that withholds something answers other questions: others are looked for, the one
-    /// that certainly has it before all.
-    pub(super) fn doubt(&mut self, now: Instant, machine: MachineId, instead: Option<Contact>) {
+    /// A neighbour that withholds something answers other questions. Once may be chance: what was sent
+    /// to a machine that reads slowly came to nothing, and now it has read everything. Twice in
+    /// a row is not.
+    pub(super) fn on_control(&mut self, now: Instant, machine: MachineId, other: Option<Contact>) {
+        let Some(link) = self.links.get_mut(&machine) else {
+            return;
+        };
+        let before = link.suspect_since.replace(now);
+        if before.is_some_and(|before| now - before < SUSPICION) {
+            self.doubt(now, machine, other);
+        }
+    }
+
+    /// A neighbour is doubted: others are looked for, the one that certainly has what it withholds
+    /// before all.
+    fn doubt(&mut self, now: Instant, machine: MachineId, instead: Option<Contact>) {
         self.stats.doubts += 1;
         self.say(Output::Doubted(machine));
         self.doubts.add(now, machine);
@@ -171,6 +184,9 @@ impl Overlay {
     }
 }
 
+/// Within which time a neighbour must be said twice to withhold something. Source: guess, twice as long
+/// as it takes `gossip` to find that out of a single block.
+const SUSPICION: Duration = Duration::from_secs(150);
 /// How long a machine is doubted the first time. Source: guess, several times what it takes to notice
 /// again that it gives nothing.
 const DOUBT_MIN: Duration = Duration::from_mins(2);

@@ -382,3 +382,34 @@ fn a_member_that_is_a_neighbour_is_not_missing_and_one_that_is_only_linked_is_as
     };
     assert!(sent(&mut node).iter().any(question));
 }
+
+#[test]
+fn adversarial_28_machines_behind_one_address_are_told_apart_and_fill_no_more_than_the_book() {
+    let address = contact(A).addresses;
+    let mut node = probe(3);
+    let mut dialled = std::collections::BTreeSet::new();
+
+    for n in 0..1_000_u16 {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        let (machine, addresses) = (MachineId::from_bytes(id), address.clone());
+        node.input(Input::Discovered(Contact { machine, addresses }));
+        for output in node.take() {
+            if let Output::Dial(contact) = output {
+                node.input(Input::DialFailed(contact.machine));
+                dialled.insert(contact.machine);
+            }
+        }
+    }
+
+    let config = Config {
+        active_max: 3,
+        ..Config::default()
+    };
+    assert!(
+        dialled.len() > 1,
+        "one that fails says nothing of the others"
+    );
+    let known = node.machine().inner().known();
+    assert_eq!(known, config.passive_max + config.active_limit());
+}

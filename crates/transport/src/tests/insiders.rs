@@ -82,3 +82,23 @@ async fn adversarial_33_streams_with_gaps_held_open_cost_their_windows_and_no_mo
 
 /// After how long nothing more is taken. Source: guess, some round trips on loopback.
 const QUIET: Duration = Duration::from_millis(30);
+
+#[tokio::test]
+async fn adversarial_28_many_machines_behind_one_address_are_all_let_in() {
+    let mut site = Node::new(0);
+    let at = site.listen().await;
+
+    let mut held = Vec::new();
+    for seed in 1..=MACHINES {
+        let mut machine = Node::new(seed);
+        held.push((connect(&mut machine, &mut site, at).await, machine));
+    }
+
+    // Each was asked something when it had come; they still are all there.
+    for ((dialler, listener), _) in &mut held {
+        assert_eq!(ask(listener, dialler, b"still there").await, b"still there");
+    }
+}
+
+/// Machines behind one address. Source: guess, more than a cell of a plant has.
+const MACHINES: u8 = 48;

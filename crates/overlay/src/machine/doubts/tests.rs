@@ -18,11 +18,13 @@ fn press(node: &mut Node, machine: MachineId) {
     ));
 }
 
-/// A neighbour is said to withhold something, and answers when it is asked whether it is there.
+/// A neighbour is said twice to withhold something, and answers when it is asked whether it is there.
 fn withhold(node: &mut Node, machine: MachineId, instead: Option<Contact>) {
     node.input(Input::Received(machine, ACCEPTED)); // What it was asked before, if anything.
-    node.input(Input::Withholds(machine, instead));
-    node.input(Input::Received(machine, ACCEPTED));
+    for _ in 0..2 {
+        node.input(Input::Withholds(machine, instead.clone()));
+        node.input(Input::Received(machine, ACCEPTED));
+    }
 }
 
 fn is_neighbour(node: &Node, machine: MachineId) -> bool {
@@ -44,20 +46,33 @@ fn a_doubted_neighbour_keeps_its_place_until_who_has_what_it_withholds_has_come(
     assert!(sent(&mut node).contains(&(A, Message::Disconnect)));
 }
 
-#[test]
-fn whom_nothing_reaches_in_time_doubts_nobody() {
-    let doubts_after = |silence: Duration| {
-        let mut node = with_neighbours(2, &[A, B]);
-        node.input(Input::Received(A, ACCEPTED)); // What it was asked before, if anything.
+/// Whether a neighbour is doubted that is said twice, with a pause between, to withhold something, and
+/// answers after a while.
+fn is_doubted_after(answer: Duration, pause: Duration) -> bool {
+    let mut node = with_neighbours(2, &[A, B]);
+    node.input(Input::Received(A, ACCEPTED)); // What it was asked before, if anything.
+    for _ in 0..2 {
         node.input(Input::Withholds(A, None));
-        node.advance(silence);
+        node.advance(answer);
         node.input(Input::Received(A, ACCEPTED));
-        assert!(is_neighbour(&node, A), "it is no reason to lose it either");
-        node.take().contains(&Output::Doubted(A))
-    };
+        for _ in 0..pause.as_secs() {
+            node.advance(Duration::from_secs(1));
+            for machine in [A, B] {
+                node.input(Input::Received(machine, ACCEPTED)); // If it was asked anew.
+            }
+        }
+    }
+    assert!(is_neighbour(&node, A), "it is no reason to lose it either");
+    node.take().contains(&Output::Doubted(A))
+}
 
-    assert!(doubts_after(REPLY_TIMEOUT / 2));
-    assert!(!doubts_after(REPLY_TIMEOUT * 2));
+#[test]
+fn whom_nothing_reaches_in_time_or_only_now_and_then_doubts_nobody() {
+    let (soon, late) = (REPLY_TIMEOUT / 2, REPLY_TIMEOUT * 2);
+
+    assert!(is_doubted_after(soon, Duration::ZERO));
+    assert!(!is_doubted_after(late, Duration::ZERO));
+    assert!(!is_doubted_after(soon, SUSPICION));
 }
 
 #[test]
