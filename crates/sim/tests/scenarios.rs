@@ -1,5 +1,7 @@
 //! Runs of every scenario, and proof that the simulator finds what it is there to find.
 
+use std::time::Duration;
+
 use sim::{Plant, Report, Scenario};
 
 /// The outcome of a run; a failure prints the command that repeats it.
@@ -40,12 +42,29 @@ fn nothing_is_lost_whatever_goes_wrong() {
         Scenario::EveryonePublishes,
         Scenario::MassFailure,
         Scenario::Halves,
+        Scenario::Sites,
     ];
     for scenario in scenarios {
         for seed in 100..102 {
             check(&sim::run(scenario, 6, seed));
         }
     }
+}
+
+#[test]
+fn what_a_machine_costs_does_not_grow_with_the_sites_and_a_revocation_crosses_them() {
+    let [few, many] = [20, 60].map(|nodes| sim::run_once(Scenario::ManySites, nodes, 2));
+
+    for report in [&few, &many] {
+        check(report);
+        let revoked = report.revoked_p99.expect("a machine is thrown out");
+        assert!(revoked < Duration::from_secs(1), "{revoked:?}");
+    }
+    let [few, many] = [few, many].map(|report| report.bytes_per_node_s.expect("measured"));
+    assert!(
+        many < few * 1.1,
+        "{few} B/s with 2 sites, {many} B/s with 6"
+    );
 }
 
 /// A mistake, where it is looked for, and what gives it away.
