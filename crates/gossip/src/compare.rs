@@ -1,9 +1,9 @@
 //! Comparison: what two nodes that have just become neighbours do to learn where they differ.
 //!
-//! Each says its interest (`sharing`), and the sums over its frontier and its states (`digests`). Where another's sums are not its
-//! own it lists what it holds; what is missing is then asked for. So equal parts are never listed,
-//! and there is one round trip before the first want. What changes after the sums were made is
-//! announced like any news, so nothing falls between the two.
+//! Each says its interest (`sharing`), and the sums over its frontier and its states (`digests`).
+//! Where another's sums are not its own it lists what it holds; what is missing is then asked for. So
+//! equal parts are never listed, and there is one round trip before the first want. What changes
+//! after the sums were made is announced like any news, so nothing falls between the two.
 //!
 //! The entries of each other's own logs are said in any case, because `replicated:N` counts who
 //! holds a block, and equal sums do not come with entries.
