@@ -21,8 +21,9 @@
 //!
 //! # What the links must do
 //!
-//! Interests, sums, frontiers, summaries and states of one link arrive in the order in which they were sent, or
-//! the link goes down. Blocks, wants, grafts and prunes may be lost or overtake each other.
+//! Interests, sums, frontiers, summaries and states of one link arrive in the order in which they
+//! were sent, or the link goes down. Blocks, wants, grafts and prunes may be lost or overtake each
+//! other.
 //!
 //! # Not here
 //!

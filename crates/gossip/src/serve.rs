@@ -163,7 +163,8 @@ impl Gossip {
     }
 }
 
-/// Most spans of the past that one neighbour may have waiting; as many of what is new. Source: guess, four full wants.
+/// Most spans of the past that one neighbour may have waiting; as many of what is new. Source:
+/// guess, four full wants.
 const SERVING_MAX: usize = 4 * Message::SPANS_MAX;
 /// Most blocks sent from memory in one call. Source: the window of whoever asks.
 const SERVED_PER_CALL_MAX: usize = WINDOW_MAX;

@@ -96,7 +96,8 @@ const fn is_second(machine: usize) -> bool {
     machine % 2 == 1
 }
 
-/// How long the first block that is sealed since may take to get over. Source: design, section 14, row d.
+/// How long the first block that is sealed since may take to get over. Source: design, section 14,
+/// row d.
 const MERGED_MAX: Duration = Duration::from_secs(3);
 /// Times that two halves are apart. Source: design, section 14, row d, says any.
 pub(crate) const SHORT: &[(Duration, Fault)] = &[(

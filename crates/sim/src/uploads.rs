@@ -102,7 +102,8 @@ impl World {
     }
 
     /// Whether a candidate runs, reaches the sink, and has a link to each other one of its site that
-    /// runs on its side: who dies without one is known by its last state alone, and missed when that is old.
+    /// runs on its side: who dies without one is known by its last state alone, and missed when
+    /// that is old.
     fn is_fit(&self, candidate: usize) -> bool {
         let machine = &self.machines[candidate];
         let stopping = |running: &Running| running.stopping;

@@ -5,10 +5,10 @@
 //! test has a loopback network and a temporary directory of its own, which stays behind when the
 //! test fails. Tests that check times take turns ([`gate`]).
 //!
-//! Needed beside the programs: `faketime`, `mosquitto` and `mosquitto_sub`, root (for a full disk and for network
-//! namespaces, which are made with `ip` and `nft`), and the
-//! interpreter that `FIELDMESH_PYTHON` names, with the packages of `tests/python`. What is missing
-//! fails the test that needs it; nothing is skipped.
+//! Needed beside the programs: `faketime`, `mosquitto` and `mosquitto_sub`, root (for a full disk
+//! and for network namespaces, which are made with `ip` and `nft`), and the interpreter that
+//! `FIELDMESH_PYTHON` names, with the packages of `tests/python`. What is missing fails the test
+//! that needs it; nothing is skipped.
 
 #![expect(
     clippy::disallowed_methods,

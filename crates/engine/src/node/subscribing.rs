@@ -149,6 +149,6 @@ const TRIES_SOON: u32 = 128;
 /// In so many parts of the interval of presences, which goes by the kind of link: every second, or
 /// every half minute on a thin one. Source: guess.
 const SOON_PARTS: u32 = 10;
-/// After that, and where nothing is lacking, one is tried in so many intervals. Source: guess; 83 B/s, or 3 B/s on
-/// a thin link.
+/// After that, and where nothing is lacking, one is tried in so many intervals. Source: guess; 83
+/// B/s, or 3 B/s on a thin link.
 const INTERVALS_LATER: u32 = 6;

@@ -11,9 +11,9 @@
 //! | `quality` | `good`, `uncertain`, `bad` or `stale`, with a reason after a colon: `bad:missing` |
 //!
 //! Without `type`, numbers and null are of type double, so that `20` and `20.5` fit into one series;
-//! only an integer that a double cannot hold is of type `i64`. Integers of 1973 and before as `time` are refused, since
-//! they are seconds or milliseconds by mistake. Other fields are ignored, so that what
-//! `fieldmesh query` prints can be published again.
+//! only an integer that a double cannot hold is of type `i64`. Integers of 1973 and before as
+//! `time` are refused, since they are seconds or milliseconds by mistake. Other fields are ignored,
+//! so that what `fieldmesh query` prints can be published again.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Giving up segments.
 //!
 //! First what must outlive them is written elsewhere and synced: states that are still the newest,
-//! blocks with alarms, floors and publishers' marks. Only then do the files go, so a crash in between leaves too much
-//! at worst, and the next pass takes it away.
+//! blocks with alarms, floors and publishers' marks. Only then do the files go, so a crash in
+//! between leaves too much at worst, and the next pass takes it away.
 
 use std::collections::BTreeMap;
 use std::fs;
