@@ -50,10 +50,13 @@ impl World {
             Discovery::Segment => (FOUND, DISCOVER_INTERVAL),
             Discovery::Bootstrap | Discovery::Line => (1, REDIAL_INTERVAL),
         };
-        for _ in 0..count {
+        for number in 0..count {
             let found = match self.discovery {
                 Discovery::Segment => {
-                    let found = self.faults.index(self.site.len()).unwrap_or(0);
+                    // The next one is among them, so that nobody is left out for good.
+                    let next = (machine + 1) % self.site.len();
+                    let any = self.faults.index(self.site.len()).unwrap_or(0);
+                    let found = if number == 0 { next } else { any };
                     let found = self.on_segment_of(machine, found);
                     self.insiders.found_by(machine).unwrap_or(found)
                 }

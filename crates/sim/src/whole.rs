@@ -203,16 +203,12 @@ impl World {
         });
     }
 
-    /// Members with bad intent must have had the chance to do harm.
+    /// Members with bad intent must have had the chance to do harm to somebody.
     pub(crate) fn check_malice(&mut self) {
         let insiders = &self.insiders;
-        let mut spared = self
-            .honest()
-            .filter(|machine| insiders.swallow() && !insiders.swallowed().contains(machine));
-        let spared = spared.next();
-        self.checker.require(spared.is_none(), || {
-            format!("nobody ever swallowed a block of machine {spared:?}")
-        });
+        let is_idle = insiders.swallow() && insiders.swallowed().is_empty();
+        self.checker
+            .require(!is_idle, || "nobody ever swallowed a block".to_owned());
     }
 
     /// Whoever had a neighbour that reads slowly must have had to hold back.

@@ -365,17 +365,18 @@ impl World {
     pub(crate) fn definitions<'a>(
         &'a self,
     ) -> Option<impl Fn(&LogId, &Reading) -> Option<&'a SeriesDefinition>> {
-        let catalogue_of = |site: usize| {
+        let catalogues_of = |site: usize| {
             let machines = self.machines.iter().skip(site).step_by(self.plan.sites);
-            let mut running = machines.filter_map(|machine| machine.running.as_ref());
-            Some(running.next()?.node.catalogue())
+            let running = machines.filter_map(|machine| machine.running.as_ref());
+            let catalogues = running.map(|running| running.node.catalogue());
+            Some(catalogues.collect::<Vec<_>>()).filter(|catalogues| !catalogues.is_empty())
         };
-        let catalogues = (0..self.plan.sites).map(catalogue_of);
+        let catalogues = (0..self.plan.sites).map(catalogues_of);
         let catalogues = catalogues.collect::<Option<Vec<_>>>()?;
         Some(move |log: &LogId, reading: &Reading| {
             let origin = self.site.number(&log.machine)?;
-            let catalogue = catalogues[self.site.sites().of(origin)];
-            let definition = catalogue.definition(log, reading.series);
+            let mut catalogues = catalogues[self.site.sites().of(origin)].iter();
+            let definition = catalogues.find_map(|known| known.definition(log, reading.series));
             definition.map(std::sync::Arc::as_ref)
         })
     }

@@ -137,24 +137,29 @@ impl Store {
     pub(crate) async fn write(&self, line: &str) {
         let length = line.len();
         let head = format!("POST /write?db=fieldmesh HTTP/1.0\r\nContent-Length: {length}");
-        self.call(&format!("{head}\r\n\r\n{line}"), " 204 ").await;
+        let request = format!("{head}\r\n\r\n{line}");
+        let answer = self.call(&request).await.expect("answered");
+        body_of(&answer, " 204 ");
     }
 
+    /// Asks again if the store drops the connection, as it does now and then just after its start.
     async fn get(&self, path: &str) -> String {
-        self.call(&format!("GET {path} HTTP/1.0\r\n\r\n"), " 200 ")
-            .await
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        for _ in 0..GET_TRIES {
+            if let Ok(answer) = self.call(&request).await {
+                return body_of(&answer, " 200 ");
+            }
+            tokio::time::sleep(GET_PAUSE).await;
+        }
+        panic!("the store does not answer {path}");
     }
 
-    async fn call(&self, request: &str, status: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .expect("connected");
-        stream.write_all(request.as_bytes()).await.expect("sent");
+    async fn call(&self, request: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("received");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        assert!(head.contains(status), "{answer}");
-        body.to_owned()
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     }
 
     /// Every copy of every point.
@@ -277,3 +282,14 @@ impl Counterpart for Store {
             .expect("all arrive")
     }
 }
+
+/// The body of an answer with this status.
+fn body_of(answer: &str, status: &str) -> String {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.contains(status), "{answer}");
+    body.to_owned()
+}
+
+/// How often a query is asked before the store counts as broken.
+const GET_TRIES: u32 = 20;
+const GET_PAUSE: Duration = Duration::from_millis(100);
