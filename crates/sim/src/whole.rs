@@ -203,12 +203,18 @@ impl World {
         });
     }
 
-    /// Members with bad intent must have had the chance to do harm to somebody.
+    /// Members with bad intent must have had the chance to do harm; among few machines they may spare
+    /// one.
     pub(crate) fn check_malice(&mut self) {
         let insiders = &self.insiders;
-        let is_idle = insiders.swallow() && insiders.swallowed().is_empty();
-        self.checker
-            .require(!is_idle, || "nobody ever swallowed a block".to_owned());
+        let is_meant = insiders.swallow() && self.site.len() > FEW;
+        let mut spared = self
+            .honest()
+            .filter(|machine| is_meant && !insiders.swallowed().contains(machine));
+        let spared = spared.next();
+        self.checker.require(spared.is_none(), || {
+            format!("nobody ever swallowed a block of machine {spared:?}")
+        });
     }
 
     /// Whoever had a neighbour that reads slowly must have had to hold back.
@@ -230,6 +236,8 @@ impl World {
     }
 }
 
+/// So few machines can all be neighbours.
+const FEW: usize = 5;
 /// How long after its start a machine counts as one of the others. Source: guess, above the time
 /// to find neighbours and to exchange frontiers.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
