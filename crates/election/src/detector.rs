@@ -16,7 +16,8 @@
 //!   health is judged by late timers only, and in steps of a quarter: silence counts only while this
 //!   machine was listening, so little is left for the multiplier to forgive.
 //! - Who cannot be reached directly but goes on telling everyone that it stands is alive by its
-//!   states (`Remote`), so that two candidates behind firewalls do not both serve for ever.
+//!   states (`Remote`), so that two candidates behind firewalls do not both serve for ever. What it
+//!   said before a link to it was closed does not count: states can be late by seconds.
 
 mod probes;
 
@@ -279,9 +280,12 @@ impl Detector {
         for nonce in unanswered {
             self.conclude(now, nonce, false, stats);
         }
-        let heard = |peer: &Peer| peer.watch == Watch::Heard;
-        if self.speaking && self.peers.get(&machine).is_some_and(heard) {
-            self.suspect(now, machine, stats, out);
+        match self.peers.get(&machine).map(|peer| peer.watch) {
+            Some(Watch::Heard) if self.speaking => self.suspect(now, machine, stats, out),
+            // A state that is still on its way was said before this.
+            Some(Watch::Remote | Watch::Dead { .. }) => self.set_dead(now, machine),
+            Some(Watch::Unheard { .. }) => self.set_watch(machine, Watch::Unheard { since: now }),
+            Some(Watch::Heard | Watch::Suspected) | None => {}
         }
     }
 

@@ -422,6 +422,37 @@ fn who_cannot_be_reached_but_goes_on_repeating_its_candidacy_is_alive_by_that() 
 }
 
 #[test]
+fn what_was_said_before_the_link_closed_does_not_raise_one_that_had_long_been_silent() {
+    let mut node = candidate_with(&[(ANNA, serving())]);
+    node.advance(ms(2_500));
+    assert_eq!(relays(&node), [OWN]);
+    let mut control = candidate_with(&[(ANNA, serving())]);
+    control.advance(ms(2_500));
+
+    node.input(Input::LinkDown(ANNA));
+    for node in [&mut node, &mut control] {
+        node.input(Input::Candidacy(ANNA, cloud(), serving()));
+    }
+
+    assert_eq!(relays(&node), [OWN]);
+    assert_eq!(relays(&control), [ANNA]);
+}
+
+#[test]
+fn who_is_alive_by_its_states_alone_is_dead_when_a_link_to_it_closes() {
+    let mut node = candidate_with(&[(ANNA, serving())]);
+    node.input(Input::LinkDown(ANNA));
+    node.advance(ms(2_100));
+    node.input(Input::Candidacy(ANNA, cloud(), serving()));
+    assert_eq!(relays(&node), [ANNA]);
+
+    node.input(Input::LinkUp(ANNA));
+    node.input(Input::LinkDown(ANNA));
+
+    assert_eq!(relays(&node), [OWN]);
+}
+
+#[test]
 fn a_withdrawal_and_a_resignation_take_effect_at_once() {
     for leaves in [
         Input::Candidacy(ANNA, cloud(), withdrawn()),
