@@ -1,12 +1,17 @@
 //! The simulator's command line.
 
+mod abreast;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 use sim::Scenario;
 
-/// Runs real nodes over a simulated network, each seed twice.
+use crate::abreast::Runs;
+
+/// Runs real nodes over a simulated network, each seed twice; as many seeds at a time as there are
+/// cores.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Its name, or `all` for those that take seconds; one that there is not is answered with all
@@ -83,16 +88,19 @@ fn main() -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", growth.exponents())?;
         return Ok(exit_code(failed));
     }
-    let seeds = (arguments.seed..).take(usize::try_from(arguments.seeds)?);
-    for (seed, scenario) in seeds.flat_map(|seed| scenarios.iter().map(move |s| (seed, *s))) {
-        let report = run(scenario, arguments.nodes, seed);
-        if arguments.json {
-            writeln!(out, "{}", report.to_json())?;
-        } else {
-            writeln!(out, "{}", report.to_text())?;
-        }
+    let runs = Runs {
+        scenarios,
+        nodes: arguments.nodes,
+        seed: arguments.seed,
+        seeds: arguments.seeds,
+    };
+    runs.each(run, |report| {
         failed |= report.failure.is_some();
-    }
+        match arguments.json {
+            true => writeln!(out, "{}", report.to_json()),
+            false => writeln!(out, "{}", report.to_text()),
+        }
+    })?;
     Ok(exit_code(failed))
 }
 
