@@ -144,7 +144,8 @@ impl World {
             }
             let lacks = |origin: &&usize| {
                 let wants = self.site.sites().wants(*number, **origin);
-                let has_said = self.machines[**origin].life > 0;
+                let is_quiet = **origin >= self.plan.publishers_max;
+                let has_said = self.machines[**origin].life > 0 && !is_quiet;
                 let known = node.catalogue().member(&self.site.id(**origin));
                 wants && has_said && known.is_none()
             };
