@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::{AckLevel, Event, PublishError, Published, RequestId};
 use gossip::FrontierEntry;
 use identity::{verify_block, verify_state};
-use model::{Block, BlockId, NetworkId, PublisherMark, State, StateKey, StateVersion};
+use model::{Block, BlockId, Epoch, NetworkId, PublisherMark, State, StateKey, StateVersion};
 use statemachine::Instant;
 
 use crate::disk::Disk;
@@ -41,8 +41,9 @@ pub(crate) struct Checker {
     untested: BTreeMap<usize, BTreeSet<ValueBits>>,
     /// What each life of each machine was handed over.
     delivered: BTreeSet<(usize, u64, BlockId)>,
-    /// Machines whose disks were replaced.
-    pub(crate) wiped: BTreeSet<usize>,
+    /// Machines whose disks were replaced, and the newest epoch that they had lost last: in later ones
+    /// they know again all that they have said.
+    wiped: BTreeMap<usize, Epoch>,
 }
 
 impl Checker {
@@ -60,7 +61,7 @@ impl Checker {
             acknowledged: BTreeMap::new(),
             untested: BTreeMap::new(),
             delivered: BTreeSet::new(),
-            wiped: BTreeSet::new(),
+            wiped: BTreeMap::new(),
         }
     }
 
@@ -192,7 +193,8 @@ impl Checker {
     pub(crate) fn on_state(&mut self, origin: Option<usize>, state: &State) -> bool {
         let name = (state.key().clone(), state.version());
         if let Some(known) = self.states.get(&name) {
-            let same = known == state || origin.is_some_and(|origin| self.wiped.contains(&origin));
+            let same =
+                known == state || origin.is_some_and(|origin| self.wiped.contains_key(&origin));
             self.require(same, || format!("two different states {name:?}"));
             return false;
         }
@@ -223,11 +225,17 @@ impl Checker {
     }
 
     /// The disk of a machine is replaced by an empty one: what only it held is lost, and of what it
-    /// publishes again nothing need be recognised.
-    pub(crate) fn on_wipe(&mut self, machine: usize) {
+    /// publishes again nothing need be recognised. `newest` is the last epoch that it had written.
+    pub(crate) fn on_wipe(&mut self, machine: usize, newest: Epoch) {
         self.untested.remove(&machine);
         self.acknowledged.remove(&machine);
-        self.wiped.insert(machine);
+        let lost = self.wiped.entry(machine).or_insert(newest);
+        *lost = newest.max(*lost);
+    }
+
+    /// Whether a machine may have lost what it said in an epoch, and with it the end of what counts.
+    pub(crate) fn may_be_lost(&self, machine: usize, epoch: Epoch) -> bool {
+        self.wiped.get(&machine).is_some_and(|lost| epoch <= *lost)
     }
 
     /// A machine's disk has just lost what was not synced: what was acknowledged must be there.
@@ -243,29 +251,36 @@ impl Checker {
     }
 
     /// At the end, with the blocks of a machine that count: each names the one before it, what was
-    /// acknowledged counts once, and nothing counts twice.
+    /// acknowledged counts once, and nothing counts twice. Of what may be lost with a disk nothing is
+    /// expected, and what was published again because of that may count again.
     pub(crate) fn on_end(&mut self, machine: usize, canonical: &[&Block]) {
-        if self.wiped.contains(&machine) {
-            return; // What it does not know of itself it cannot go on from.
-        }
-        for pair in canonical.windows(2) {
+        let is_lost = |id: &BlockId| self.may_be_lost(machine, id.log.epoch);
+        let known = canonical.iter().filter(|block| !is_lost(&block.id()));
+        let known: Vec<&Block> = known.copied().collect();
+        for pair in known.windows(2) {
             let before = pair[0].hash(&self.network).prefix();
             let chained = pair[1].header().previous == before;
-            self.require(chained, || {
-                format!("block {} does not name {}", pair[1].id(), pair[0].id())
-            });
+            if !chained {
+                let (block, before) = (pair[1].id(), pair[0].id());
+                return self.fail(format!("block {block} does not name {before}"));
+            }
         }
         let counted = oracle::values(canonical);
-        if let Some((value, count)) = counted.iter().find(|(_, count)| **count > 1) {
+        let is_wiped = self.wiped.contains_key(&machine);
+        let twice = counted.iter().find(|(_, count)| **count > 1 && !is_wiped);
+        if let Some((value, count)) = twice {
             let value = f64::from_bits(*value);
-            self.fail(format!(
+            return self.fail(format!(
                 "reading {value} of machine {machine} counts {count} times"
             ));
         }
-        let acknowledged = self.acknowledged.get(&machine);
-        let lost = acknowledged.and_then(|values| values.iter().find(|v| !counted.contains_key(v)));
-        if let Some(value) = lost {
-            let (blocks, value) = (self.stored.get(&(machine, *value)), f64::from_bits(*value));
+        let acknowledged = self.acknowledged.get(&machine).into_iter().flatten();
+        let mut expected = acknowledged.filter_map(|value| {
+            let blocks = self.stored.get(&(machine, *value))?;
+            (!blocks.iter().any(is_lost)).then_some((value, blocks))
+        });
+        if let Some((value, blocks)) = expected.find(|(value, _)| !counted.contains_key(value)) {
+            let value = f64::from_bits(*value);
             self.fail(format!(
                 "reading {value} of machine {machine} was acknowledged but does not count; \
                  it is in {blocks:?}"

@@ -67,8 +67,13 @@ impl World {
     /// it; what it was told of them does not count any more.
     pub(crate) fn wipe(&mut self, machine: usize) {
         self.crash(machine, false);
-        self.machines[machine].disk.wipe();
-        self.checker.on_wipe(machine);
+        let (own, disk) = (self.site.id(machine), &mut self.machines[machine].disk);
+        let own = disk.blocks().keys().filter(|log| log.machine == own);
+        let newest = own.map(|log| log.epoch).max();
+        disk.wipe();
+        if let Some(newest) = newest {
+            self.checker.on_wipe(machine, newest);
+        }
     }
 
     /// A machine gives up a part of what no uplink needs, as its store does for want of room.

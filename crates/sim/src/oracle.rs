@@ -24,6 +24,7 @@ pub(crate) type WindowName = (MachineId, SeriesName, i64);
 pub(crate) struct Expected {
     losses: usize,
     readings: Vec<Reading>,
+    first: Option<Position>,
     last: Option<Position>,
     /// A reading came when the window had ended.
     is_late: bool,
@@ -95,6 +96,7 @@ pub(crate) fn windows<'a>(
                 window.losses = losses;
             }
             window.readings.push(reading);
+            window.first = window.first.or(Some(block.id().position()));
             window.last = Some(block.id().position());
             window.is_late |= start.saturating_add(length) <= watermark.as_nanos();
         }
@@ -129,6 +131,11 @@ pub(crate) fn valid<'a>(
 }
 
 impl Expected {
+    /// The first block that contributed.
+    pub(crate) const fn first(&self) -> Option<Position> {
+        self.first
+    }
+
     /// The last block that contributed.
     pub(crate) const fn last(&self) -> Option<Position> {
         self.last

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aggregate::WindowRecord;
-use model::{Block, BlockId, LogId, MachineId, Position, Sequence};
+use model::{Block, BlockId, Epoch, LogId, MachineId, Position, Sequence};
 use statemachine::Instant;
 
 use crate::machine::{ALLOWED_LATENESS, EPOCH_NANOS};
@@ -119,7 +119,7 @@ impl World {
         let origins = all.keys().map(|log| log.machine);
         let origins: BTreeSet<_> = origins.filter(|origin| honest.contains(origin)).collect();
         let mut valid = oracle::valid(self.sink.records().values());
-        valid.retain(|name, _| honest.contains(&name.0) && !self.is_beyond_knowing(name));
+        valid.retain(|name, _| honest.contains(&name.0) && !self.is_ahead(name));
         let mut counted = BTreeSet::new();
         for origin in origins {
             let canonical = oracle::canonical(&all, origin);
@@ -145,7 +145,7 @@ impl World {
             let Position { epoch, sequence } = record.key.position();
             let machine = name.0;
             let log = LogId { machine, epoch };
-            counted.contains(&BlockId { log, sequence })
+            counted.contains(&BlockId { log, sequence }) && !self.may_be_lost(&machine, epoch)
         };
         let stray = valid.iter().find(is_stray);
         stray.map(|(name, _)| format!("the sink has a window of nothing, {}", self.show(name)))
@@ -165,21 +165,26 @@ impl World {
         })
     }
 
-    /// Whether no relay can compute a window: see [`Self::is_beyond_knowing`]; or a reading came late
-    /// to it, and some machine has given up blocks of its origin that may be part of it.
+    /// Whether no relay can compute a window: a part of it may be lost with its origin's disk; or it lies
+    /// ahead; or a reading came late to it, and some machine has given up blocks of its origin that
+    /// may be part of it.
     pub(crate) fn cannot_be_known(&self, name: &WindowName, window: &Expected) -> bool {
         let mut logs = self.given_up.keys();
         let is_short = window.is_late() && logs.any(|log| log.machine == name.0);
-        is_short || self.is_beyond_knowing(name)
+        let first = window.first().map(|position| position.epoch);
+        let is_lost = first.is_some_and(|epoch| self.may_be_lost(&name.0, epoch));
+        is_short || is_lost || self.is_ahead(name)
     }
 
-    /// Whether a window's origin has lost its disk, and with it the end of what counts; or the
-    /// window lies ahead, where a clock was once, and has not ended.
-    fn is_beyond_knowing(&self, (origin, _, start): &WindowName) -> bool {
+    /// Whether an origin may have lost what it said in an epoch.
+    fn may_be_lost(&self, origin: &MachineId, epoch: Epoch) -> bool {
         let origin = self.site.number(origin);
-        let is_wiped = origin.is_some_and(|origin| self.checker.wiped.contains(&origin));
-        let true_time = EPOCH_NANOS.saturating_add_unsigned(self.now.as_nanos());
-        is_wiped || *start > true_time
+        origin.is_some_and(|origin| self.checker.may_be_lost(origin, epoch))
+    }
+
+    /// Whether a window lies ahead, where a clock was once, and has not ended.
+    fn is_ahead(&self, (_, _, start): &WindowName) -> bool {
+        *start > EPOCH_NANOS.saturating_add_unsigned(self.now.as_nanos())
     }
 
     /// A new block must come soon to whoever is concerned by nothing.
