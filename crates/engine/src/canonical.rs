@@ -166,10 +166,14 @@ pub(crate) fn next(
             None | Some(None) => None,
         };
     }
-    let is_needed = |named: &Position| from.is_none_or(|from| from.epoch <= named.epoch);
-    let named = cut.map(|(named, _)| named).filter(is_needed);
-    if let Some(named) = named.filter(|named| skipped != Some(named.epoch)) {
-        return Next::Lacks(named.epoch);
+    if let Some((named, by)) = cut {
+        // Nothing is held of the epoch where the reader stands, but it is cut off.
+        if from.is_some_and(|from| from.epoch > named.epoch) {
+            return Next::Rewind(Rewind { to: named, by });
+        }
+        if skipped != Some(named.epoch) {
+            return Next::Lacks(named.epoch);
+        }
     }
     // The epoch where the reader stands or should start is not held: the oldest that counts.
     following.map_or(lacks, |(epoch, sequence)| {
@@ -323,6 +327,22 @@ mod tests {
         let (skipped, first) = (Some(epoch(2)), Next::Block(at(3, 1)));
         assert_eq!(next(&without, Some(at(1, 1)), None, skipped), first);
         assert_eq!(next(&kept_alone, None, None, skipped), first);
+    }
+
+    #[test]
+    fn a_reader_that_is_to_start_in_an_epoch_that_was_cut_off_does_not_though_nothing_of_it_is_held()
+     {
+        let logs = Logs::from([
+            (epoch(1), held(2, Some(None))),
+            (epoch(3), held(1, Some(Some(at(1, 2))))),
+        ]);
+
+        let rewind = Next::Rewind(Rewind {
+            to: at(1, 2),
+            by: epoch(3),
+        });
+        assert_eq!(next(&logs, None, Some(at(2, 1)), None), rewind);
+        assert_eq!(read(&logs, None), [at(1, 1), at(1, 2), at(3, 1)]);
     }
 
     #[test]
