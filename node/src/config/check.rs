@@ -184,6 +184,7 @@ impl Settings {
         engine.policy = self.commands.check()?;
         if self.relays.profile == Profile::Thin {
             engine.presence_interval = THIN_INTERVAL;
+            engine.watermark_interval = THIN_WATERMARK_INTERVAL;
             engine.overlay.shuffle_interval = THIN_INTERVAL;
             engine.gossip.past_bytes_per_second = Some(THIN_PAST_RATE);
             engine.gossip.want_timeout = THIN_WANT_TIMEOUT;
@@ -550,6 +551,10 @@ fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigEr
 /// How often machines say where they are, mix what they know and measure round trips where bytes are
 /// paid for; changes are said at once anyway. Source: guess.
 const THIN_INTERVAL: Duration = Duration::from_secs(300);
+/// How often a machine that has nothing to say tells how far its time has come, where bytes are paid
+/// for: windows complete that much later. Source: guess, half of what `partial_after` is by
+/// default.
+const THIN_WATERMARK_INTERVAL: Duration = Duration::from_secs(30);
 /// How much of the past comes and goes where the link is thin. Unit: bytes a second. Source: guess, a
 /// quarter of 1 Mbit/s; `cargo test -p wire --test repair` shows how late live blocks are beside it.
 const THIN_PAST_RATE: u32 = 32 * 1024;

@@ -174,3 +174,25 @@ fn the_configurations_in_the_manual_hold() {
 
     assert!(uplinks >= 9, "{uplinks} uplinks are shown");
 }
+
+#[test]
+fn where_bytes_are_paid_for_an_idle_machine_says_everything_less_often() {
+    let thin = check("[relays]\nprofile = \"thin\"").expect("the file holds");
+    let lan = check("").expect("the file holds");
+
+    let intervals = |of: &Configuration| {
+        [
+            of.engine.presence_interval,
+            of.engine.watermark_interval,
+            of.engine.overlay.shuffle_interval,
+            of.engine.election.heartbeat_interval,
+            of.idle_timeout,
+            of.ping_interval,
+        ]
+    };
+    let pairs = intervals(&thin).into_iter().zip(intervals(&lan));
+    let ratios: Vec<f64> = pairs
+        .map(|(thin, lan)| thin.as_secs_f64() / lan.as_secs_f64())
+        .collect();
+    assert!(ratios.iter().all(|ratio| *ratio > 5.0), "{ratios:?}");
+}
