@@ -63,7 +63,7 @@ enum Heard {
     Completions(Vec<Completion>),
     Read(Input),
     Swarm(swarm::Event),
-    Request(Request),
+    Requests(Vec<Request>),
     Uplink(uplink::Event),
 }
 
@@ -71,10 +71,13 @@ impl Inbox {
     /// What comes next, from anywhere with the same chance: a flood of one kind does not keep the
     /// others out.
     async fn next(&mut self, swarm: &mut Swarm) -> Heard {
+        let mut requests = Vec::new();
         tokio::select! {
             Some(completions) = self.completions.recv() => Heard::Completions(completions),
             Some(answer) = self.reads.recv() => Heard::Read(answer),
-            Some(request) = self.requests.recv() => Heard::Request(request),
+            1.. = self.requests.recv_many(&mut requests, REQUESTS_AT_ONCE_MAX) => {
+                Heard::Requests(requests)
+            }
             Some(event) = self.uplinks.recv() => Heard::Uplink(event),
             event = swarm.next() => Heard::Swarm(event),
         }
@@ -228,6 +231,7 @@ impl Runtime {
         self.ready.send_if_modified(|ready| {
             std::mem::replace(ready, self.node.is_publishing()) != self.node.is_publishing()
         });
+        self.replies.retain(|_, reply| !reply.is_closed());
         self.uplinks.submit();
         self.seen.save_if_due(&self.swarm);
         self.given.save_if_due();
@@ -380,7 +384,11 @@ impl Runtime {
             Heard::Completions(completions) => self.on_completions(completions),
             Heard::Read(answer) => self.handle(answer),
             Heard::Swarm(event) => self.on_swarm(event),
-            Heard::Request(request) => self.on_request(request),
+            Heard::Requests(requests) => {
+                for request in requests {
+                    self.on_request(request);
+                }
+            }
             Heard::Uplink(event) => {
                 if let Some(input) = self.uplinks.on_event(event) {
                     self.handle(input);
@@ -475,9 +483,6 @@ impl Runtime {
                     publisher,
                     level,
                 });
-                if self.replies.len() > REPLIES_SWEEP {
-                    self.replies.retain(|_, reply| !reply.is_closed());
-                }
             }
             Request::Admin(asked, reply) => {
                 self.request.0 += 1;
@@ -543,7 +548,7 @@ async fn wait(timer: &mut Option<std::pin::Pin<Box<tokio::time::Sleep>>>) {
 
 /// How often the node is told the wall clock, and metrics are made. Source: guess.
 const WALL_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests that are heard in a row. Source: guess; with full blocks some ten milliseconds.
+const REQUESTS_AT_ONCE_MAX: usize = 16;
 /// Longest wait for the disk on a stop in order. Source: guess.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Waiting publishers from which on those that went away are swept out. Source: guess.
-const REPLIES_SWEEP: usize = 4_096;

@@ -11,6 +11,7 @@ use model::{
     Labels, NewReading, PublisherMark, Quality, QualityLevel, QualityReason, SeriesDefinition,
     Timestamp, ValueType,
 };
+use prost::Message as _;
 use proto::v1 as pb;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -19,9 +20,10 @@ use crate::{Backend, Batch, Refusal, convert};
 
 /// Answers the requests of one client until it ends, one is refused, or `stop` is cancelled.
 ///
-/// Requests without a publisher overlap, up to [`IN_FLIGHT_MAX`]. One with a publisher is waited
-/// for before the next is read: were a later number stored while an earlier one fails, sending the
-/// earlier one again would look like a repetition and lose it.
+/// Requests without a publisher overlap, as far as [`REQUESTS_IN_FLIGHT_MAX`] and
+/// [`BYTES_IN_FLIGHT_MAX`] let them, so that readings that come one by one share blocks. One with a
+/// publisher is waited for before the next is read: were a later number stored while an earlier one
+/// fails, sending the earlier one again would look like a repetition and lose it.
 pub(crate) fn acknowledgements(
     backend: Arc<dyn Backend>,
     requests: Streaming<pb::PublishRequest>,
@@ -32,6 +34,7 @@ pub(crate) fn acknowledgements(
         requests,
         stop,
         in_flight: FuturesOrdered::new(),
+        bytes: 0,
         serial: false,
         end: None,
     };
@@ -50,7 +53,10 @@ struct Publishing {
     backend: Arc<dyn Backend>,
     requests: Streaming<pb::PublishRequest>,
     stop: CancellationToken,
-    in_flight: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// Answers to come, each with the size of its request.
+    in_flight: FuturesOrdered<BoxFuture<'static, (usize, Answer)>>,
+    /// The sum of these sizes. Unit: bytes.
+    bytes: usize,
     /// The newest request in flight is numbered.
     serial: bool,
     /// No more requests are read; what comes after the answers in flight.
@@ -67,10 +73,13 @@ impl Publishing {
                     return end.err().map(Err);
                 }
             }
-            let room = self.end.is_none() && !self.serial && self.in_flight.len() < IN_FLIGHT_MAX;
+            let room = self.end.is_none() && !self.serial && self.has_room();
             tokio::select! {
                 biased; // Answers first: they free memory.
-                Some(answer) = self.in_flight.next() => return Some(answer),
+                Some((size, answer)) = self.in_flight.next() => {
+                    self.bytes -= size;
+                    return Some(answer);
+                }
                 () = self.stop.cancelled(), if room => {
                     self.end = Some(Err(Refusal::Stopping.into()));
                 }
@@ -79,9 +88,17 @@ impl Publishing {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < REQUESTS_IN_FLIGHT_MAX && self.bytes < BYTES_IN_FLIGHT_MAX
+    }
+
     fn take(&mut self, request: Result<Option<pb::PublishRequest>, Status>) {
+        let mut size = 0;
         let batch = match request {
-            Ok(Some(request)) => batch(request, self.backend.now()),
+            Ok(Some(request)) => {
+                size = request.encoded_len();
+                batch(request, self.backend.now())
+            }
             Ok(None) => {
                 self.end = Some(Ok(()));
                 return;
@@ -93,7 +110,11 @@ impl Publishing {
                 self.serial = batch.publisher.is_some();
                 let (level, count) = (batch.level, batch.readings.len());
                 let published = self.backend.publish(batch);
-                let answer = published.map(move |result| Ok(response(&result?, level, count)));
+                let answer = published.map(move |result| {
+                    let answer = result.map(|published| response(&published, level, count));
+                    (size, answer.map_err(Status::from))
+                });
+                self.bytes += size;
                 self.in_flight.push_back(answer.boxed());
             }
             Err(status) => self.end = Some(Err(status)),
@@ -225,6 +246,10 @@ fn refused(index: usize, field: &str, reason: &str) -> Status {
 /// Most readings of one request. Source: they go into one block.
 pub const READINGS_PER_REQUEST_MAX: usize = model::Block::READINGS_MAX;
 
-/// Most requests of one client that are worked on at once. Source: guess; enough that a client
-/// that does not wait keeps the next group of writes full while one is synced.
-const IN_FLIGHT_MAX: usize = 16;
+/// Most requests of one client that are worked on at once. Source: those of one reading each then
+/// still fill a block while the one before is gathered and synced.
+const REQUESTS_IN_FLIGHT_MAX: usize = model::Block::READINGS_MAX;
+
+/// No more requests of one client are read while those that are worked on exceed this. Unit: bytes.
+/// Source: guess, the readings of some ten full blocks.
+const BYTES_IN_FLIGHT_MAX: usize = 8 * 1024 * 1024;

@@ -124,6 +124,22 @@ async fn requests_with_a_publisher_never_overlap_and_others_do() {
 }
 
 #[tokio::test]
+async fn small_requests_overlap_by_the_hundreds_and_large_ones_as_far_as_their_bytes() {
+    let small = vec![reading("a", Some(Kind::Bool(true)))];
+    let large = vec![reading("a", Some(Kind::Text("x".repeat(65_000)))); 16];
+    for (readings, count, overlap) in [(small, 1_000, 200..=1_000), (large, 30, 2..=9)] {
+        let node = Running::start().await;
+        node.memory.slow.store(true, Ordering::Relaxed);
+
+        let answers = node.publish(vec![request(readings); count]).await;
+
+        assert_eq!(answers.expect("taken").len(), count);
+        let most = node.memory.in_flight_most.load(Ordering::Relaxed);
+        assert!(overlap.contains(&most), "{most} at once of {count}");
+    }
+}
+
+#[tokio::test]
 async fn a_reading_that_is_wrong_is_refused_by_index_and_field() {
     let node = Running::start().await;
     let good = || reading("a", Some(Kind::Bool(true)));

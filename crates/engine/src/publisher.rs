@@ -5,6 +5,7 @@
 //! together.
 
 mod batch;
+mod queue;
 mod refused;
 mod repeated;
 mod replicas;
@@ -20,10 +21,11 @@ use model::{
     NewReading, Position, PublisherMark, Reading, Sequence, SeriesDefinition, SeriesNumber,
     Timestamp,
 };
-use statemachine::{BoundedQueue, Instant};
+use statemachine::Instant;
 
 pub(crate) use batch::Batch;
 use batch::{BATCH_BYTES_MAX, Gathered, Mark, Waiting, batch_bytes, judge};
+use queue::Queue;
 use refused::Refused;
 use replicas::Replicas;
 use urgent::is_urgent;
@@ -61,9 +63,9 @@ pub(crate) struct Publisher {
     past: Past,
     watermark: Timestamp,
     series: BTreeMap<Arc<SeriesDefinition>, SeriesNumber>,
-    queue: BoundedQueue<Batch>,
+    queue: Queue,
     /// Batches with alarms, which go first.
-    urgent: BoundedQueue<Batch>,
+    urgent: Queue,
     gathered: Gathered,
     /// Sealed blocks that are not durable yet, with who waits for them.
     unsynced: BTreeMap<Position, Vec<Waiting>>,
@@ -123,8 +125,8 @@ impl Publisher {
             past: Past::new(past, own_runs),
             watermark: Timestamp::MIN,
             series: BTreeMap::new(),
-            queue: BoundedQueue::new(QUEUE_MAX),
-            urgent: BoundedQueue::new(urgent::QUEUE_MAX),
+            queue: Queue::new(),
+            urgent: Queue::new(),
             gathered: Gathered::default(),
             unsynced: BTreeMap::new(),
             refused: Refused::default(),
@@ -567,8 +569,6 @@ impl Publisher {
 
 /// Stands where there is no block before.
 const NO_HASH: BlockHash = BlockHash([0; 32]);
-/// Batches that wait for room in a block. Source: guess, a second of ten sources and some more.
-const QUEUE_MAX: usize = 256;
 /// Sealed blocks that are not durable yet; beyond it a publisher hears `Busy`. Source: guess.
 const UNSYNCED_MAX: usize = 64;
 /// Series of one epoch. Source: guess, half of the states that others keep of one origin by default

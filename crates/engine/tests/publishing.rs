@@ -761,3 +761,32 @@ fn a_disk_that_does_not_keep_up_makes_publishers_wait_and_then_hear_so() {
         "a synced block makes room for the next"
     );
 }
+
+#[test]
+fn thousands_of_lone_readings_wait_for_a_slow_disk_and_share_few_blocks_afterwards() {
+    let mut desk = Desk::start(Recovered::default());
+    for _ in 0..65 {
+        desk.publish(
+            vec![reading(1.0); Block::READINGS_MAX],
+            None,
+            AckLevel::Durable,
+        );
+    }
+    let before = desk.blocks.len();
+
+    for _ in 0..16_000 {
+        desk.publish(vec![reading(2.0)], None, AckLevel::Durable);
+    }
+    for _ in 0..8 {
+        desk.sync();
+        desk.advance(GATHER);
+    }
+
+    assert!(desk.replies.iter().all(|(_, result)| result.is_ok()));
+    assert_eq!(desk.replies.len(), 65 + 16_000);
+    assert!(
+        desk.blocks.len() - before <= 6,
+        "{} blocks for 16,000 readings",
+        desk.blocks.len() - before
+    );
+}

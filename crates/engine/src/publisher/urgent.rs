@@ -43,6 +43,3 @@ impl Publisher {
         self.sealed_at = sealed_at;
     }
 }
-
-/// Batches with alarms that wait for room before the disk. Source: guess.
-pub(super) const QUEUE_MAX: usize = 64;
