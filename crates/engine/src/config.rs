@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use election::UplinkId;
-use identity::{Keypair, Membership, Signatures, Strict, Trust};
+use identity::{Keypair, KnownKeys, Membership, Signatures, Trust};
 use model::{Pattern, SeriesName};
 
 /// Who this machine is.
@@ -129,7 +129,7 @@ impl Default for Config {
         Self {
             overlay: overlay::Config::default(),
             gossip: gossip::Config::default(),
-            signatures: Arc::new(Strict),
+            signatures: Arc::new(KnownKeys::default()),
             election: election::Config::default(),
             commands: command::Config::default(),
             policy: command::Policy::default(),

@@ -15,6 +15,7 @@ pub mod file;
 mod grant;
 mod invitation;
 mod keypair;
+mod known_keys;
 mod membership;
 mod network_key;
 mod network_keys;
@@ -35,6 +36,7 @@ pub use invitation::{Claim, Invitation, InvitationId, Terms};
 pub use keypair::{
     Keypair, Signatures, Strict, sealing_key_of, verify_block, verify_digest, verify_state,
 };
+pub use known_keys::KnownKeys;
 pub use membership::{Issuer, Membership, Trust};
 pub use network_key::{LinkKeys, NetworkKey, NetworkKeyEpoch};
 pub use network_keys::{EpochKey, NetworkKeys};
