@@ -269,6 +269,9 @@ impl Follower {
         let windows = config.windows.clone();
         self.lookback = None;
         self.start = after.map(|progress| progress.resume);
+        if after.is_some() {
+            self.skipped = None; // Whoever tells of progress has had it.
+        }
         self.windows = match after {
             Some(progress) => Windows::resume_from(self.network, self.machine, windows, progress),
             None => Windows::new(self.network, self.machine, windows),
