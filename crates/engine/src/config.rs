@@ -10,9 +10,9 @@ use model::{Pattern, SeriesName};
 
 /// Who this machine is.
 #[derive(Debug)]
-pub struct NodeIdentity {
+pub struct NodeIdentity<K = Keypair> {
     /// Its key.
-    pub keypair: Keypair,
+    pub keypair: K,
     /// Its membership, of this very key.
     pub membership: Membership,
     /// Whom it trusts.

@@ -21,6 +21,7 @@ mod feed;
 mod follower;
 mod health;
 mod io;
+mod key;
 mod links;
 mod lookback;
 mod mail;
@@ -39,5 +40,6 @@ pub use io::{
     AckLevel, CleanStop, CommandInput, CommandOutput, Event, Input, Output, PublishError,
     Published, Recovered, RequestId, UploadId,
 };
+pub use key::MachineKey;
 pub use node::Node;
 pub use presence::{Neighbour, Presence};

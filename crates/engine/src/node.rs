@@ -43,8 +43,8 @@ use crate::own::OwnStates;
 use crate::publisher::{Batch, Publisher, Wall};
 use crate::views::{Views, other_site};
 use crate::{
-    AckLevel, Backlog, Catalogue, Config, FeedStats, Input, Neighbour, NodeIdentity, Output,
-    PublishError, Recovered,
+    AckLevel, Backlog, Catalogue, Config, FeedStats, Input, MachineKey, Neighbour, NodeIdentity,
+    Output, PublishError, Recovered,
 };
 
 /// Whose ticket it is that the caller was given.
@@ -78,7 +78,7 @@ enum Timer {
 /// A whole node, but for its effects.
 #[derive(Debug)]
 pub struct Node {
-    identity: NodeIdentity,
+    identity: NodeIdentity<Box<dyn MachineKey>>,
     config: Config,
     machine: MachineId,
     overlay: Views,
@@ -126,7 +126,12 @@ impl Node {
     ///
     /// The caller notes [`Node::epoch`] durably before it writes the first own block.
     #[must_use]
-    pub fn new(identity: NodeIdentity, config: Config, recovered: Recovered, rng: Rng) -> Self {
+    pub fn new<K: MachineKey + 'static>(
+        identity: NodeIdentity<K>,
+        config: Config,
+        recovered: Recovered,
+        rng: Rng,
+    ) -> Self {
         let config = config.at_site_of(&identity.membership);
         let machine = identity.keypair.machine();
         let network = identity.trust.network();
@@ -195,7 +200,11 @@ impl Node {
             called: Instant::ZERO,
             rng: epochs,
             outputs: VecDeque::new(),
-            identity,
+            identity: NodeIdentity {
+                keypair: Box::new(identity.keypair),
+                membership: identity.membership,
+                trust: identity.trust,
+            },
             config,
             machine,
         };
@@ -337,7 +346,7 @@ impl Node {
         self.stopping = true;
         self.election.handle(now, election::Input::Resign);
         let wall = self.now_wall(now);
-        self.publisher.flush(&self.identity.keypair, now, wall);
+        self.publisher.flush(&*self.identity.keypair, now, wall);
     }
 
     fn on_received(&mut self, now: Instant, from: MachineId, frame: Frame) {

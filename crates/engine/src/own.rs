@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::Keypair;
+use identity::Signer;
 use model::{MachineId, NetworkId, State, StateDraft, StateKey, StateKind, StateVersion};
 
 /// Versions and seals this machine's states.
@@ -30,7 +30,7 @@ impl OwnStates {
     /// Seals a state in the place of the one before it.
     pub(crate) fn say(
         &mut self,
-        keypair: &Keypair,
+        signer: &dyn Signer,
         kind: StateKind,
         subject: String,
         payload: Vec<u8>,
@@ -47,7 +47,7 @@ impl OwnStates {
             version: self.version,
             payload: payload.into(),
         };
-        draft.seal(&self.network, |digest| keypair.sign(digest))
+        draft.seal(&self.network, |digest| signer.sign(digest))
     }
 
     /// Forgets states that nobody needs to hear again, e.g. series of an epoch that has ended.
@@ -66,11 +66,11 @@ impl OwnStates {
     }
 
     /// Moves to another epoch and seals everything that was said anew.
-    pub(crate) fn move_to(&mut self, keypair: &Keypair, epoch: u64) -> Vec<State> {
+    pub(crate) fn move_to(&mut self, signer: &dyn Signer, epoch: u64) -> Vec<State> {
         self.version = StateVersion { epoch, counter: 0 };
         let said = std::mem::take(&mut self.said);
         said.into_iter()
-            .map(|((kind, subject), payload)| self.say(keypair, kind, subject, payload))
+            .map(|((kind, subject), payload)| self.say(signer, kind, subject, payload))
             .collect()
     }
 

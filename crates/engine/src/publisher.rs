@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::Keypair;
+use identity::Signer;
 use model::{
     Block, BlockHash, BlockHeader, ClockState, Draft, Epoch, LogId, MachineId, NetworkId,
     NewReading, Position, PublisherMark, Reading, Sequence, SeriesDefinition, SeriesNumber,
@@ -266,27 +266,27 @@ impl Publisher {
     }
 
     /// Moves what can be moved: batches into the block that is gathered, full or due blocks out.
-    pub(crate) fn pump(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+    pub(crate) fn pump(&mut self, key: &dyn Signer, now: Instant, wall: Wall) {
         if self.held_until.is_some_and(|until| until > now) {
             return; // What comes back meanwhile decides which batches are stored already.
         }
         self.held_until = None;
         let again = self.refused.take_due(now);
         self.effects.extend(again.into_iter().map(Effect::Publish));
-        self.pump_urgent(keypair, now, wall);
+        self.pump_urgent(key, now, wall);
         while let Some(batch) = self.queue.first() {
             if self.fits(batch) {
                 if let Some(batch) = self.queue.pop() {
                     self.gather(batch, wall);
                 }
             } else if self.may_seal() {
-                self.seal(keypair, now, wall);
+                self.seal(key, now, wall);
             } else {
                 return;
             }
         }
         if self.may_seal() && self.seal_at().is_some_and(|at| at <= now) {
-            self.seal(keypair, now, wall);
+            self.seal(key, now, wall);
         }
     }
 
@@ -301,11 +301,11 @@ impl Publisher {
     }
 
     /// Seals whatever is gathered, for a stop in order.
-    pub(crate) fn flush(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+    pub(crate) fn flush(&mut self, key: &dyn Signer, now: Instant, wall: Wall) {
         self.held_until = None;
-        self.pump(keypair, now, wall);
+        self.pump(key, now, wall);
         if !self.gathered.is_empty() {
-            self.seal(keypair, now, wall);
+            self.seal(key, now, wall);
         }
         self.refuse_queued(&PublishError::Stopping);
     }
@@ -522,7 +522,7 @@ impl Publisher {
         number
     }
 
-    fn seal(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+    fn seal(&mut self, key: &dyn Signer, now: Instant, wall: Wall) {
         let gathered = std::mem::take(&mut self.gathered);
         let watermark = self.advance_watermark(wall);
         let position = self.next_position();
@@ -557,7 +557,7 @@ impl Publisher {
         };
         let draft = Draft { header, readings };
         let block = draft
-            .seal(&self.network, |hash| keypair.sign(hash))
+            .seal(&self.network, |hash| key.sign(hash))
             .expect("gathered readings are within a block's limits");
         self.last = position.sequence;
         self.previous = block.hash(&self.network);

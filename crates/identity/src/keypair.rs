@@ -59,6 +59,25 @@ impl Keypair {
     }
 }
 
+/// Who signs for a machine: its key, or whatever stands for it.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// The machine that is signed for.
+    fn machine(&self) -> MachineId;
+
+    /// Signs a digest; callers bind purpose and network into the digest.
+    fn sign(&self, digest: &[u8; 32]) -> Signature;
+}
+
+impl Signer for Keypair {
+    fn machine(&self) -> MachineId {
+        self.machine()
+    }
+
+    fn sign(&self, digest: &[u8; 32]) -> Signature {
+        self.sign(digest)
+    }
+}
+
 impl fmt::Debug for Keypair {
     /// Names the machine, never the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

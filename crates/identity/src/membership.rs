@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::grant::{numbers_of, roles_of};
 use crate::signed::{self, Purpose};
-use crate::{CredentialError, Delegation, Grant, Keypair};
+use crate::{CredentialError, Delegation, Grant, Signer};
 
 /// A membership: a grant with the signature of the operator or an admitter, kept as carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Membership {
     /// # Errors
     ///
     /// As [`Issuer::admit`].
-    pub fn issue(operator: &Keypair, grant: Grant) -> Result<Self, CredentialError> {
+    pub fn issue(operator: &dyn Signer, grant: Grant) -> Result<Self, CredentialError> {
         Issuer::operator(operator).admit(grant)
     }
 
@@ -68,7 +68,7 @@ impl Membership {
 /// Who signs memberships and invitations: the operator, or a machine that it lets admit.
 #[derive(Clone, Copy, Debug)]
 pub struct Issuer<'a> {
-    key: &'a Keypair,
+    key: &'a dyn Signer,
     network: NetworkId,
     /// The admitter's own membership; `None` for the operator.
     membership: Option<&'a Membership>,
@@ -77,7 +77,7 @@ pub struct Issuer<'a> {
 impl<'a> Issuer<'a> {
     /// The operator, with its key.
     #[must_use]
-    pub fn operator(key: &'a Keypair) -> Self {
+    pub fn operator(key: &'a dyn Signer) -> Self {
         Self {
             key,
             network: Trust::new(key.machine()).network(),
@@ -92,7 +92,7 @@ impl<'a> Issuer<'a> {
     /// [`CredentialError`] if the membership is not of this key, not signed by the operator itself,
     /// or does not let the machine admit.
     pub fn admitter(
-        key: &'a Keypair,
+        key: &'a dyn Signer,
         membership: &'a Membership,
         trust: Trust,
     ) -> Result<Self, CredentialError> {

@@ -18,7 +18,7 @@ use model::{
 };
 use prost::Message as _;
 
-use crate::{Claim, CredentialError, InvitationId, Keypair, Membership, Trust};
+use crate::{Claim, CredentialError, InvitationId, Membership, Signer, Trust};
 
 /// A machine has become a member by an invitation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Redemption {
     ///
     /// [`CredentialError::Malformed`] if claim and membership are too long together.
     pub fn sign(
-        key: &Keypair,
+        key: &dyn Signer,
         network: &NetworkId,
         claim: &Claim,
         membership: &Membership,

@@ -7,7 +7,7 @@
 use model::{State, StateDraft, StateKey, StateKind, Timestamp};
 
 use crate::revocation::version_at;
-use crate::{CredentialError, Keypair, Membership, Trust};
+use crate::{CredentialError, Membership, Signer, Trust};
 
 /// A newer membership for the machine that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,12 @@ pub struct Renewal {
 impl Renewal {
     /// Signs a renewal, with the key that has signed the membership, as the state that travels.
     #[must_use]
-    pub fn sign(issuer: &Keypair, trust: Trust, membership: &Membership, time: Timestamp) -> State {
+    pub fn sign(
+        issuer: &dyn Signer,
+        trust: Trust,
+        membership: &Membership,
+        time: Timestamp,
+    ) -> State {
         let draft = StateDraft {
             key: StateKey {
                 origin: issuer.machine(),
@@ -60,7 +65,7 @@ mod tests {
     use model::MachineId;
 
     use super::*;
-    use crate::{Grant, Role, verify_state};
+    use crate::{Grant, Keypair, Role, verify_state};
 
     fn key(seed: u8) -> Keypair {
         Keypair::from_seed(&[seed; 32])

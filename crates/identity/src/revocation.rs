@@ -8,7 +8,7 @@ use model::{
 };
 use prost::Message as _;
 
-use crate::{CredentialError, Keypair};
+use crate::{CredentialError, Signer};
 
 /// A machine is thrown out, for good: it is named by its key, and a key never comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Revocation {
     ///
     /// [`CredentialError::Malformed`] if the reason is too long or holds control characters.
     pub fn sign(
-        key: &Keypair,
+        key: &dyn Signer,
         network: &NetworkId,
         machine: MachineId,
         time: Timestamp,
@@ -109,7 +109,7 @@ struct RevocationMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Trust, verify_state};
+    use crate::{Keypair, Trust, verify_state};
 
     fn signed(reason: &str) -> Result<State, CredentialError> {
         let key = Keypair::from_seed(&[1; 32]);

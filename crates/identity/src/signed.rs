@@ -7,7 +7,7 @@ use bytes::Bytes;
 use model::{MachineId, NetworkId, Signature};
 use sha2::{Digest as _, Sha256};
 
-use crate::{CredentialError, Keypair, verify_digest};
+use crate::{CredentialError, Signer, verify_digest};
 
 /// What a signature is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) struct Unverified<'a> {
 pub(crate) fn sign(
     purpose: Purpose,
     network: &NetworkId,
-    key: &Keypair,
+    key: &dyn Signer,
     body: &[u8],
     bytes_max: usize,
 ) -> Result<Bytes, CredentialError> {

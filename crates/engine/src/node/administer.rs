@@ -46,13 +46,13 @@ impl Node {
         }
         let network = self.identity.trust.network();
         let time = self.now_wall(now).time;
-        let state = Revocation::sign(&self.identity.keypair, &network, machine, time, reason)?;
+        let state = Revocation::sign(&*self.identity.keypair, &network, machine, time, reason)?;
         self.relay(now, state)
     }
 
     /// This machine as one that signs for others, if the operator lets it.
     pub(super) fn issuer(&self) -> Result<Issuer<'_>, CredentialError> {
         let identity = &self.identity;
-        Issuer::admitter(&identity.keypair, &identity.membership, identity.trust)
+        Issuer::admitter(&*identity.keypair, &identity.membership, identity.trust)
     }
 }

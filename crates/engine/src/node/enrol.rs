@@ -105,7 +105,7 @@ impl Node {
         }
         self.check_newcomer(claim.machine(), claim.name())?;
         let membership = issuer.redeem(claim, time)?;
-        let (key, network) = (&self.identity.keypair, self.identity.trust.network());
+        let (key, network) = (&*self.identity.keypair, self.identity.trust.network());
         let state = Redemption::sign(key, &network, claim, &membership, time)?;
         let key = state.key().clone();
         self.relay(now, state)?;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use command::{
     Answer, Argument, Attempt, Call, CallId, CallKey, Code, Envelope, Letter, Rights, Side, Status,
 };
-use handshake::{open_letter, seal_letter};
 use model::{MachineId, State, StateKind, Timestamp};
 use statemachine::{Instant, StateMachine as _};
 
@@ -359,16 +358,15 @@ impl Node {
     }
 
     fn seal(&self, envelope: &Envelope, what: &str, content: &[u8]) -> Option<Vec<u8>> {
-        let (own, network) = (&self.identity.keypair, self.identity.trust.network());
+        let (own, network) = (&*self.identity.keypair, self.identity.trust.network());
         let context = envelope.context(what);
-        seal_letter(own, &network, envelope.to, &context, content).ok()
+        own.seal_letter(&network, envelope.to, &context, content)
     }
 
     fn open(&self, from: MachineId, envelope: &Envelope, what: &str) -> Option<Vec<u8>> {
-        let (own, network) = (&self.identity.keypair, self.identity.trust.network());
+        let (own, network) = (&*self.identity.keypair, self.identity.trust.network());
         let context = envelope.context(what);
-        let content = open_letter(own, &network, from, &context, &envelope.sealed);
-        content.ok().map(|content| content.to_vec())
+        own.open_letter(&network, from, &context, &envelope.sealed)
     }
 }
 

@@ -53,7 +53,7 @@ impl Node {
     pub(super) fn take_effects(&mut self, now: Instant) -> bool {
         if self.wall.is_some() {
             let wall = self.now_wall(now);
-            self.publisher.pump(&self.identity.keypair, now, wall);
+            self.publisher.pump(&*self.identity.keypair, now, wall);
         }
         if self.publisher.take_uncounted() {
             self.count_replicas();

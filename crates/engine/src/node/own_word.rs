@@ -111,7 +111,9 @@ impl Node {
         if kind != StateKind::Membership && !self.own.has_said(StateKind::Membership) {
             self.introduce(now);
         }
-        let state = self.own.say(&self.identity.keypair, kind, subject, payload);
+        let state = self
+            .own
+            .say(&*self.identity.keypair, kind, subject, payload);
         self.gossip.handle(now, gossip::Input::PublishState(state));
     }
 
@@ -242,7 +244,7 @@ impl Node {
         self.publisher.start_epoch(epoch);
         self.outputs.push_back(Output::EpochStarted(epoch));
         self.own.forget(StateKind::Series);
-        for state in self.own.move_to(&self.identity.keypair, counter) {
+        for state in self.own.move_to(&*self.identity.keypair, counter) {
             self.gossip.handle(now, gossip::Input::PublishState(state));
         }
     }

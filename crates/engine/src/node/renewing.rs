@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use handshake::receive_key;
 use identity::{Grant, Membership, Renewal};
 use model::{MachineId, State, StateKey, StateKind, Timestamp};
 use statemachine::Instant;
@@ -44,10 +43,10 @@ impl Node {
         if state.key().subject != self.machine.to_string() {
             return;
         }
-        let (keypair, trust) = (&self.identity.keypair, &self.identity.trust);
-        match receive_key(keypair, trust, state) {
+        let identity = &self.identity;
+        match identity.keypair.receive_key(&identity.trust, state) {
             Ok(key) => self.outputs.push_back(Output::NetworkKey(key)),
-            Err(error) => self.event(Event::NetworkKeyRefused(error.to_string())),
+            Err(error) => self.event(Event::NetworkKeyRefused(error)),
         }
     }
 
@@ -120,7 +119,7 @@ impl Node {
             return None;
         }
         let membership = self.issuer().ok()?.admit(renewed).ok()?;
-        let (keypair, trust) = (&self.identity.keypair, self.identity.trust);
+        let (keypair, trust) = (&*self.identity.keypair, self.identity.trust);
         Some(Renewal::sign(keypair, trust, &membership, time))
     }
 }

@@ -4,7 +4,7 @@
 //! A batch of a publisher that numbers its batches stays behind those before it, or these would
 //! count as repeated; the block that it gets into is urgent all the same, and leaves at once.
 
-use identity::Keypair;
+use identity::Signer;
 use model::NewReading;
 use statemachine::Instant;
 
@@ -23,7 +23,7 @@ impl Publisher {
     }
 
     /// Seals the alarms that wait, without what is gathered.
-    pub(super) fn pump_urgent(&mut self, keypair: &Keypair, now: Instant, wall: Wall) {
+    pub(super) fn pump_urgent(&mut self, key: &dyn Signer, now: Instant, wall: Wall) {
         if self.urgent.is_empty() {
             return;
         }
@@ -36,7 +36,7 @@ impl Publisher {
                 }
             }
             if !self.gathered.is_empty() {
-                self.seal(keypair, now, wall);
+                self.seal(key, now, wall);
             }
         }
         self.gathered = gathered;

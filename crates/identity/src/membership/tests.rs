@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Role;
+
+use crate::{Keypair, Role};
 
 fn operator() -> Keypair {
     Keypair::from_seed(&[1; 32])

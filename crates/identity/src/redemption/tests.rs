@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Delegation, Grant, Issuer, Role, Roll, Terms, verify_state};
+use crate::{Delegation, Grant, Issuer, Keypair, Role, Roll, Terms, verify_state};
 
 fn key(seed: u8) -> Keypair {
     Keypair::from_seed(&[seed; 32])
