@@ -27,6 +27,8 @@ mod newcomers;
 mod oracle;
 mod outcast;
 mod plants;
+mod record;
+mod replay;
 mod report;
 mod run;
 mod scenario;
@@ -44,7 +46,8 @@ mod world;
 
 pub use growth::Growth;
 pub use plants::Plant;
+pub use replay::{ReplayFailure, Replayed, replay};
 pub use report::Report;
-pub use run::{find_failure, log, run, run_once};
+pub use run::{find_failure, log, run, run_once, run_recorded};
 pub use scenario::Scenario;
 pub use trace::TraceHash;

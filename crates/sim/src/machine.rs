@@ -14,10 +14,12 @@ use identity::{
 };
 use model::{BlockId, ClockState, MachineId, State, Timestamp};
 use overlay::{Address, Contact};
+use recording::Recorded;
 use statemachine::{Instant, Rng};
 
 use crate::disk::Disk;
 use crate::draw;
+use crate::record::Lives;
 use crate::scenario::Plan;
 use crate::signatures::Remembered;
 use crate::sink::Outbox;
@@ -238,7 +240,7 @@ pub(crate) fn uplink() -> UplinkId {
 #[derive(Debug)]
 pub(crate) struct Running {
     /// The node.
-    pub(crate) node: Node,
+    pub(crate) node: Recorded,
     /// When it started: its own zero of time.
     pub(crate) started: Instant,
     /// What arrived while the process is paused; `None` while it is not.
@@ -278,12 +280,14 @@ pub(crate) struct Machine {
     pub(crate) hops: BTreeMap<BlockId, u32>,
     /// What its settings are drawn from, if they are.
     settings: Option<Rng>,
+    /// Where each of its lives is written down, if somebody wants that.
+    recorded: Option<Lives>,
 }
 
 impl Machine {
     /// A machine that never ran.
     #[must_use]
-    pub(crate) fn new(machine: usize, plan: &Plan, rng: &Rng) -> Self {
+    pub(crate) fn new(machine: usize, plan: &Plan, rng: &Rng, recorded: Option<Lives>) -> Self {
         let mut skew = rng.fork("skew");
         Self {
             life: 0,
@@ -298,6 +302,7 @@ impl Machine {
             reaches_sink: true,
             hops: BTreeMap::new(),
             settings: plan.is_varied.then(|| rng.fork("settings")),
+            recorded,
         }
     }
 
@@ -310,8 +315,12 @@ impl Machine {
         if let Some(settings) = &self.settings {
             config = draw::settings(config, &mut settings.fork("settings"));
         }
+        let node = match &self.recorded {
+            Some(lives) => Recorded::start(identity, config, recovered, rng.seed(), lives.next()),
+            None => Recorded::not(Node::new(identity, config, recovered, rng)),
+        };
         self.running = Some(Running {
-            node: Node::new(identity, config, recovered, rng),
+            node,
             started: now,
             paused: None,
             stopping: false,

@@ -2,11 +2,14 @@
 
 mod abreast;
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
-use sim::Scenario;
+use sim::{Replayed, Scenario};
 
 use crate::abreast::Runs;
 
@@ -40,6 +43,9 @@ struct Arguments {
     /// Print what happened in the first seed, line by line, instead of the outcome.
     #[arg(long)]
     log: bool,
+    /// Replay the run of a real node instead, recorded by `fieldmesh run --record FILE`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "growth", "log"])]
+    replay: Option<PathBuf>,
 }
 
 /// The scenarios that a name stands for.
@@ -61,6 +67,14 @@ fn main() -> anyhow::Result<ExitCode> {
         "a network has at least one machine; give --nodes 1 or more"
     );
     let mut out = std::io::stdout().lock();
+    if let Some(path) = arguments.replay {
+        let replayed = replay(&path)?;
+        match arguments.json {
+            true => writeln!(out, "{}", replayed.to_json())?,
+            false => writeln!(out, "{replayed}")?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let Chosen(scenarios) = arguments.scenario;
     if arguments.log {
         for line in (scenarios.iter()).flat_map(|s| sim::log(*s, arguments.nodes, arguments.seed)) {
@@ -102,6 +116,12 @@ fn main() -> anyhow::Result<ExitCode> {
         }
     })?;
     Ok(exit_code(failed))
+}
+
+fn replay(path: &Path) -> anyhow::Result<Replayed> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let replayed = sim::replay(BufReader::new(file));
+    replayed.with_context(|| format!("{} does not replay", path.display()))
 }
 
 const fn exit_code(failed: bool) -> ExitCode {

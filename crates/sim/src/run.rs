@@ -1,6 +1,7 @@
 //! One seed, twice.
 
 use crate::plants::Plant;
+use crate::record::Lives;
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -8,8 +9,8 @@ use crate::world::World;
 /// Runs one seed twice and reports on it; traces that differ are a failure.
 #[must_use]
 pub fn run(scenario: Scenario, nodes: usize, seed: u64) -> Report {
-    let (mut report, _) = play(scenario, nodes, seed, None, false);
-    let (again, _) = play(scenario, nodes, seed, None, false);
+    let (mut report, _) = play((scenario, nodes), seed, None, false, None);
+    let (again, _) = play((scenario, nodes), seed, None, false, None);
     if report.trace != again.trace && report.failure.is_none() {
         let (first, second) = (report.trace, again.trace);
         report.failure = Some(format!("two runs differ: traces {first} and {second}"));
@@ -20,7 +21,7 @@ pub fn run(scenario: Scenario, nodes: usize, seed: u64) -> Report {
 /// Runs one seed once and returns the end of its trace in words, for whoever looks for a cause.
 #[must_use]
 pub fn log(scenario: Scenario, nodes: usize, seed: u64) -> Vec<String> {
-    play(scenario, nodes, seed, None, true).1
+    play((scenario, nodes), seed, None, true, None).1
 }
 
 /// Runs seeds from 0 on with a mistake switched in, until one finds it: a run that fails with these
@@ -32,7 +33,7 @@ pub fn find_failure(
     words: &str,
     seeds: u64,
 ) -> Option<Report> {
-    let once = |seed, plant| play(scenario, nodes, seed, plant, false).0;
+    let once = |seed, plant| play((scenario, nodes), seed, plant, false, None).0;
     (0..seeds).find_map(|seed| {
         let planted = once(seed, Some(plant));
         let failure = planted.failure.as_deref().unwrap_or_default();
@@ -44,18 +45,31 @@ pub fn find_failure(
 /// Runs one seed, once.
 #[must_use]
 pub fn run_once(scenario: Scenario, nodes: usize, seed: u64) -> Report {
-    play(scenario, nodes, seed, None, false).0
+    play((scenario, nodes), seed, None, false, None).0
 }
 
-fn play(
+/// Runs one seed, once, and records the lives of one machine as a real node records its own.
+#[must_use]
+pub fn run_recorded(
     scenario: Scenario,
     nodes: usize,
     seed: u64,
+    machine: usize,
+) -> (Report, Vec<Vec<u8>>) {
+    let recorded = (machine, Lives::default());
+    let (report, _) = play((scenario, nodes), seed, None, false, Some(&recorded));
+    (report, recorded.1.take())
+}
+
+fn play(
+    (scenario, nodes): (Scenario, usize),
+    seed: u64,
     plant: Option<Plant>,
     readable: bool,
+    recorded: Option<&(usize, Lives)>,
 ) -> (Report, Vec<String>) {
     let plan = scenario.plan_for(nodes);
-    let mut world = World::draw(plan, plant, nodes, seed, readable);
+    let mut world = World::draw(plan, plant, nodes, seed, readable, recorded);
     world.run_for(plan.duration);
     if plan.measure_from.is_some() {
         world.meter.freeze();

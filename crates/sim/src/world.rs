@@ -18,6 +18,7 @@ use crate::newcomers::Newcomers;
 use crate::oracle::{self, Blocks};
 use crate::outcast::Outcast;
 use crate::plants::Plant;
+use crate::record::Lives;
 use crate::report::Meter;
 use crate::scenario::{Discovery, Fault, Plan};
 use crate::shared::Shared;
@@ -108,7 +109,7 @@ pub(crate) struct World {
 
 impl World {
     /// Draws a site and its fate from a seed; every machine starts at once. The trace is kept in
-    /// words, too, if it shall be `readable`.
+    /// words, too, if it shall be `readable`; the lives of one machine may be `recorded`.
     #[must_use]
     pub(crate) fn draw(
         plan: Plan,
@@ -116,10 +117,15 @@ impl World {
         nodes: usize,
         seed: u64,
         readable: bool,
+        recorded: Option<&(usize, Lives)>,
     ) -> Self {
         let rng = Rng::from_u64(seed);
         let site = Site::new(nodes, &plan, rng.fork("sites"));
-        let machine = |m| Machine::new(m, &plan, &rng.fork(&format!("machine {m}")));
+        let machine = |m| {
+            let recorded = recorded.filter(|(machine, _)| *machine == m);
+            let lives = recorded.map(|(_, lives)| lives.clone());
+            Machine::new(m, &plan, &rng.fork(&format!("machine {m}")), lives)
+        };
         let mut world = Self {
             now: Instant::ZERO,
             machines: (0..nodes).map(machine).collect(),

@@ -44,6 +44,18 @@ impl Ticket {
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
+
+    /// Its number, for whoever writes it down.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The ticket with a number that was written down.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
 }
 
 impl fmt::Display for Ticket {

@@ -30,6 +30,12 @@ impl Rng {
         Self::from_seed(Sha256::digest(seed.to_le_bytes()).into())
     }
 
+    /// What this stream is drawn from, at its beginning.
+    #[must_use]
+    pub const fn seed(&self) -> [u8; 32] {
+        self.seed
+    }
+
     /// The stream of `label` below this one's seed; this stream does not move.
     #[must_use]
     pub fn fork(&self, label: &str) -> Self {

@@ -112,6 +112,7 @@ const TABLE: &[Row] = &[
             "wire",
         ],
     ),
+    pure("recording", BELOW_EFFECTS),
     effect("transport", BELOW_EFFECTS),
     effect("store", BELOW_EFFECTS),
     effect("ingest", BELOW_EFFECTS),
@@ -136,7 +137,24 @@ const TABLE: &[Row] = &[
         ],
     ),
     pure("testkit", &["statemachine"]),
-    shell("sim", BELOW_EFFECTS),
+    shell(
+        "sim",
+        &[
+            "aggregate",
+            "command",
+            "election",
+            "engine",
+            "gossip",
+            "handshake",
+            "identity",
+            "model",
+            "overlay",
+            "proto",
+            "recording",
+            "statemachine",
+            "wire",
+        ],
+    ),
     shell("fuzz", BELOW_EFFECTS),
     shell(
         "fieldmesh",
@@ -153,6 +171,7 @@ const TABLE: &[Row] = &[
             "model",
             "overlay",
             "proto",
+            "recording",
             "rule",
             "statemachine",
             "store",
@@ -162,7 +181,8 @@ const TABLE: &[Row] = &[
             "wire",
         ],
     ),
-    shell("testnet", &["fieldmesh", "proto"]),
+    // What real nodes recorded is replayed in the simulator.
+    shell("testnet", &["fieldmesh", "proto", "sim"]),
     shell(
         "bench",
         &[
