@@ -21,6 +21,7 @@ pub mod logging;
 mod newest;
 pub mod operator;
 pub mod reader;
+pub mod recorder;
 pub mod report;
 pub mod rules;
 pub mod run;

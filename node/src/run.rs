@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use command::RunId;
-use engine::{Node, RequestId};
+use engine::{Node, NodeIdentity, Recovered, RequestId};
 use handshake::ReplayGuard;
 use identity::Roll;
+use recording::Recorded;
 use statemachine::Rng;
 use store::{CommandLog, Completion, Store};
 pub use swarm::{BoxedStream, Passage, SocketLayer};
@@ -28,6 +29,7 @@ use crate::config::{self, Configuration};
 use crate::floor::FloorFile;
 use crate::keys::{self, LoadedKeys};
 use crate::reader::Reader;
+use crate::recorder::{RecordTo, Recorder};
 use crate::rules::RuleDesk;
 use crate::runtime::{GivenFiles, Inbox, Keeping, Log, Runtime};
 use crate::scrub::Scrubber;
@@ -37,32 +39,39 @@ use crate::view::View;
 use crate::wear::Wear;
 use crate::{logging, sources};
 
-/// What whoever embeds a node may put into it. The shipped program puts in nothing.
+/// What is put into a node beside its configuration.
 #[derive(Clone, Default)]
 pub struct Hooks {
-    /// Stands between the node's sockets and everything above.
+    /// Stands between the node's sockets and everything above. The shipped program has none.
     pub socket_layer: Option<Arc<dyn SocketLayer>>,
+    /// Where all that the node takes in is written down.
+    pub record: Option<RecordTo>,
 }
 
 impl std::fmt::Debug for Hooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hooks")
             .field("socket_layer", &self.socket_layer.is_some())
+            .field("record", &self.record)
             .finish()
     }
 }
 
-/// Runs a node until SIGINT or SIGTERM, on a runtime of its own: one thread, because waking another
+/// Runs a node, recorded or not, until SIGINT or SIGTERM, on a runtime of its own: one thread, because waking another
 /// costs a message more than handling it.
 ///
 /// # Errors
 ///
 /// What keeps a node from starting, with what to do about it.
-pub fn run(config: &Path) -> anyhow::Result<()> {
+pub fn run(config: &Path, record: Option<RecordTo>) -> anyhow::Result<()> {
+    let hooks = Hooks {
+        record,
+        ..Hooks::default()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run_until(config, Hooks::default(), std::future::pending()))
+    runtime.block_on(run_until(config, hooks, std::future::pending()))
 }
 
 /// Runs a node until SIGINT, SIGTERM, or the end of `until`.
@@ -115,7 +124,7 @@ pub async fn run_configured(
         tracing::warn!(%error, "this machine's own membership does not count");
     }
     let rng = Rng::from_seed(keys::random_bytes()?);
-    let commands_rng = rng.fork("commands");
+    let (commands_rng, engine_rng) = (rng.fork("commands"), rng.fork("engine"));
 
     // Everything that can be refused comes first, so that a wrong setting changes nothing.
     uplinks::check_secrets(&configuration.uplinks)?;
@@ -127,7 +136,7 @@ pub async fn run_configured(
         &configuration,
         clock,
         seen_flights,
-        hooks,
+        hooks.socket_layer,
         &rng,
     )?;
     let listeners =
@@ -149,12 +158,13 @@ pub async fn run_configured(
     let (command_log, notes) = CommandLog::open(&configuration.data_dir, complete)?;
 
     let view = Arc::new(View::new(roll.clone(), &recovered.states));
-    let node = Node::new(
-        keys.identity,
-        configuration.engine,
-        recovered_of(recovered, notes),
-        rng,
-    );
+    let recovered = recovered_of(recovered, notes);
+    let (recorder, recording) = match &hooks.record {
+        Some(to) => Recorder::create(to).map(|(recorder, file)| (Some(recorder), Some(file)))?,
+        None => (None, None),
+    };
+    let settings = configuration.engine;
+    let node = start_node(keys.identity, settings, recovered, engine_rng, recorder);
     swarm.set_roll(node.roll().clone()); // Before the first connection: who is out stays out.
     store
         .start_epoch(node.epoch().counter)
@@ -245,6 +255,7 @@ pub async fn run_configured(
     runtime.replies.clear(); // Who waits for neighbours hears that the node stops.
     services.stop().await;
     let Runtime {
+        node,
         swarm,
         store,
         uplinks,
@@ -267,8 +278,12 @@ pub async fn run_configured(
         last_sequence: clean.last_sequence,
         state_counter: clean.state_counter,
     });
+    drop(node); // Nothing more is recorded.
     let closing = move || {
         audit.close();
+        if let Some(recording) = recording {
+            recording.close();
+        }
         store.close(clean)
     };
     tokio::task::spawn_blocking(closing).await??;
@@ -282,7 +297,7 @@ fn start_swarm(
     configuration: &Configuration,
     wall_clock: clock::WallClock,
     seen: ReplayGuard,
-    hooks: Hooks,
+    socket_layer: Option<Arc<dyn SocketLayer>>,
     rng: &Rng,
 ) -> anyhow::Result<Swarm> {
     let credentials = Credentials {
@@ -300,12 +315,29 @@ fn start_swarm(
     config.ping_interval = configuration.ping_interval;
     config.path_mtu_probes = configuration.path_mtu_probes;
     config.seen = seen;
-    config.socket_layer = hooks.socket_layer;
+    config.socket_layer = socket_layer;
     let mut swarm = Swarm::new(&credentials, &config, rng.fork("swarm"))?;
     for address in &configuration.listen {
         swarm.listen(address)?;
     }
     Ok(swarm)
+}
+
+/// Starts the node, written down by the recorder if there is one.
+fn start_node(
+    identity: NodeIdentity,
+    settings: engine::Config,
+    recovered: Recovered,
+    rng: Rng,
+    recorder: Option<Recorder>,
+) -> Recorded {
+    match recorder {
+        Some(recorder) => {
+            let (seed, sink) = (rng.seed(), Box::new(recorder));
+            Recorded::start(identity, settings, recovered, seed, sink)
+        }
+        None => Recorded::not(Node::new(identity, settings, recovered, rng)),
+    }
 }
 
 async fn bind_metrics(configuration: &Configuration) -> anyhow::Result<Option<TcpListener>> {

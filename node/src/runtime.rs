@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use api::Batch;
 use command::RunId;
-use engine::{CleanStop, Input, Node, Output, PublishError, Published, RequestId};
+use engine::{CleanStop, Input, Output, PublishError, Published, RequestId};
 use identity::{Grant, NetworkKeys};
 use model::{MachineId, Timestamp};
 use overlay::Address;
+use recording::Recorded;
 use statemachine::{Deadline, StateMachine as _};
 use store::{CommandLog, Completion, Store};
 use swarm::{Sending, Swarm, Way};
@@ -87,7 +88,7 @@ impl Inbox {
 /// A node and its effects.
 pub struct Runtime {
     /// The node.
-    pub node: Node,
+    pub node: Recorded,
     /// The one monotonic clock.
     pub clock: Monotonic,
     /// Links to other machines.

@@ -86,6 +86,9 @@ pub struct UpArgs {
     /// gRPC is served on Unix sockets. Needs root and `ip` (iproute2).
     #[arg(long, conflicts_with = "subnet")]
     pub netns: bool,
+    /// Write down all that each machine takes in, for `sim --replay`, in DIR/MACHINE/recording.
+    #[arg(long)]
+    pub record: bool,
     /// Names and configurations of the machines; machine-1, machine-2 and so on if there are none.
     #[arg(skip)]
     pub machines: Vec<MachinePlan>,
@@ -149,6 +152,9 @@ pub struct MachineArgs {
     /// Its configuration.
     #[arg(long)]
     pub config: PathBuf,
+    /// Where all that it takes in is written down.
+    #[arg(long)]
+    pub record: Option<PathBuf>,
 }
 
 fn subnet(text: &str) -> Result<String, String> {

@@ -31,6 +31,9 @@ pub struct NodeDescription {
     pub config: PathBuf,
     /// Its log.
     pub log: PathBuf,
+    /// Where all that it takes in is written down, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<PathBuf>,
     /// The network namespace that it runs in, and where its other addresses are to be found; for
     /// `ip netns exec`. `None` if it shares the computer's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]

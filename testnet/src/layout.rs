@@ -108,6 +108,7 @@ impl Layout<'_> {
             pid: 0,
             config,
             log: home.join("log"),
+            recording: self.args.record.then(|| home.join("recording")),
             netns: self.args.netns.then(|| Namespaces::name(&name)),
             grpc: if self.args.netns {
                 format!("unix:{}", home.join(SOCKET).display())

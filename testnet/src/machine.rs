@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fieldmesh::recorder::RecordTo;
 use proto::v1::GetStatusRequest;
 use proto::v1::mesh_client::MeshClient;
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,7 +37,7 @@ impl Process {
             .open(&node.log)
             .with_context(|| format!("cannot write {}", node.log.display()))?;
         let program = std::env::current_exe().context("cannot find this program")?;
-        let mut child = match &node.netns {
+        let mut command = match &node.netns {
             Some(netns) => {
                 let mut command = Command::new("ip"); // It becomes the program, with its process id.
                 command.args(["netns", "exec", netns]).arg(program);
@@ -44,10 +45,11 @@ impl Process {
             }
             None => Command::new(program),
         };
-        let mut child = child
-            .arg("machine")
-            .arg("--config")
-            .arg(&node.config)
+        command.arg("machine").arg("--config").arg(&node.config);
+        if let Some(recording) = &node.recording {
+            command.arg("--record").arg(recording);
+        }
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -139,10 +141,14 @@ pub async fn machines_known(node: &NodeDescription) -> Option<u32> {
 /// # Errors
 ///
 /// What ends a node with an error.
-pub async fn run(config: &Path) -> anyhow::Result<()> {
+pub async fn run(config: &Path, record: Option<&Path>) -> anyhow::Result<()> {
     let (tables, table) = watch::channel(FaultTable::default());
     let hooks = fieldmesh::run::Hooks {
         socket_layer: Some(Arc::new(FaultLayer::new(table))),
+        record: record.map(|path| RecordTo {
+            path: path.to_owned(),
+            bytes_max: RECORDING_BYTES_MAX,
+        }),
     };
     let orders = async move {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -156,6 +162,8 @@ pub async fn run(config: &Path) -> anyhow::Result<()> {
     fieldmesh::run::run_until(config, hooks, orders).await
 }
 
+/// Largest recording of a machine. Unit: bytes. Source: guess; some hours of the default testnet.
+const RECORDING_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest time that a running machine takes to read a line.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time that a machine may take to end in order.

@@ -44,6 +44,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             &Request::Slow(args.fault.names, args.delay),
         ),
         Command::Scenario(args) => scenario::run::run(&args).await,
-        Command::Machine(args) => machine::run(&args.config).await,
+        Command::Machine(args) => machine::run(&args.config, args.record.as_deref()).await,
     }
 }

@@ -91,7 +91,9 @@ pub fn run() -> anyhow::Result<()> {
         Command::Rules(args) => rules::run(&args, &mut report)?,
         Command::React(args) => block_on(react::run(&args, &mut report))?,
         Command::Up(args) => return block_on(up::up(&args)),
-        Command::Machine(args) => return block_on(machine::run(&args.config)),
+        Command::Machine(args) => {
+            return block_on(machine::run(&args.config, args.record.as_deref()));
+        }
     }
     report.finish()
 }

@@ -10,6 +10,7 @@ use model::{Pattern, SeriesName, Timestamp, Unit};
 
 use super::network_args::{InitArgs, JoinArgs, NetworkCommand};
 use super::rules_args::{AlarmsArgs, RulesCommand};
+use crate::recorder::RecordTo;
 
 /// Machines that share readings without a broker, and elect the one that forwards them.
 #[derive(Debug, Parser)]
@@ -86,6 +87,30 @@ pub struct RunArgs {
     /// Its configuration file.
     #[arg(long, value_name = "FILE", default_value = "fieldmesh.toml")]
     pub config: PathBuf,
+    /// Write down all that the node takes in, for a replay with `sim --replay FILE`. It holds no
+    /// keys, but readings and commands in clear.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Most that the recording takes; when it is full, it ends and the node goes on. Unit: MiB.
+    #[arg(
+        long,
+        value_name = "MIB",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u64).range(1..=1_048_576),
+        requires = "record"
+    )]
+    pub record_max: u64,
+}
+
+impl RunArgs {
+    /// Where the node is to be recorded, if it is.
+    #[must_use]
+    pub fn recording(&self) -> Option<RecordTo> {
+        self.record.clone().map(|path| RecordTo {
+            path,
+            bytes_max: self.record_max * 1024 * 1024,
+        })
+    }
 }
 
 /// Which node to ask.

@@ -78,7 +78,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Network(command) => network(command, output, out),
         Command::Init(args) => network::init(&args, output, out),
         Command::Join(args) => ask(join::join(args, output, out)),
-        Command::Run(args) => Ok(crate::run::run(&args.config)?),
+        Command::Run(args) => Ok(crate::run::run(&args.config, args.recording())?),
         Command::Status(args) => ask(mesh::status(args, output, out)),
         Command::Peers(args) => ask(mesh::peers(args, output, out)),
         Command::Topology(args) => ask(mesh::topology(args, output, out)),

@@ -40,6 +40,7 @@ mod own_network;
 mod partition;
 mod program;
 mod python;
+mod replay;
 mod retention;
 mod rules;
 mod sites;
