@@ -202,12 +202,7 @@ impl NodeBackend {
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.requests
-            .send(request(answer))
-            .await
-            .map_err(|_| Refusal::Stopping)?;
-        answered.await.map_err(|_| Refusal::Stopping)
+        ask(&self.requests, request).await
     }
 
     /// Has an invitation signed, and wraps it up with what its redeemer needs.
@@ -252,8 +247,7 @@ impl NodeBackend {
     ///
     /// [`Refusal`] if the node refuses it or stops.
     pub async fn publish_batch(&self, batch: Batch) -> Result<Published, Refusal> {
-        let result = self.ask(|answer| Request::Publish(batch, answer)).await?;
-        result.map_err(Refusal::from)
+        publish(&self.requests, batch).await
     }
 
     /// Held readings, page by page, as fast as they are taken.
@@ -283,6 +277,22 @@ impl NodeBackend {
         .try_filter(|readings| future::ready(!readings.is_empty()))
         .boxed()
     }
+}
+
+/// Asks the loop and waits for its answer.
+async fn ask<T>(
+    requests: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let asked = requests.send(request(answer)).await;
+    asked.map_err(|_| Refusal::Stopping)?;
+    answered.await.map_err(|_| Refusal::Stopping)
+}
+
+async fn publish(requests: &mpsc::Sender<Request>, batch: Batch) -> Result<Published, Refusal> {
+    let result = ask(requests, |answer| Request::Publish(batch, answer)).await?;
+    result.map_err(Refusal::from)
 }
 
 impl CommandBackend for NodeBackend {
@@ -321,8 +331,9 @@ impl Backend for NodeBackend {
     }
 
     fn publish(&self, batch: Batch) -> BoxFuture<'static, Result<Published, Refusal>> {
-        let backend = self.clone();
-        async move { backend.publish_batch(batch).await }.boxed()
+        // No more is cloned than that: some come with one reading each.
+        let requests = self.requests.clone();
+        async move { publish(&requests, batch).await }.boxed()
     }
 
     fn latest(&self, pattern: Pattern) -> ReadingStream {
