@@ -4,7 +4,7 @@
 //! check costs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::VerifyingKey;
 use model::{MachineId, Signature};
@@ -26,17 +26,32 @@ impl Signatures for KnownKeys {
         digest: &[u8; 32],
         signature: &Signature,
     ) -> Result<(), SignatureError> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = keys.get(&machine) {
-            return verify_with(key, machine, digest, signature);
+        if let Some(key) = self.at_hand(machine) {
+            return verify_with(&key, machine, digest, signature);
         }
         let key = key_of(machine)?;
         verify_with(&key, machine, digest, signature)?;
+        self.keep(machine, key);
+        Ok(())
+    }
+}
+
+impl KnownKeys {
+    /// The key of a machine, if one is kept; a copy, so that no check is made behind the lock.
+    fn at_hand(&self, machine: MachineId) -> Option<VerifyingKey> {
+        self.lock().get(&machine).copied()
+    }
+
+    fn keep(&self, machine: MachineId, key: VerifyingKey) {
+        let mut keys = self.lock();
         if keys.len() >= KEYS_MAX {
             keys.clear(); // Whoever still signs is back soon.
         }
         keys.insert(machine, key);
-        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MachineId, VerifyingKey>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,14 +88,11 @@ mod tests {
             let pair = Keypair::from_seed(&bytes);
             let wrong = known.verify(pair.machine(), &[1; 32], &pair.sign(&[2; 32]));
             assert!(wrong.is_err());
-            assert!(known.keys.lock().expect("one thread").len() <= KEYS_MAX);
+            assert!(known.lock().len() <= KEYS_MAX);
             let right = known.verify(pair.machine(), &[1; 32], &pair.sign(&[1; 32]));
             assert_eq!(right, Ok(()));
         }
 
-        assert_eq!(
-            known.keys.lock().expect("one thread").len(),
-            1_030 - KEYS_MAX
-        );
+        assert_eq!(known.lock().len(), 1_030 - KEYS_MAX);
     }
 }
