@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use identity::{Roll, Signatures, Strict};
+use identity::{KnownKeys, Roll, Signatures};
 use model::{Block, BlockId, LogId, MachineId, NetworkId, SeriesName, State, StateKey};
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 
@@ -226,7 +226,7 @@ impl Gossip {
             asking: Budget::new(config.past_bytes_per_second),
             telling: Budget::new(config.past_bytes_per_second),
             config,
-            signatures: Arc::new(Strict),
+            signatures: Arc::new(KnownKeys::default()),
             rng,
             frontier,
             log_digests,

@@ -34,7 +34,7 @@ pub use file::FileKind;
 pub use grant::{Delegation, Grant, Role};
 pub use invitation::{Claim, Invitation, InvitationId, Terms};
 pub use keypair::{
-    Keypair, Signatures, Signer, Strict, sealing_key_of, verify_block, verify_digest, verify_state,
+    Keypair, Signatures, Signer, sealing_key_of, verify_block, verify_digest, verify_state,
 };
 pub use known_keys::KnownKeys;
 pub use membership::{Issuer, Membership, Trust};
