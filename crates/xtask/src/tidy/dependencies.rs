@@ -58,9 +58,9 @@ fn check_package(package: &Package) -> Vec<Finding> {
         )];
     };
     let refused = |import: &&Import| match (import.ours, import.for_tests) {
-        (true, true) => import.name != "testkit" && !row.may.contains(&import.name.as_str()),
+        (true, true) => import.name != "testkit" && !row.may_import(&import.name),
         (true, false) => {
-            !row.may.contains(&import.name.as_str())
+            !row.may_import(&import.name)
                 || (row.kind == Kind::Pure && import.features.iter().any(|f| f == "grpc"))
         }
         (false, true) => false,

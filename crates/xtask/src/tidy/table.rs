@@ -19,7 +19,17 @@ pub(crate) struct Row {
     /// What it is allowed.
     pub(crate) kind: Kind,
     /// Packages of ours that it may import.
-    pub(crate) may: &'static [&'static str],
+    may: &'static [Group],
+}
+
+/// Packages of ours that are imported together.
+type Group = &'static [&'static str];
+
+impl Row {
+    /// Whether it may import this package of ours.
+    pub(crate) fn may_import(&self, name: &str) -> bool {
+        self.may.iter().any(|group| group.contains(&name))
+    }
 }
 
 /// The row of a package.
@@ -27,7 +37,7 @@ pub(crate) fn row(name: &str) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.name == name)
 }
 
-const fn pure(name: &'static str, may: &'static [&'static str]) -> Row {
+const fn pure(name: &'static str, may: &'static [Group]) -> Row {
     Row {
         name,
         kind: Kind::Pure,
@@ -35,7 +45,7 @@ const fn pure(name: &'static str, may: &'static [&'static str]) -> Row {
     }
 }
 
-const fn effect(name: &'static str, may: &'static [&'static str]) -> Row {
+const fn effect(name: &'static str, may: &'static [Group]) -> Row {
     Row {
         name,
         kind: Kind::Effect,
@@ -43,7 +53,7 @@ const fn effect(name: &'static str, may: &'static [&'static str]) -> Row {
     }
 }
 
-const fn shell(name: &'static str, may: &'static [&'static str]) -> Row {
+const fn shell(name: &'static str, may: &'static [Group]) -> Row {
     Row {
         name,
         kind: Kind::Shell,
@@ -51,10 +61,12 @@ const fn shell(name: &'static str, may: &'static [&'static str]) -> Row {
     }
 }
 
-const VOCABULARY: &[&str] = &["identity", "model", "statemachine"];
+const VOCABULARY: Group = &["identity", "model", "statemachine"];
+
+const PROTOCOLS: Group = &["aggregate", "command", "election", "gossip", "overlay"];
 
 /// Engine, handshake and below.
-const BELOW_EFFECTS: &[&str] = &[
+const BELOW_EFFECTS: Group = &[
     "aggregate",
     "command",
     "election",
@@ -69,145 +81,48 @@ const BELOW_EFFECTS: &[&str] = &[
     "wire",
 ];
 
+const EFFECTS: Group = &["api", "ingest", "store", "swarm", "transport", "uplink"];
+
 const TABLE: &[Row] = &[
     pure("proto", &[]),
     pure("model", &[]),
     pure("statemachine", &[]),
-    pure("identity", &["model"]),
-    pure("overlay", VOCABULARY),
-    pure("gossip", VOCABULARY),
-    pure("election", VOCABULARY),
-    pure("aggregate", VOCABULARY),
-    pure("command", VOCABULARY),
+    pure("identity", &[&["model"]]),
+    pure("overlay", &[VOCABULARY]),
+    pure("gossip", &[VOCABULARY]),
+    pure("election", &[VOCABULARY]),
+    pure("aggregate", &[VOCABULARY]),
+    pure("command", &[VOCABULARY]),
     // What a rule does is a command: its name, its argument, its lineage.
-    pure("rule", &["command", "model", "statemachine"]),
-    pure("handshake", &["identity", "model"]),
-    pure(
-        "wire",
-        &[
-            "aggregate",
-            "command",
-            "election",
-            "gossip",
-            "identity",
-            "model",
-            "overlay",
-            "proto",
-            "statemachine",
-        ],
-    ),
+    pure("rule", &[&["command", "model", "statemachine"]]),
+    pure("handshake", &[&["identity", "model"]]),
+    pure("wire", &[VOCABULARY, PROTOCOLS, &["proto"]]),
     pure(
         "engine",
-        &[
-            "aggregate",
-            "command",
-            "election",
-            "gossip",
-            "handshake",
-            "identity",
-            "model",
-            "overlay",
-            "proto",
-            "statemachine",
-            "wire",
-        ],
+        &[VOCABULARY, PROTOCOLS, &["handshake", "proto", "wire"]],
     ),
-    pure("recording", BELOW_EFFECTS),
-    effect("transport", BELOW_EFFECTS),
-    effect("store", BELOW_EFFECTS),
-    effect("ingest", BELOW_EFFECTS),
-    effect("uplink", BELOW_EFFECTS),
-    effect("api", BELOW_EFFECTS),
-    effect(
-        "swarm",
-        &[
-            "aggregate",
-            "command",
-            "election",
-            "engine",
-            "gossip",
-            "handshake",
-            "identity",
-            "model",
-            "overlay",
-            "proto",
-            "statemachine",
-            "transport",
-            "wire",
-        ],
-    ),
-    pure("testkit", &["statemachine"]),
-    shell(
-        "sim",
-        &[
-            "aggregate",
-            "command",
-            "election",
-            "engine",
-            "gossip",
-            "handshake",
-            "identity",
-            "model",
-            "overlay",
-            "proto",
-            "recording",
-            "statemachine",
-            "wire",
-        ],
-    ),
-    shell("fuzz", BELOW_EFFECTS),
+    pure("recording", &[BELOW_EFFECTS]),
+    effect("transport", &[BELOW_EFFECTS]),
+    effect("store", &[BELOW_EFFECTS]),
+    effect("ingest", &[BELOW_EFFECTS]),
+    effect("uplink", &[BELOW_EFFECTS]),
+    effect("api", &[BELOW_EFFECTS]),
+    effect("swarm", &[BELOW_EFFECTS, &["transport"]]),
+    pure("testkit", &[&["statemachine"]]),
+    shell("sim", &[BELOW_EFFECTS, &["recording"]]),
+    shell("fuzz", &[BELOW_EFFECTS]),
     shell(
         "fieldmesh",
-        &[
-            "aggregate",
-            "api",
-            "command",
-            "election",
-            "engine",
-            "gossip",
-            "handshake",
-            "identity",
-            "ingest",
-            "model",
-            "overlay",
-            "proto",
-            "recording",
-            "rule",
-            "statemachine",
-            "store",
-            "swarm",
-            "transport",
-            "uplink",
-            "wire",
-        ],
+        &[BELOW_EFFECTS, EFFECTS, &["recording", "rule"]],
     ),
     // What real nodes recorded is replayed in the simulator.
-    shell("testnet", &["fieldmesh", "proto", "sim"]),
+    shell("testnet", &[&["fieldmesh", "proto", "sim"]]),
     shell(
         "bench",
         &[
-            "aggregate",
-            "api",
-            "command",
-            "election",
-            "engine",
-            "fieldmesh",
-            "gossip",
-            "handshake",
-            "identity",
-            "ingest",
-            "model",
-            "overlay",
-            "proto",
-            "rule",
-            "sim",
-            "statemachine",
-            "store",
-            "swarm",
-            "testnet",
-            "transport",
-            "uplink",
-            "wire",
+            BELOW_EFFECTS,
+            EFFECTS,
+            &["fieldmesh", "rule", "sim", "testnet"],
         ],
     ),
     shell("xtask", &[]),
