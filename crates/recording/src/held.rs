@@ -131,16 +131,10 @@ impl Held {
                 recovered.frontier.extend(part);
             }
             Self::States(part) => {
-                let part = part.into_iter().map(plain::state);
-                recovered
-                    .states
-                    .extend(part.collect::<Result<Vec<_>, _>>()?);
+                recovered.states.extend(plain::all(part, plain::state)?);
             }
             Self::Contacts(part) => {
-                let part = part.into_iter().map(plain::contact);
-                recovered
-                    .contacts
-                    .extend(part.collect::<Result<Vec<_>, _>>()?);
+                recovered.contacts.extend(plain::all(part, plain::contact)?);
             }
             Self::OwnRuns(part) => {
                 let run = |(first, last, hash)| {
@@ -150,10 +144,7 @@ impl Held {
                 recovered.own_runs.extend(part.into_iter().map(run));
             }
             Self::Publishers(part) => {
-                let part = part.into_iter().map(plain::mark);
-                recovered
-                    .publishers
-                    .extend(part.collect::<Result<Vec<_>, _>>()?);
+                recovered.publishers.extend(plain::all(part, plain::mark)?);
             }
             Self::Note(bytes) => {
                 let note = Note::decode(&bytes).map_err(|_| Damaged("a note on a command"))?;

@@ -135,39 +135,36 @@ impl Signer for Played {
     }
 
     fn sign(&self, _: &[u8; 32]) -> Signature {
-        let signature = match self.answers.next() {
-            Some(Answer::Signature(bytes)) => bytes.as_ref().try_into().ok(),
-            Some(Answer::Sealed(_) | Answer::Opened(_) | Answer::NetworkKey(_)) | None => None,
+        let Some(Answer::Signature(bytes)) = self.answers.next() else {
+            return Signature([0; 64]);
         };
-        Signature(signature.unwrap_or([0; 64]))
+        Signature(bytes.as_ref().try_into().unwrap_or([0; 64]))
     }
 }
 
 impl MachineKey for Played {
     fn seal_letter(&self, _: &NetworkId, _: MachineId, _: &[u8], _: &[u8]) -> Option<Vec<u8>> {
-        match self.answers.next() {
-            Some(Answer::Sealed(sealed)) => sealed.map(Vec::from),
-            Some(Answer::Signature(_) | Answer::Opened(_) | Answer::NetworkKey(_)) | None => None,
-        }
+        let Some(Answer::Sealed(sealed)) = self.answers.next() else {
+            return None;
+        };
+        sealed.map(Vec::from)
     }
 
     fn open_letter(&self, _: &NetworkId, _: MachineId, _: &[u8], _: &[u8]) -> Option<Vec<u8>> {
-        match self.answers.next() {
-            Some(Answer::Opened(opened)) => opened.map(Vec::from),
-            Some(Answer::Signature(_) | Answer::Sealed(_) | Answer::NetworkKey(_)) | None => None,
-        }
+        let Some(Answer::Opened(opened)) = self.answers.next() else {
+            return None;
+        };
+        opened.map(Vec::from)
     }
 
     /// The key itself is no part of a recording; a node only hands it on.
     fn receive_key(&self, _: &Trust, _: &State) -> Result<EpochKey, String> {
-        match self.answers.next() {
-            Some(Answer::NetworkKey(epoch)) => epoch.map(|epoch| EpochKey {
-                epoch: NetworkKeyEpoch(epoch),
-                key: NetworkKey::from_bytes(&[0; 32]),
-            }),
-            Some(Answer::Signature(_) | Answer::Sealed(_) | Answer::Opened(_)) | None => {
-                Err("no answer of the key is recorded here".to_owned())
-            }
-        }
+        let Some(Answer::NetworkKey(epoch)) = self.answers.next() else {
+            return Err("no answer of the key is recorded here".to_owned());
+        };
+        epoch.map(|epoch| EpochKey {
+            epoch: NetworkKeyEpoch(epoch),
+            key: NetworkKey::from_bytes(&[0; 32]),
+        })
     }
 }

@@ -104,8 +104,9 @@ pub(crate) fn of_addresses(addresses: &[Address]) -> Vec<String> {
 }
 
 pub(crate) fn addresses(plain: Vec<String>) -> Result<Vec<Address>, Damaged> {
-    let address = |text| Address::new(text).ok_or(Damaged("an address"));
-    plain.into_iter().map(address).collect()
+    all(plain, |text| {
+        Address::new(text).ok_or(Damaged("an address"))
+    })
 }
 
 pub(crate) fn of_contact(contact: &Contact) -> PlainContact {
@@ -146,7 +147,7 @@ pub(crate) fn block(bytes: Bytes) -> Result<Block, Damaged> {
 }
 
 pub(crate) fn blocks(plain: Vec<Bytes>) -> Result<Vec<Block>, Damaged> {
-    plain.into_iter().map(block).collect()
+    all(plain, block)
 }
 
 pub(crate) fn of_blocks(blocks: &[Block]) -> Vec<Bytes> {
@@ -167,4 +168,12 @@ pub(crate) fn pattern(text: &str) -> Result<Pattern, Damaged> {
 
 pub(crate) fn patterns(plain: &[String]) -> Result<Vec<Pattern>, Damaged> {
     plain.iter().map(|text| pattern(text)).collect()
+}
+
+/// Reads each of them; the first that is damaged stands for all.
+pub(crate) fn all<T, U>(
+    plain: Vec<T>,
+    read: impl Fn(T) -> Result<U, Damaged>,
+) -> Result<Vec<U>, Damaged> {
+    plain.into_iter().map(read).collect()
 }
