@@ -59,8 +59,8 @@ pub fn wall_time() -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// The wall clock, and a time that is known to be past: no clock that shows an earlier one is right.
-/// Cloning shares it.
+/// The wall clock, and a time that is known to be past: no clock that shows an earlier one is
+/// right. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct WallClock {
     /// Unit: nanoseconds since the Unix epoch.

@@ -1,5 +1,5 @@
-//! The latest time that this node knew while its clock was synchronised, kept over a restart: a clock
-//! that shows an earlier one then is not right.
+//! The latest time that this node knew while its clock was synchronised, kept over a restart: a
+//! clock that shows an earlier one then is not right.
 
 use std::fs;
 use std::io;

@@ -180,7 +180,8 @@ impl Operator {
         Ok(Revocation::sign(&self.key, &network, machine, now, reason)?)
     }
 
-    /// Signs the same membership for a time from now on, and gives it as the state that nodes pass on.
+    /// Signs the same membership for a time from now on, and gives it as the state that nodes pass
+    /// on.
     ///
     /// # Errors
     ///
@@ -201,8 +202,8 @@ impl Operator {
         Ok((renewed, state))
     }
 
-    /// Makes the network key of the next epoch, seals it to these machines, and writes both: the key
-    /// to the directory's own file, and what nodes pass on beside it.
+    /// Makes the network key of the next epoch, seals it to these machines, and writes both: the
+    /// key to the directory's own file, and what nodes pass on beside it.
     ///
     /// # Errors
     ///

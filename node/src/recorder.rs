@@ -1,9 +1,9 @@
 //! The file of a recording: what the node takes in, as [`recording`] encodes it.
 //!
-//! A thread writes it. The node never waits for it: when the disk does not keep up, when the file is
-//! as large as it may be, or when it cannot be written, the recording ends with one warning, and the
-//! node goes on. Nothing is synced: a recording survives the end of the process, whatever ends it,
-//! not a power cut.
+//! A thread writes it. The node never waits for it: when the disk does not keep up, when the file
+//! is as large as it may be, or when it cannot be written, the recording ends with one warning, and
+//! the node goes on. Nothing is synced: a recording survives the end of the process, whatever ends
+//! it, not a power cut.
 //!
 //! A recording that is there already is that of the run before, perhaps of a crash: it is kept
 //! beside the new one with `.before` behind its name, in the place of one before that.
@@ -57,7 +57,10 @@ impl Recorder {
         let path = &to.path;
         let file = create(path).with_context(|| {
             let path = path.display();
-            format!("cannot record to {path}; give --record a file in a directory that is there and can be written")
+            format!(
+                "cannot record to {path}; give --record a file in a directory that is there and \
+                 can be written"
+            )
         })?;
         let (queue, queued) = sync_channel(ENTRIES_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));

@@ -323,8 +323,8 @@ impl Sources<'_> {
         self.uplinks_now().map(status).collect()
     }
 
-    /// How every uplink stands, and whether more waits than is counted. Who cannot reach the sink has
-    /// stood back and waits with nothing of its own; then it is told what the site waits with.
+    /// How every uplink stands, and whether more waits than is counted. Who cannot reach the sink
+    /// has stood back and waits with nothing of its own; then it is told what the site waits with.
     fn uplinks_now(&self) -> impl Iterator<Item = (&election::UplinkId, uplink::Status, bool)> {
         self.uplinks.status().map(|(id, mut status)| {
             if status.state == uplink::State::Reachable {

@@ -57,8 +57,8 @@ impl std::fmt::Debug for Hooks {
     }
 }
 
-/// Runs a node, recorded or not, until SIGINT or SIGTERM, on a runtime of its own: one thread, because waking another
-/// costs a message more than handling it.
+/// Runs a node, recorded or not, until SIGINT or SIGTERM, on a runtime of its own: one thread,
+/// because waking another costs a message more than handling it.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! The thread that reads stored blocks again, slowly, so that damage is found while neighbours still
-//! have what was lost.
+//! The thread that reads stored blocks again, slowly, so that damage is found while neighbours
+//! still have what was lost.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;

@@ -1,5 +1,5 @@
-//! Wear: how much this process writes to disks, as the kernel counts it. Flash wears out by that, not
-//! by what is kept.
+//! Wear: how much this process writes to disks, as the kernel counts it. Flash wears out by that,
+//! not by what is kept.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,8 +15,8 @@ pub struct Wear {
 }
 
 impl Wear {
-    /// Looks how much has been written by now. Where the kernel does not say, it stays 0 (only Linux
-    /// does here).
+    /// Looks how much has been written by now. Where the kernel does not say, it stays 0 (only
+    /// Linux does here).
     pub(crate) fn look(&mut self, uptime: Duration) {
         let text = fs::read_to_string("/proc/self/io").unwrap_or_default();
         self.note(uptime, written_of(&text).unwrap_or(0));

@@ -63,7 +63,8 @@ pub struct UpArgs {
     /// How many times faster than recorded readings are replayed.
     #[arg(long, default_value_t = 600.0)]
     pub speed: f64,
-    /// Where relays send aggregates: `file:DIR` or `mqtt://HOST:PORT`; `file:` below DIR by default.
+    /// Where relays send aggregates: `file:DIR` or `mqtt://HOST:PORT`; `file:` below DIR by
+    /// default.
     #[arg(long = "uplink")]
     pub uplinks: Vec<String>,
     /// Length of the windows that are sent.

@@ -9,9 +9,9 @@ use crate::WindowRecord;
 pub struct Config {
     /// The lengths of the windows; each must divide into whole milliseconds.
     pub lengths: Vec<Duration>,
-    /// How long after its end (by the watermark), and after the last reading for it (on its origin's
-    /// clock), a window stays in memory. Readings that come later are not lost: they cost reading
-    /// the log again.
+    /// How long after its end (by the watermark), and after the last reading for it (on its
+    /// origin's clock), a window stays in memory. Readings that come later are not lost: they cost
+    /// reading the log again.
     pub allowed_lateness: Duration,
     /// Most windows in memory after a block; beyond it they are computed from the log when due.
     pub windows_max: usize,

@@ -70,7 +70,8 @@ impl fmt::Display for WindowKey {
     /// `NETWORK/MACHINE/NAME[UNIT]{LABEL=VALUE,…}/START/LENGTH/EPOCH/SEQUENCE/complete`, or
     /// `partial` at the end. Start (since the Unix epoch) and length are in milliseconds, without
     /// unit or labels their brackets are missing, and what is no ASCII letter, digit, `/`, `-`,
-    /// `_`, `~` or `.` of name, unit and labels is percent-encoded. Different keys print differently.
+    /// `_`, `~` or `.` of name, unit and labels is percent-encoded. Different keys print
+    /// differently.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.complete { "complete" } else { "partial" };
         write!(f, "{}/{}/{}", self.network, self.machine, self.series)?;

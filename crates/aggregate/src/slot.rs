@@ -21,8 +21,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The window of a reading: from its start up to, but not including, its end. `None` if there is
-    /// none: the time is not to be trusted, or the window does not fit into what can be written.
+    /// The window of a reading: from its start up to, but not including, its end. `None` if there
+    /// is none: the time is not to be trusted, or the window does not fit into what can be written.
     fn of(series: SeriesId, reading: &Reading, length: Duration) -> Option<Self> {
         if is_ahead(reading) {
             return None;

@@ -14,8 +14,8 @@ use crate::{AggregateError, Applied, Config, Progress, SeriesKey, WindowKey, Win
 /// The windows of one origin. No clock: everything follows from the log, but for [`Windows::pass`]
 /// and [`Windows::give_up`].
 ///
-/// A window is *open* until the watermark reaches its end; then its record is given, and it stays in
-/// memory as *complete* while late readings are likely. Each late reading makes it *revised*: it
+/// A window is *open* until the watermark reaches its end; then its record is given, and it stays
+/// in memory as *complete* while late readings are likely. Each late reading makes it *revised*: it
 /// is given again when the origin's time has gone on a little. A window that has left memory is
 /// *cold*: when a reading comes for it, it must be computed from the log by a [`Scan`]. Watermarks
 /// come from blocks and from [`Windows::pass`], never from readings.

@@ -129,5 +129,6 @@ const QUEUE_READINGS_MAX: usize = 4 * model::Block::READINGS_MAX;
 /// Most batches that wait for one watcher. Source: guess.
 const QUEUE_BATCHES_MAX: usize = 1_024;
 
-/// Most watchers of one node. Source: guess; at some 200 bytes a reading 64 full queues hold 200 MB.
+/// Most watchers of one node. Source: guess; at some 200 bytes a reading 64 full queues hold 200
+/// MB.
 const WATCHERS_MAX: usize = 64;

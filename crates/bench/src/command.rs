@@ -1,4 +1,5 @@
-//! A command to another machine and its answer, there and back, beside a bare frame on the same link.
+//! A command to another machine and its answer, there and back, beside a bare frame on the same
+//! link.
 //!
 //! Both ends run on one thread of this process, over loopback, as in `rtt`: permission, ledger,
 //! deadlines, encoding and the swarm are the node's own; the program that asks and the handler are

@@ -1,10 +1,11 @@
 //! From the death of a relay to its successor's first upload, between real processes.
 //!
 //! Two machines are fed, windows last 100 ms, and each relay writes into its own file. The relay
-//! of a fed machine is killed, stopped, cut off from all others, or ends in order; the time ends with
-//! the first record of that machine by another relay. It begins before the order is given, so what
-//! it takes to carry it out counts too. A second case of each kind ends when a machine's log says
-//! that it serves: that is finding out and electing; the rest is reading on, folding and uploading.
+//! of a fed machine is killed, stopped, cut off from all others, or ends in order; the time ends
+//! with the first record of that machine by another relay. It begins before the order is given, so
+//! what it takes to carry it out counts too. A second case of each kind ends when a machine's log
+//! says that it serves: that is finding out and electing; the rest is reading on, folding and
+//! uploading.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -155,8 +156,8 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Lets the relay of a fed machine die, and brings it back. Returns when another one served, and
-    /// when it had uploaded.
+    /// Lets the relay of a fed machine die, and brings it back. Returns when another one served,
+    /// and when it had uploaded.
     async fn measure(&mut self, death: Death) -> anyhow::Result<(Duration, Duration)> {
         let (origin, relay) = self.settle().await?;
         let nodes = self.site.nodes();

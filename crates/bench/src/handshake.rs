@@ -1,10 +1,10 @@
-//! From nothing to the first answer: the time, the CPU of both sides, and the bytes, of the link and
-//! of what could be used instead.
+//! From nothing to the first answer: the time, the CPU of both sides, and the bytes, of the link
+//! and of what could be used instead.
 //!
-//! Both ends run in this process, on one thread, over loopback. Each handshake has a client that has
-//! never spoken with the server; its socket and keys are made before the clock starts. Rounds of all
-//! kinds alternate. Bytes are counted apart, by a program in the middle, over a while after the
-//! answer, so that probes for larger datagrams count.
+//! Both ends run in this process, on one thread, over loopback. Each handshake has a client that
+//! has never spoken with the server; its socket and keys are made before the clock starts. Rounds
+//! of all kinds alternate. Bytes are counted apart, by a program in the middle, over a while after
+//! the answer, so that probes for larger datagrams count.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

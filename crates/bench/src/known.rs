@@ -1,5 +1,5 @@
-//! What it costs a node to know ten thousand machines: their memberships and presences, as they come
-//! over a link, signed, decoded and checked, with 16 neighbours.
+//! What it costs a node to know ten thousand machines: their memberships and presences, as they
+//! come over a link, signed, decoded and checked, with 16 neighbours.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use wire::Frame;
 
 use crate::process::Process;
 
-/// Lets a node hear of so many machines. Returns how much more memory this process has then, for the
-/// node alone and with them. Unit: bytes.
+/// Lets a node hear of so many machines. Returns how much more memory this process has then, for
+/// the node alone and with them. Unit: bytes.
 pub(crate) fn memory_of(machines: u32) -> anyhow::Result<(u64, u64)> {
     let before = Process::Own.resident()?;
     let (mut node, from) = with_neighbours()?;

@@ -1,7 +1,7 @@
 //! Letters: commands for a machine that is not there, and their answers, as others carry them.
 //!
-//! Everybody can read the [`Envelope`]: for whom, which command, until when. What is asked, and what
-//! came of it, is sealed.
+//! Everybody can read the [`Envelope`]: for whom, which command, until when. What is asked, and
+//! what came of it, is sealed.
 //!
 //! # Not here
 //!

@@ -5,16 +5,17 @@
 //!
 //! # Where we differ from the papers
 //!
-//! - What must be noticed within the budget is the death of a relay, so only relays send heartbeats,
-//!   to each candidate over a kept link. The others are asked when it matters: whoever suspects a
-//!   relay asks at the same time all that would serve before itself, so that it knows when the
-//!   relay is dead who of them is alive. A closed link is a suspicion at once, whoever's it is.
+//! - What must be noticed within the budget is the death of a relay, so only relays send
+//!   heartbeats, to each candidate over a kept link. The others are asked when it matters: whoever
+//!   suspects a relay asks at the same time all that would serve before itself, so that it knows
+//!   when the relay is dead who of them is alive. A closed link is a suspicion at once, whoever's
+//!   it is.
 //! - Verdicts are not gossiped: each candidate finds out for itself, within the same budget.
 //! - A refused probe (Lifeguard's nack) ends a suspicion early: when all helpers have lost the
 //!   suspect, too, and there is no link to ask it over, it is dead without waiting.
-//! - How long silence lasts until it is suspect depends on what the network does (`patience`). Local
-//!   health is judged by late timers only, and in steps of a quarter: silence counts only while this
-//!   machine was listening, so little is left for the multiplier to forgive.
+//! - How long silence lasts until it is suspect depends on what the network does (`patience`).
+//!   Local health is judged by late timers only, and in steps of a quarter: silence counts only
+//!   while this machine was listening, so little is left for the multiplier to forgive.
 //! - Who cannot be reached directly but goes on telling everyone that it stands is alive by its
 //!   states (`Remote`), so that two candidates behind firewalls do not both serve for ever. What it
 //!   said before a link to it was closed does not count: states can be late by seconds.
@@ -48,7 +49,8 @@ pub(crate) enum Role {
 enum Watch {
     /// Known by its state, not heard yet. Alive; if it is a relay, until the grace ends.
     Unheard { since: Instant },
-    /// Heard, itself or by a helper. Alive; if it is a relay, until it has been silent for too long.
+    /// Heard, itself or by a helper. Alive; if it is a relay, until it has been silent for too
+    /// long.
     Heard,
     /// Silent or cut off; it is asked, and helpers are. Alive until nobody found it in time.
     Suspected,

@@ -38,8 +38,8 @@ pub enum Output {
     KeepLink(MachineId),
     /// The election has no use for the link any more.
     ReleaseLink(MachineId),
-    /// A candidate has fallen silent, or its link is gone; others are asked about it. Nobody needs to
-    /// wait for it meanwhile.
+    /// A candidate has fallen silent, or its link is gone; others are asked about it. Nobody needs
+    /// to wait for it meanwhile.
     Suspected(MachineId),
     /// Tell everyone, as a state.
     Announce(UplinkId, Candidacy),

@@ -1,8 +1,8 @@
 //! Election: which candidates are relays, and which origins each one serves.
 //!
-//! Start at [`Election::handle`](statemachine::StateMachine::handle). Candidates tell everyone about
-//! themselves in states ([`Candidacy`]); each machine ranks the candidates that it believes alive
-//! (`ranking`), takes the best as relays, and gives each origin to one of them by rendezvous
+//! Start at [`Election::handle`](statemachine::StateMachine::handle). Candidates tell everyone
+//! about themselves in states ([`Candidacy`]); each machine ranks the candidates that it believes
+//! alive (`ranking`), takes the best as relays, and gives each origin to one of them by rendezvous
 //! hashing. Candidates watch the relays over kept links (`detector`), everyone else by the age of
 //! the states alone.
 //!

@@ -35,7 +35,8 @@ pub(crate) struct Relay {
 }
 
 /// The relay that serves an origin: weighted rendezvous hashing (Thaler and Ravishankar 1998;
-/// weights after Schindelhauer and Schomaker 2005), so that a lost relay moves only its own origins.
+/// weights after Schindelhauer and Schomaker 2005), so that a lost relay moves only its own
+/// origins.
 ///
 /// Each relay draws −log₂(hash / 2⁶⁴) / weight for the origin and the smallest draw wins. A wired
 /// way weighs twice a wireless one and four times a metered one. Load does not weigh: serving makes
@@ -67,7 +68,8 @@ fn draw(uplink: &UplinkId, origin: &MachineId, relay: &Relay) -> u128 {
     u128::from(log2_negated(u64::from_be_bytes(*first))) << relay.cost_class
 }
 
-/// Returns −log₂(x / 2⁶⁴), with zero taken for one. Unit: 2⁻³². Rounded up, exact for powers of two.
+/// Returns −log₂(x / 2⁶⁴), with zero taken for one. Unit: 2⁻³². Rounded up, exact for powers of
+/// two.
 ///
 /// The fraction is found bit by bit: squaring a mantissa in [1, 2) doubles its logarithm, and the
 /// square exceeds 2 where the next bit is one. Integers only, so every platform agrees.

@@ -122,8 +122,8 @@ pub(crate) fn chain(logs: &Logs, through: Position) -> Result<Chain, Epoch> {
     Ok(chain)
 }
 
-/// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept. What
-/// was named of the epoch `skipped` is gone for good.
+/// Returns what comes after `last`; after `None` the block at `start` or the oldest that is kept.
+/// What was named of the epoch `skipped` is gone for good.
 pub(crate) fn next(
     logs: &Logs,
     last: Option<Position>,
@@ -330,8 +330,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_to_start_in_an_epoch_that_was_cut_off_does_not_though_nothing_of_it_is_held()
-     {
+    fn a_reader_that_is_to_start_in_an_epoch_that_was_cut_off_does_not_though_it_holds_none_of_it()
+    {
         let logs = Logs::from([
             (epoch(1), held(2, Some(None))),
             (epoch(3), held(1, Some(Some(at(1, 2))))),

@@ -14,8 +14,8 @@ use crate::Presence;
 pub struct Member {
     /// Its membership.
     pub membership: Arc<Membership>,
-    /// The state in which it said last where it is, as it travelled: of thousands of members few are
-    /// ever asked for.
+    /// The state in which it said last where it is, as it travelled: of thousands of members few
+    /// are ever asked for.
     presence: Option<State>,
 }
 
@@ -160,8 +160,8 @@ impl Catalogue {
         }
     }
 
-    /// A time that is past: the operator has signed something after it. A clock that shows an earlier
-    /// one is not right.
+    /// A time that is past: the operator has signed something after it. A clock that shows an
+    /// earlier one is not right.
     #[must_use]
     pub const fn proved_past(&self) -> Timestamp {
         self.proved_past
@@ -289,6 +289,6 @@ fn series_subject(subject: &str) -> Option<(Epoch, SeriesNumber)> {
     Some((epoch.parse().ok()?, SeriesNumber(number.parse().ok()?)))
 }
 
-/// How far the operator's clock may be ahead of the machines'. Source: guess, as long as memberships
-/// begin before they are signed.
+/// How far the operator's clock may be ahead of the machines'. Source: guess, as long as
+/// memberships begin before they are signed.
 const OPERATOR_CLOCK_AHEAD_MAX: Duration = Duration::from_secs(3_600);

@@ -127,8 +127,8 @@ impl Follower {
         self.skipped = Some(epoch);
     }
 
-    /// Folds the next block, or waits for definitions of its series. Returns whether it started over
-    /// instead, because what was folded does not count.
+    /// Folds the next block, or waits for definitions of its series. Returns whether it started
+    /// over instead, because what was folded does not count.
     pub(crate) fn apply(
         &mut self,
         now: Instant,
@@ -160,8 +160,8 @@ impl Follower {
                 return true;
             }
             Err(_) => {
-                // What came before is given as it is: part of the log is gone for good, or its machine
-                // lost everything.
+                // What came before is given as it is: part of the log is gone for good, or its
+                // machine lost everything.
                 let empty = Windows::new(self.network, self.machine, config.windows.clone());
                 let rest = std::mem::replace(&mut self.windows, empty).close();
                 self.emit(Vec::new(), rest);
@@ -364,8 +364,8 @@ impl Follower {
         }
     }
 
-    /// Takes the next step of the lookback under way. Returns what it wants searched; `None` if none
-    /// is under way any more.
+    /// Takes the next step of the lookback under way. Returns what it wants searched; `None` if
+    /// none is under way any more.
     pub(crate) fn look_back(&mut self, logs: &Logs) -> Option<Search> {
         let lookback = self.lookback.as_mut()?;
         let applied = match lookback.step(logs, self.windows.last()?) {

@@ -1,7 +1,8 @@
 //! Health: how well this machine's uplinks have worked lately, as its candidacies say it.
 //!
 //! Each time that an uplink stops working costs it, and time heals. So of two ways the one that
-//! flaps loses its place to the one that does not, and stays behind it until it has held for a while.
+//! flaps loses its place to the one that does not, and stays behind it until it has held for a
+//! while.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

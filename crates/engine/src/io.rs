@@ -85,8 +85,8 @@ pub enum Input {
     /// read is left out.
     BlocksRead(Ticket, Vec<Block>),
     /// The answer to [`Output::Search`]: what was found in the order of sequences, and the last
-    /// sequence up to which nothing was overlooked, because it was unreadable or the answer is full;
-    /// one before the span if that is so from its beginning.
+    /// sequence up to which nothing was overlooked, because it was unreadable or the answer is
+    /// full; one before the span if that is so from its beginning.
     BlocksFound(Ticket, Vec<Block>, Sequence),
     /// An uplink can be reached, or cannot any more.
     UplinkReachable(UplinkId, bool),

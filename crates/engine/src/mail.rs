@@ -147,7 +147,8 @@ impl Mail {
         received.find_map(|(_, letter)| (letter.envelope.id == key.id).then_some(letter))
     }
 
-    /// The replies that stand for nobody any more: their letter was taken back, or its time is over.
+    /// The replies that stand for nobody any more: their letter was taken back, or its time is
+    /// over.
     pub(crate) fn replies_over(&self, now: Timestamp) -> Vec<u8> {
         let is_over = |replied: &Replied| {
             let of_caller = (replied.key.caller, 0)..=(replied.key.caller, u8::MAX);

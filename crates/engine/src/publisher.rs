@@ -345,8 +345,8 @@ impl Publisher {
         true
     }
 
-    /// An own block could not be written: it is tried again, and until it is there nothing is taken.
-    /// What came back of an old epoch is left to gossip.
+    /// An own block could not be written: it is tried again, and until it is there nothing is
+    /// taken. What came back of an old epoch is left to gossip.
     pub(crate) fn on_not_persisted(&mut self, now: Instant, block: Block) {
         let Some(waiting) = self.unsynced.get_mut(&block.id().position()) else {
             return;

@@ -1,11 +1,12 @@
-//! Views: two overlays beside each other, one among the machines of the own site and a thin one that
-//! ties sites together.
+//! Views: two overlays beside each other, one among the machines of the own site and a thin one
+//! that ties sites together.
 //!
-//! Within a site everyone holds everyone's log, so its machines keep to each other: its overlay never
-//! hears of a machine of another site. The other one never hears of a machine of the own site; through
-//! it go what must reach everyone and the logs of sites that somebody subscribes to, so a few
-//! neighbours do. Which of the two a machine belongs to is told by its membership: the one that it
-//! shows over a link, or the one that it has said. Until then it counts as one of the own site.
+//! Within a site everyone holds everyone's log, so its machines keep to each other: its overlay
+//! never hears of a machine of another site. The other one never hears of a machine of the own
+//! site; through it go what must reach everyone and the logs of sites that somebody subscribes to,
+//! so a few neighbours do. Which of the two a machine belongs to is told by its membership: the one
+//! that it shows over a link, or the one that it has said. Until then it counts as one of the own
+//! site.
 //!
 //! Where there is one site, the thin one knows nobody and does nothing.
 
@@ -23,8 +24,8 @@ use statemachine::{Deadline, Instant, Rng, StateMachine as _};
 pub(crate) struct Views {
     site: Overlay,
     others: Overlay,
-    /// Machines of other sites and which, as far as is known; beyond [`FOREIGN_MAX`], some that have
-    /// no link are forgotten.
+    /// Machines of other sites and which, as far as is known; beyond [`FOREIGN_MAX`], some that
+    /// have no link are forgotten.
     foreign: BTreeMap<MachineId, SeriesName>,
     /// Those of them to which there is a link.
     linked: BTreeSet<MachineId>,
@@ -85,7 +86,8 @@ impl Views {
         &self.foreign
     }
 
-    /// Contacts of machines of which machines of other sites have told, and nobody where they belong.
+    /// Contacts of machines of which machines of other sites have told, and nobody where they
+    /// belong.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = Contact> {
         let contacts = self.others.contacts();
         contacts.filter(|c| !c.addresses.is_empty() && !self.foreign.contains_key(&c.machine))
@@ -147,7 +149,7 @@ impl Views {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.site.handle_timeout(now);
-        self.others.handle_timeout(now); // Also while it knows nobody: none of its timers is late then.
+        self.others.handle_timeout(now); // Also while it knows nobody: no timer is late then.
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {

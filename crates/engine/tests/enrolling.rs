@@ -126,7 +126,8 @@ fn ask(node: &mut Probe<Node>, asked: AdminRequest) {
     node.input(Input::Admin(RequestId(9), Box::new(asked)));
 }
 
-/// A claim is handed to the node and what it writes gets on disk; what it answers, and what it wrote.
+/// A claim is handed to the node and what it writes gets on disk; what it answers, and what it
+/// wrote.
 fn redeem(node: &mut Probe<Node>, claim: Claim) -> (Result<Membership, AdminError>, Vec<State>) {
     ask(node, AdminRequest::Redeem(Box::new(claim)));
     let writes = writes(node);

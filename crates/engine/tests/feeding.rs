@@ -618,7 +618,8 @@ fn patterns_choose_windows_readings_or_nothing_for_each_series() {
     assert!(covered(&desk) >= window_end);
 }
 
-/// How many windows are uploaded here although another machine says that it has uploaded everything.
+/// How many windows are uploaded here although another machine says that it has uploaded
+/// everything.
 fn uploads_despite_the_word_of(role: Role) -> usize {
     let mut desk = Desk::serving();
     desk.publish(1, 20.0);

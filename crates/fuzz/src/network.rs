@@ -75,8 +75,8 @@ fn settle(ends: &mut [Node; 2]) -> Result<(), HandshakeError> {
     Ok(())
 }
 
-/// Brings part of what one end has said in a space to the other end; `alter` is the bit of its first
-/// byte that is flipped on the way.
+/// Brings part of what one end has said in a space to the other end; `alter` is the bit of its
+/// first byte that is flipped on the way.
 fn deliver(
     ends: &mut [Node; 2],
     from: usize,

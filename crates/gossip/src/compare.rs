@@ -1,8 +1,8 @@
 //! Comparison: what two nodes that have just become neighbours do to learn where they differ.
 //!
 //! Each says its interest (`sharing`), and the sums over its frontier and its states (`digests`).
-//! Where another's sums are not its own it lists what it holds; what is missing is then asked for. So
-//! equal parts are never listed, and there is one round trip before the first want. What changes
+//! Where another's sums are not its own it lists what it holds; what is missing is then asked for.
+//! So equal parts are never listed, and there is one round trip before the first want. What changes
 //! after the sums were made is announced like any news, so nothing falls between the two.
 //!
 //! The entries of each other's own logs are said in any case, because `replicated:N` counts who
@@ -26,8 +26,8 @@ impl Gossip {
         self.compare_holdings(machine);
     }
 
-    /// Says the sums over all that is held; over what both want, if the neighbour's interest is another
-    /// one; nothing before that is known.
+    /// Says the sums over all that is held; over what both want, if the neighbour's interest is
+    /// another one; nothing before that is known.
     pub(crate) fn compare_holdings(&mut self, machine: MachineId) {
         let Some(neighbour) = self.neighbours.get(&machine) else {
             return;
@@ -162,8 +162,8 @@ impl Gossip {
         }
     }
 
-    /// Where the neighbour holds nothing at all it gets the states without having to ask, unless it may
-    /// have to ask for the membership of whoever says them: before that they would be refused.
+    /// Where the neighbour holds nothing at all it gets the states without having to ask, unless it
+    /// may have to ask for the membership of whoever says them: before that they would be refused.
     fn list_states(&mut self, now: Instant, to: MachineId, differing: &Differing) {
         let Some(neighbour) = self.neighbours.get_mut(&to) else {
             return;

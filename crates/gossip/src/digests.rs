@@ -1,11 +1,11 @@
 //! Digests: sums over what is held, by which two nodes find where they differ without listing it.
 //!
-//! Items are spread over 1,024 leaves by a hash of their key. The digest of a leaf is the sum of the
-//! hashes of its items, that of a range of leaves the sum of theirs: a change costs two hashes, and
-//! a node says as many sums as suit how much it holds. What two nodes do about ranges whose sums
-//! differ is range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", SRDS 2023).
-//! Sums of hashes as digests are Clarke et al., "Incremental Multiset Hash Functions and Their
-//! Application to Memory Integrity Checking", ASIACRYPT 2003.
+//! Items are spread over 1,024 leaves by a hash of their key. The digest of a leaf is the sum of
+//! the hashes of its items, that of a range of leaves the sum of theirs: a change costs two hashes,
+//! and a node says as many sums as suit how much it holds. What two nodes do about ranges whose
+//! sums differ is range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", SRDS
+//! 2023). Sums of hashes as digests are Clarke et al., "Incremental Multiset Hash Functions and
+//! Their Application to Memory Integrity Checking", ASIACRYPT 2003.
 //!
 //! # Where we differ from Meyer
 //!
@@ -40,8 +40,8 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Most bits of the number of a range. Source: at 131,072 states 10 say the fewest bytes about one
-    /// difference.
+    /// Most bits of the number of a range. Source: at 131,072 states 10 say the fewest bytes about
+    /// one difference.
     pub const BITS_MAX: u8 = 10;
     /// Most ranges.
     pub const RANGES_MAX: usize = 1 << Self::BITS_MAX;
@@ -160,8 +160,8 @@ impl Place {
         Self::of([key.origin.as_bytes(), &kind[..], key.subject.as_bytes()])
     }
 
-    /// FNV-1a (Fowler, Noll, Vo), then the last step of splitmix64 (Steele et al., OOPSLA 2014), for
-    /// the first bits of FNV hardly depend on the last bytes.
+    /// FNV-1a (Fowler, Noll, Vo), then the last step of splitmix64 (Steele et al., OOPSLA 2014),
+    /// for the first bits of FNV hardly depend on the last bytes.
     fn of(parts: [&[u8]; 3]) -> Self {
         let bytes = parts.into_iter().flatten();
         let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

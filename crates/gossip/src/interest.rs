@@ -1,15 +1,16 @@
 //! Interest: what of the network a node replicates, and what it says of that to its neighbours.
 //!
-//! A site is the unit of full replication: everyone of a site holds everyone's log. Beyond that a node
-//! holds the logs of the sites that it subscribes to, and what must reach everyone. A neighbour says
-//! its interest first; until it does, it is taken for one that subscribes to nothing.
+//! A site is the unit of full replication: everyone of a site holds everyone's log. Beyond that a
+//! node holds the logs of the sites that it subscribes to, and what must reach everyone. A
+//! neighbour says its interest first; until it does, it is taken for one that subscribes to
+//! nothing.
 //!
 //! What of a state reaches whom goes by its kind:
 //!
-//! - everyone: who is thrown out, renewed or gets a key, which invitations are used up, and letters,
-//!   because nobody knows where their target is;
-//! - whoever wants the log: what a machine's blocks need to be read, where it is, what it is convicted
-//!   of;
+//! - everyone: who is thrown out, renewed or gets a key, which invitations are used up, and
+//!   letters, because nobody knows where their target is;
+//! - whoever wants the log: what a machine's blocks need to be read, where it is, what it is
+//!   convicted of;
 //! - the own site alone: candidacies, progress, watermarks. So nobody uploads another site's logs.
 //!
 //! A membership goes wherever something goes that it must be judged by.

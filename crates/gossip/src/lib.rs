@@ -17,7 +17,8 @@
 //!   direction. A prune names the slower of two pushers and never the last one.
 //! - A graft asks for future pushes only; the missing block is wanted beside it.
 //!
-//! - A neighbour that gives nothing of what it announces, over many attempts, is told of (`withheld`).
+//! - A neighbour that gives nothing of what it announces, over many attempts, is told of
+//!   (`withheld`).
 //!
 //! # What the links must do
 //!

@@ -46,8 +46,8 @@ impl Gossip {
         self.unclaimed.remove(id) || self.frontier.remove(id)
     }
 
-    /// A neighbour that has listed nothing of the log held the same as this machine when they compared;
-    /// what it did not hold it leaves unanswered.
+    /// A neighbour that has listed nothing of the log held the same as this machine when they
+    /// compared; what it did not hold it leaves unanswered.
     fn assume_held(&mut self, before: Option<FrontierEntry>) {
         let Some(before) = before else { return };
         for neighbour in self.neighbours.values_mut() {

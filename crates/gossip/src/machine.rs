@@ -29,8 +29,8 @@ pub enum Write {
 pub enum Input {
     /// A machine became a neighbour. At most [`Gossip::NEIGHBOURS_MAX`] are served at a time.
     NeighbourUp(MachineId),
-    /// The same, of a machine that is known to be of another site: until it says more, nothing of this
-    /// site is told to it.
+    /// The same, of a machine that is known to be of another site: until it says more, nothing of
+    /// this site is told to it.
     ForeignUp(MachineId, SeriesName),
     /// A neighbour is gone; what it announced is asked from others.
     NeighbourDown(MachineId),
@@ -309,8 +309,8 @@ impl Gossip {
         &self.stats
     }
 
-    /// Both sides start eager for every origin, and compare what they hold and know. Over a link that
-    /// has outlived one of them its interest is what it said last.
+    /// Both sides start eager for every origin, and compare what they hold and know. Over a link
+    /// that has outlived one of them its interest is what it said last.
     pub(crate) fn on_neighbour_up(&mut self, now: Instant, machine: MachineId) {
         let before = self.neighbours.get(&machine);
         let said = before.map(|n| (n.interest.clone(), n.interest_said));

@@ -13,8 +13,8 @@ pub enum Message {
     /// The sums over all that the sender holds, once after connecting; the receiver lists what it
     /// holds where its own sums differ. Those over all count between equal interests only.
     Sums(Holdings, Sums),
-    /// What the sender holds durably: after connecting where the sums differ, then what changed. What
-    /// is new in it is at the same time the announcement of blocks.
+    /// What the sender holds durably: after connecting where the sums differ, then what changed.
+    /// What is new in it is at the same time the announcement of blocks.
     Frontier {
         /// At most [`Message::FRONTIER_ENTRIES_MAX`].
         entries: Vec<FrontierEntry>,
@@ -87,7 +87,8 @@ impl Holdings {
 impl Message {
     /// Most entries in one frontier message. At 100 bytes each a frame of 256 KiB holds them.
     pub const FRONTIER_ENTRIES_MAX: usize = 512;
-    /// Most runs of urgent blocks in one frontier message: with 62 bytes each it still fits a frame.
+    /// Most runs of urgent blocks in one frontier message: with 62 bytes each it still fits a
+    /// frame.
     pub const URGENT_MAX: usize = 64;
     /// Most spans in one want.
     pub const SPANS_MAX: usize = 16;

@@ -255,8 +255,8 @@ impl Gossip {
         }
     }
 
-    /// Asks a neighbour for what it leads in, alarms first, then some of each log in turn, as far as
-    /// its window and the budget go.
+    /// Asks a neighbour for what it leads in, alarms first, then some of each log in turn, as far
+    /// as its window and the budget go.
     pub(crate) fn fill(&mut self, now: Instant, machine: MachineId) {
         self.fill_urgent(now, machine);
         let Some(neighbour) = self.neighbours.get(&machine) else {
@@ -320,8 +320,8 @@ impl Gossip {
         has_room
     }
 
-    /// How many more blocks of the past may be on their way here, by the average size of a block. At
-    /// least one may if there is none.
+    /// How many more blocks of the past may be on their way here, by the average size of a block.
+    /// At least one may if there is none.
     fn past_room(&self) -> usize {
         let at_once = (self.asking.burst() / self.block_bytes.max(1)).max(1);
         let wanted = self.neighbours.values().map(|n| n.wanted.len());

@@ -1,6 +1,6 @@
 //! Answers to wants: from memory if the block came lately, else from the store, one read at a time
-//! for each neighbour and none while its queue is full. What is of the past comes last, and no faster
-//! than its budget allows.
+//! for each neighbour and none while its queue is full. What is of the past comes last, and no
+//! faster than its budget allows.
 
 use model::{Block, BlockId, LogId, MachineId};
 use statemachine::{Instant, Ticket};

@@ -1,10 +1,10 @@
 //! Sharing: what of all that is held concerns a neighbour whose interest is another one.
 //!
-//! Between equal interests everything is shared, and where nobody subscribes to anything this costs one
-//! small message. Where a node does, or its neighbour is of another site, it waits for the neighbour's
-//! interest before it compares, and tells it until then what it is sure to want. Where they differ,
-//! the sums are made over what both want, each time anew: one hash for each log and state that is
-//! held, twice for each such neighbour that comes, some 10 ms with 10,000 of them.
+//! Between equal interests everything is shared, and where nobody subscribes to anything this costs
+//! one small message. Where a node does, or its neighbour is of another site, it waits for the
+//! neighbour's interest before it compares, and tells it until then what it is sure to want. Where
+//! they differ, the sums are made over what both want, each time anew: one hash for each log and
+//! state that is held, twice for each such neighbour that comes, some 10 ms with 10,000 of them.
 //!
 //! Where the site of an origin is not known yet, its log counts as wanted here, and is not told to
 //! those of other interests; when its membership comes, what is held of it is told to them.
@@ -142,7 +142,8 @@ impl Gossip {
         digests
     }
 
-    /// Where a machine is has become known: what is held of it concerns some who did not hear of it.
+    /// Where a machine is has become known: what is held of it concerns some who did not hear of
+    /// it.
     pub(crate) fn tell_of(&mut self, machine: MachineId) {
         let logs = self.frontier.entries_of(machine).map(|entry| entry.log);
         self.changed.extend(logs.collect::<Vec<LogId>>());

@@ -13,8 +13,8 @@ use crate::repair::GRAFTS_PER_CALL_MAX;
 use crate::{FrontierEntry, Gossip, Message};
 
 impl Gossip {
-    /// Pushes a block along its origin's tree: not back, and not to who has it or cannot keep up. An
-    /// alarm goes even there: it does not wait in the queue that is full.
+    /// Pushes a block along its origin's tree: not back, and not to who has it or cannot keep up.
+    /// An alarm goes even there: it does not wait in the queue that is full.
     pub(crate) fn push(&mut self, block: &Block, via: Via) {
         let id = block.id();
         let origin = id.log.machine;
@@ -115,7 +115,8 @@ impl Gossip {
         self.note_entry_changed(&log);
     }
 
-    /// Says to every neighbour what changed since the last time of what it wants, once for each log.
+    /// Says to every neighbour what changed since the last time of what it wants, once for each
+    /// log.
     pub(crate) fn on_announce_due(&mut self, now: Instant) {
         let entries = std::iter::from_fn(|| self.changed.pop_first())
             .take(ANNOUNCED_PER_TICK_MAX)

@@ -2,15 +2,16 @@
 //!
 //! A state goes to every neighbour at once but to who sent it. What cannot go at once, because a
 //! neighbour's queue is full or it lacks very many, is owed to it by key and sent later, then in
-//! its latest version: a slow neighbour costs no more than its list of keys. When there is no room, one
-//! that is said again often enough is forgotten, so that machines that are gone take none for ever.
+//! its latest version: a slow neighbour costs no more than its list of keys. When there is no room,
+//! one that is said again often enough is forgotten, so that machines that are gone take none for
+//! ever.
 //!
 //! Who may say what: every machine its membership; members everything else, until they are thrown
 //! out; the operator and admitters, who is thrown out and who gets a newer membership; admitters,
 //! which invitations are used up; the operator, who gets a newer network key. Of a machine that was
-//! thrown out only what its blocks need to be read is kept, and what it is convicted of. A proof that
-//! a machine has signed two blocks of one number anyone may say: it is checked, not who says it. Which
-//! of them concern this node and its neighbours `sharing` says.
+//! thrown out only what its blocks need to be read is kept, and what it is convicted of. A proof
+//! that a machine has signed two blocks of one number anyone may say: it is checked, not who says
+//! it. Which of them concern this node and its neighbours `sharing` says.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -296,8 +297,8 @@ impl States {
         }
     }
 
-    /// If there are too many, forgets one that is said again often enough, each in its turn: those of
-    /// machines that are gone are not.
+    /// If there are too many, forgets one that is said again often enough, each in its turn: those
+    /// of machines that are gone are not.
     fn make_room(&mut self, new: &StateKey) {
         if self.by_key.len() <= self.max || self.fleeting == 0 {
             return;

@@ -1,6 +1,7 @@
 //! Suspicion: a neighbour that has fallen silent costs others' time only until somebody says so.
 //!
-//! Its link still stands, so nothing is taken from it for good: whatever it says ends the suspicion.
+//! Its link still stands, so nothing is taken from it for good: whatever it says ends the
+//! suspicion.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use crate::Gossip;
 use crate::machine::Timer;
 
 impl Gossip {
-    /// A neighbour may be dead: what was asked of it is asked of others, whoever has announced what it
-    /// should have pushed is asked for that at once, and others push in its place.
+    /// A neighbour may be dead: what was asked of it is asked of others, whoever has announced what
+    /// it should have pushed is asked for that at once, and others push in its place.
     pub(crate) fn on_suspected(&mut self, now: Instant, suspect: MachineId) {
         let Some(neighbour) = self.neighbours.get_mut(&suspect) else {
             return;

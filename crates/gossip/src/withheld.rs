@@ -1,16 +1,16 @@
 //! What a neighbour withholds: blocks that it says it holds, and does not give.
 //!
-//! A member with bad intent takes part in everything and swallows the blocks of others. Alone it costs
-//! its neighbours a timeout; many of them around one machine keep everything from it, and nothing that
-//! they say is wrong. What gives them away is that they answer nothing: not once in a while, over
-//! several attempts, although their links work.
+//! A member with bad intent takes part in everything and swallows the blocks of others. Alone it
+//! costs its neighbours a timeout; many of them around one machine keep everything from it, and
+//! nothing that they say is wrong. What gives them away is that they answer nothing: not once in a
+//! while, over several attempts, although their links work.
 //!
 //! It is counted by origin, so that blocks of one origin do not make good for those of another. A
 //! neighbour's own blocks do not count: who else has them if it does not want to give them?
 //!
-//! A neighbour that is merely slow, paused, cut off or held back gives something now and then, or is
-//! silent altogether, and neither is counted. What follows is the caller's matter: `overlay` sees
-//! whether it is this machine that reads slowly.
+//! A neighbour that is merely slow, paused, cut off or held back gives something now and then, or
+//! is silent altogether, and neither is counted. What follows is the caller's matter: `overlay`
+//! sees whether it is this machine that reads slowly.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ impl Withheld {
         self.origins.remove(origin);
     }
 
-    /// Blocks of an origin that were asked of it did not come; returns whether that is enough to say
-    /// that it withholds them. Then counting begins anew.
+    /// Blocks of an origin that were asked of it did not come; returns whether that is enough to
+    /// say that it withholds them. Then counting begins anew.
     pub(crate) fn count(&mut self, now: Instant, origin: MachineId, timeout: Duration) -> bool {
         let vain = || Vain {
             since: now,

@@ -16,7 +16,8 @@ use crate::noise::{self, SEALED_EXTRA};
 ///
 /// # Errors
 ///
-/// [`HandshakeError::LowOrder`] or [`HandshakeError::Malformed`] if nobody can hold the machine's id.
+/// [`HandshakeError::LowOrder`] or [`HandshakeError::Malformed`] if nobody can hold the machine's
+/// id.
 pub fn deliver_key(
     operator: &Keypair,
     machine: MachineId,

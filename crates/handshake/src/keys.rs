@@ -1,8 +1,8 @@
 //! The key schedule: from secrets to packet keys.
 //!
-//! Every secret comes from a Noise chaining key (what `split` gives) and the transcript hash at that
-//! point, by HKDF-SHA-256; every key from a secret by HKDF-Expand under a label of its own. As in
-//! RFC 9001, each direction has its own secret, and a key update replaces the secrets and packet
+//! Every secret comes from a Noise chaining key (what `split` gives) and the transcript hash at
+//! that point, by HKDF-SHA-256; every key from a secret by HKDF-Expand under a label of its own. As
+//! in RFC 9001, each direction has its own secret, and a key update replaces the secrets and packet
 //! keys but not the keys of header protection.
 
 use std::fmt;

@@ -1,23 +1,24 @@
 //! The handshake of the link: Noise messages in, Noise messages and packet keys out.
 //!
 //! QUIC carries its handshake as an ordered stream of bytes per packet space (CRYPTO frames). A
-//! [`Session`] reads and writes these bytes and says when the keys change; `transport` puts it where
-//! quinn expects TLS. Start at [`Session`]; the keys are in [`KeySet`], what keeps strangers out
-//! before any session exists in [`ConnectionIdKind`], [`FirstFlight`] and [`ReplayGuard`].
+//! [`Session`] reads and writes these bytes and says when the keys change; `transport` puts it
+//! where quinn expects TLS. Start at [`Session`]; the keys are in [`KeySet`], what keeps strangers
+//! out before any session exists in [`ConnectionIdKind`], [`FirstFlight`] and [`ReplayGuard`].
 //!
-//! The protocol is `Noise_XXpsk0_25519_ChaChaPoly_SHA256` (The Noise Protocol Framework, revision 34)
-//! in three messages and a confirmation:
+//! The protocol is `Noise_XXpsk0_25519_ChaChaPoly_SHA256` (The Noise Protocol Framework,
+//! revision 34) in three messages and a confirmation:
 //!
 //! | flight | packet space | content | keys afterwards |
 //! | --- | --- | --- | --- |
-//! | C1 | Initial | `psk, e` + version, network, key epoch, time, protocol, transport parameters | none |
-//! | S1a | Initial | `e, ee, s, es` + transport parameters, proof | Handshake |
+//! | C1 | Initial | `psk, e` + version, network, key epoch, time, protocol, parameters | none |
+//! | S1a | Initial | `e, ee, s, es` + parameters, proof | Handshake |
 //! | S1b | Handshake | confirmation | |
 //! | C2 | Handshake, after S1b was read | `s, se` + proof | 1-RTT |
 //!
 //! Beside it, a newer network key is sealed to every machine that is to have it ([`deliver_key`]).
 //!
-//! A proof is a machine id, its signature over this very transcript, and its credential.
+//! The parameters are QUIC's transport parameters. A proof is a machine id, its signature over this
+//! very transcript, and its credential.
 //!
 //! # Where we differ from TLS in QUIC (RFC 9001) and from libp2p's Noise
 //!
@@ -26,7 +27,8 @@
 //! - A client of QUIC becomes established only while it processes a Handshake packet, hence S1b;
 //!   C2 waits for it, because a server forgets its Handshake keys as soon as it has C2.
 //! - No 0-RTT and no data of the server before the client is known.
-//! - The signature covers the transcript; libp2p's covers the static key alone and never goes stale.
+//! - The signature covers the transcript; libp2p's covers the static key alone and never goes
+//!   stale.
 //!
 //! # Not here
 //!

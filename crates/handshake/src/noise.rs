@@ -63,8 +63,8 @@ pub(crate) struct Noise {
 }
 
 impl Noise {
-    /// A handshake that has not started. Its static key is drawn for it alone: who a machine is, its
-    /// signature says.
+    /// A handshake that has not started. Its static key is drawn for it alone: who a machine is,
+    /// its signature says.
     pub(crate) fn new(side: Side, prologue: &[u8], psk: &[u8; 32], secrets: &Secrets) -> Self {
         let mut own = GuardedDh::new();
         own.set(&*secrets.static_key);

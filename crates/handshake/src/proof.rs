@@ -80,8 +80,8 @@ pub struct Peer {
 
 /// Reads what the machine at the other end shows, and decides whether that lets it in now.
 pub trait Judge {
-    /// Lets the machine in, or refuses it. `machine` is whose key it has proved to hold; whether the
-    /// credential is that machine's own is the judge's to find out.
+    /// Lets the machine in, or refuses it. `machine` is whose key it has proved to hold; whether
+    /// the credential is that machine's own is the judge's to find out.
     ///
     /// # Errors
     ///

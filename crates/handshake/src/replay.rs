@@ -1,8 +1,8 @@
 //! Which first flights have been seen, so that a recorded one gets no answer.
 //!
 //! Without it, whoever records a first flight could find out later, and from anywhere, whether the
-//! machine that it was for still listens. The rule: nothing at or before the *floor* is accepted, and
-//! everything accepted after it is remembered. The floor starts when this machine
+//! machine that it was for still listens. The rule: nothing at or before the *floor* is accepted,
+//! and everything accepted after it is remembered. The floor starts when this machine
 //! starts and rises with its clock; when memory is full it rises no faster, but new flights are
 //! challenged.
 //!
@@ -12,8 +12,8 @@
 //!
 //! # Not here
 //!
-//! Writing to disk: whoever drives this saves [`ReplayGuard::to_bytes`] when the process ends, every
-//! now and then, and soon after [`ReplayGuard::must_save`] says so.
+//! Writing to disk: whoever drives this saves [`ReplayGuard::to_bytes`] when the process ends,
+//! every now and then, and soon after [`ReplayGuard::must_save`] says so.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

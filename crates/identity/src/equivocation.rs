@@ -1,9 +1,9 @@
 //! Equivocations: proofs that an origin has signed two different blocks of one number.
 //!
-//! A proof is the name of the blocks and, of each, the hash of its content with the origin's signature
-//! over both: 212 bytes, however large the blocks are. It travels as a state in the name of the
-//! origin that it convicts. Nobody signs that state: whoever has seen both blocks can make it, and
-//! everyone can check it. There is one of an origin; which one does not matter.
+//! A proof is the name of the blocks and, of each, the hash of its content with the origin's
+//! signature over both: 212 bytes, however large the blocks are. It travels as a state in the name
+//! of the origin that it convicts. Nobody signs that state: whoever has seen both blocks can make
+//! it, and everyone can check it. There is one of an origin; which one does not matter.
 //!
 //! # Not here
 //!
@@ -83,8 +83,8 @@ impl Equivocation {
     ///
     /// # Errors
     ///
-    /// [`EquivocationError`] if it proves nothing, or is written differently than it must be: what no
-    /// signature covers could be changed by anyone on its way.
+    /// [`EquivocationError`] if it proves nothing, or is written differently than it must be: what
+    /// no signature covers could be changed by anyone on its way.
     pub fn from_state(network: &NetworkId, state: &State) -> Result<Self, EquivocationError> {
         let payload = state.payload().as_ref();
         let proof = Self::read(state, payload).ok_or(EquivocationError::Malformed)?;

@@ -217,8 +217,8 @@ impl Issuer<'_> {
 }
 
 impl Issuer<'_> {
-    /// Signs the membership that a claim asks for. It is valid from now on as long as the invitation
-    /// says, but no longer than this issuer may grant. Whether the claim counts,
+    /// Signs the membership that a claim asks for. It is valid from now on as long as the
+    /// invitation says, but no longer than this issuer may grant. Whether the claim counts,
     /// [`crate::Roll::judge_claim`] says.
     ///
     /// # Errors
@@ -246,7 +246,8 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`CredentialError`] if it does not decode, is not signed, or offers more than its issuer may.
+    /// [`CredentialError`] if it does not decode, is not signed, or offers more than its issuer
+    /// may.
     pub fn read_invitation(&self, bytes: Bytes) -> Result<Invitation, CredentialError> {
         let unverified = signed::split(&bytes, Invitation::BYTES_MAX)?;
         let message = TermsMessage::decode(unverified.body)

@@ -39,8 +39,8 @@ impl Keypair {
     /// The X25519 key that opens what is sealed to this key: the same secret in Montgomery form
     /// (RFC 7748, section 4.1), so that nothing but a machine's id is needed to seal to it.
     ///
-    /// That one key does both is sound for a key encapsulation such as sealing: Thormarker, "On using
-    /// the same key pair for Ed25519 and an X25519 based KEM" (2021).
+    /// That one key does both is sound for a key encapsulation such as sealing: Thormarker, "On
+    /// using the same key pair for Ed25519 and an X25519 based KEM" (2021).
     #[must_use]
     pub fn sealing_key(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_scalar_bytes())
@@ -85,7 +85,8 @@ impl fmt::Debug for Keypair {
     }
 }
 
-/// The public half of a machine's [`Keypair::sealing_key`]; `None` if its id is no point of the curve.
+/// The public half of a machine's [`Keypair::sealing_key`]; `None` if its id is no point of the
+/// curve.
 #[must_use]
 pub fn sealing_key_of(machine: MachineId) -> Option<[u8; 32]> {
     let key = VerifyingKey::from_bytes(machine.as_bytes()).ok()?;
@@ -150,8 +151,8 @@ pub trait Signatures: fmt::Debug + Send + Sync {
         self.verify(origin, &block.hash(network).0, &block.signature())
     }
 
-    /// Checks that a state was signed by the origin that it names, for this network; or, of a proof of
-    /// an equivocation, that the blocks were.
+    /// Checks that a state was signed by the origin that it names, for this network; or, of a proof
+    /// of an equivocation, that the blocks were.
     ///
     /// # Errors
     ///
@@ -193,8 +194,8 @@ pub fn verify_block(network: &NetworkId, block: &Block) -> Result<(), SignatureE
     Afresh.verify_block(network, block)
 }
 
-/// Checks that a state was signed by the origin that it names, for this network; or, of a proof of an
-/// equivocation, that the blocks were.
+/// Checks that a state was signed by the origin that it names, for this network; or, of a proof of
+/// an equivocation, that the blocks were.
 ///
 /// # Errors
 ///

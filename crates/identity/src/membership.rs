@@ -204,7 +204,8 @@ impl Trust {
     ///
     /// # Errors
     ///
-    /// [`CredentialError`] if it does not decode, is not signed, or grants more than its issuer may.
+    /// [`CredentialError`] if it does not decode, is not signed, or grants more than its issuer
+    /// may.
     pub fn read(&self, bytes: Bytes) -> Result<Membership, CredentialError> {
         let unverified = signed::split(&bytes, Membership::BYTES_MAX)?;
         let message = GrantMessage::decode(unverified.body)

@@ -1,5 +1,5 @@
-//! The network keys that a machine holds: the current one and the one before, so that a machine that
-//! was away while the key was replaced still finds its way back.
+//! The network keys that a machine holds: the current one and the one before, so that a machine
+//! that was away while the key was replaced still finds its way back.
 
 use crate::{NetworkKey, NetworkKeyEpoch};
 

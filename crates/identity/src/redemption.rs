@@ -5,8 +5,8 @@
 //! invitation's secret can sign, so that no admitter makes up what another one's invitation was
 //! redeemed for; and the membership, so that a machine that missed the answer gets the same again.
 //!
-//! Of several states with one key everyone keeps the earliest: an admitter that has lost its disk may
-//! redeem a claim again, and what counts by time must not depend on which of the two was heard.
+//! Of several states with one key everyone keeps the earliest: an admitter that has lost its disk
+//! may redeem a claim again, and what counts by time must not depend on which of the two was heard.
 //!
 //! # Not here
 //!

@@ -1,8 +1,8 @@
 //! Renewals: a newer membership on its way to its machine.
 //!
-//! Whoever has signed it, the operator or an admitter, gives it to any node, as a state whose origin
-//! is the signer and whose subject is the machine. Every node passes it on; the machine takes it into
-//! use when it arrives.
+//! Whoever has signed it, the operator or an admitter, gives it to any node, as a state whose
+//! origin is the signer and whose subject is the machine. Every node passes it on; the machine
+//! takes it into use when it arrives.
 
 use model::{State, StateDraft, StateKey, StateKind, Timestamp};
 
@@ -42,8 +42,8 @@ impl Renewal {
     ///
     /// # Errors
     ///
-    /// [`CredentialError`] if the membership is refused, or is not of the machine and the issuer that
-    /// the state names.
+    /// [`CredentialError`] if the membership is refused, or is not of the machine and the issuer
+    /// that the state names.
     pub fn from_state(trust: &Trust, state: &State) -> Result<Self, CredentialError> {
         let key = state.key();
         if key.kind != StateKind::Renewal {

@@ -5,8 +5,8 @@
 //! doubles. The first row is re-based to the present, and the spacing of all rows is divided by the
 //! speed. At the end it stops, or starts over one spacing after the last row.
 //!
-//! An empty cell, or one that is not finite, is a null of bad quality, reason missing; a cell that is
-//! no number is a null of bad quality, reason malformed. A row without a readable time, or with
+//! An empty cell, or one that is not finite, is a null of bad quality, reason missing; a cell that
+//! is no number is a null of bad quality, reason malformed. A row without a readable time, or with
 //! too many or too few cells, is left out. Both are counted, and the first of each pass are logged
 //! with their line.
 //!

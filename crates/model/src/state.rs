@@ -32,14 +32,14 @@ pub enum StateKind {
     /// The origin, the operator or an admitter, gives the machine that the subject names a newer
     /// membership.
     Renewal,
-    /// The origin, the operator, gives the machine that the subject names a newer network key, sealed
-    /// to it.
+    /// The origin, the operator, gives the machine that the subject names a newer network key,
+    /// sealed to it.
     NetworkKey,
     /// The origin commands a machine that may not be reachable, sealed to it; the subject is one of
     /// [`State::SLOTS`] numbers, and an empty payload takes what stood there back.
     Letter,
-    /// The origin has signed two different blocks of one number; the payload proves it, so that anyone
-    /// may say it and nobody needs to sign it.
+    /// The origin has signed two different blocks of one number; the payload proves it, so that
+    /// anyone may say it and nobody needs to sign it.
     Equivocation,
     /// The origin has carried out what a letter asked, or not, sealed to who sent that; the subject
     /// is as for letters.
@@ -91,8 +91,8 @@ impl StateKind {
     }
 
     /// Whether it still says something when its origin was thrown out: what is needed to read the
-    /// origin's blocks, whom it has thrown out itself, which invitations are used up, and what it is
-    /// convicted of.
+    /// origin's blocks, whom it has thrown out itself, which invitations are used up, and what it
+    /// is convicted of.
     #[must_use]
     pub const fn outlives_its_origin(self) -> bool {
         match self {
@@ -168,8 +168,8 @@ pub struct StateDraft {
     pub payload: Bytes,
 }
 
-/// A signed state, kept as the bytes that travelled; cloning shares them. Its signature may not have
-/// been checked yet: `identity::verify_state` does that.
+/// A signed state, kept as the bytes that travelled; cloning shares them. Its signature may not
+/// have been checked yet: `identity::verify_state` does that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State(Arc<Content>);
 

@@ -272,8 +272,8 @@ impl Book {
         }
     }
 
-    /// A machine that could be nearer than this, by what was measured before or, if nothing is known
-    /// of that kind, at random.
+    /// A machine that could be nearer than this, by what was measured before or, if nothing is
+    /// known of that kind, at random.
     pub(crate) fn nearer_than(
         &self,
         now: Instant,

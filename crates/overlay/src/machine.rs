@@ -43,15 +43,15 @@ pub enum Input {
     DialFailed(MachineId),
     /// A round trip over a link was measured.
     RoundTrip(MachineId, Duration),
-    /// A member that is not heard of any more: it is looked for until it is a neighbour. It may be on
-    /// the other side of a gap that everyone has forgotten.
+    /// A member that is not heard of any more: it is looked for until it is a neighbour. It may be
+    /// on the other side of a gap that everyone has forgotten.
     Missing(Contact),
     /// The machine was thrown out: it is forgotten, and nobody's word on it counts. A link that the
     /// caller says stands again makes it a machine like any other.
     Barred(MachineId),
-    /// A neighbour withholds from this machine what it should give, perhaps because it means ill: if
-    /// its link works, others get its place. The contact is of a machine that has it for sure, if one
-    /// is known.
+    /// A neighbour withholds from this machine what it should give, perhaps because it means ill:
+    /// if its link works, others get its place. The contact is of a machine that has it for sure,
+    /// if one is known.
     Withholds(MachineId, Option<Contact>),
     /// A valid message over an open link.
     Received(MachineId, Message),
@@ -471,8 +471,8 @@ impl Overlay {
         self.active.len() < self.config.active_limit() || self.evict(now, newcomer)
     }
 
-    /// Drops a doubted neighbour or a random one, but none that came just now, so that places do not
-    /// flap. The dropped one is told who comes in its place, so that it can go there.
+    /// Drops a doubted neighbour or a random one, but none that came just now, so that places do
+    /// not flap. The dropped one is told who comes in its place, so that it can go there.
     fn evict(&mut self, now: Instant, newcomer: MachineId) -> bool {
         if self.drop_doubted(now) {
             return true;

@@ -38,13 +38,21 @@ pub enum ReplayError {
     #[error("this is no recording of a node; `fieldmesh run --record FILE` makes one")]
     NoRecording,
     /// It was written in another way.
-    #[error("the recording has format {found}, this program reads format {read}; replay it with the `sim` of the version that recorded it", read = crate::file::FORMAT)]
+    #[error(
+        "the recording has format {found}, this program reads format {read}; replay it with the \
+         `sim` of the version that recorded it",
+        read = crate::file::FORMAT
+    )]
     Format {
         /// Its format.
         found: u32,
     },
     /// Another program made it.
-    #[error("recorded by version {recorded:?}, this is version {here}; replay it with the `sim` of the version that recorded it", here = crate::settings::PROGRAM)]
+    #[error(
+        "recorded by version {recorded:?}, this is version {here}; replay it with the `sim` of the \
+         version that recorded it",
+        here = crate::settings::PROGRAM
+    )]
     Program {
         /// The version of that program.
         recorded: String,

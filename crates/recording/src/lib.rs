@@ -7,8 +7,9 @@
 //! and demands the same outputs.
 //!
 //! What is in a recording: settings, what the disk knew at the start, every frame, reading and
-//! command, in clear. What is not: keys. The machine's key answers questions ([`engine::MachineKey`]);
-//! its answers are written down in its place, and of a network key that it opens only the epoch.
+//! command, in clear. What is not: keys. The machine's key answers questions
+//! ([`engine::MachineKey`]); its answers are written down in its place, and of a network key that
+//! it opens only the epoch.
 //!
 //! A recording is made for the program that made it. It is read like anything from outside: with
 //! limits, and with errors.

@@ -641,7 +641,10 @@ fn whole_entries(entries: &[Entry], end: usize) -> usize {
 
 proptest! {
     #[test]
-    fn a_byte_that_was_changed_is_an_error_and_never_a_panic(at in any::<prop::sample::Index>(), by in 1..=255_u8) {
+    fn a_byte_that_was_changed_is_an_error_and_never_a_panic(
+        at in any::<prop::sample::Index>(),
+        by in 1..=255_u8,
+    ) {
         let mut bytes = recording(1);
         let at = at.index(bytes.len());
         bytes[at] ^= by;

@@ -32,8 +32,8 @@ pub enum Input {
         /// They are from before this node started.
         is_past: bool,
     },
-    /// Rules in place of those before; one that is the same goes on as it was. Every series is to be
-    /// told after it, since only those are kept that some rule listens to.
+    /// Rules in place of those before; one that is the same goes on as it was. Every series is to
+    /// be told after it, since only those are kept that some rule listens to.
     Rules(Vec<Rule>),
 }
 

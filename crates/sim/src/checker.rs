@@ -41,8 +41,8 @@ pub(crate) struct Checker {
     untested: BTreeMap<usize, BTreeSet<ValueBits>>,
     /// What each life of each machine was handed over.
     delivered: BTreeSet<(usize, u64, BlockId)>,
-    /// Machines whose disks were replaced, and the newest epoch that they had lost last: in later ones
-    /// they know again all that they have said.
+    /// Machines whose disks were replaced, and the newest epoch that they had lost last: in later
+    /// ones they know again all that they have said.
     wiped: BTreeMap<usize, Epoch>,
 }
 
@@ -187,9 +187,9 @@ impl Checker {
             .min()
     }
 
-    /// A state of a machine became valid at some machine; returns whether it did so anywhere for the
-    /// first time. Whoever lost its disk says other things in the same versions, until it hears of
-    /// the greater ones.
+    /// A state of a machine became valid at some machine; returns whether it did so anywhere for
+    /// the first time. Whoever lost its disk says other things in the same versions, until it hears
+    /// of the greater ones.
     pub(crate) fn on_state(&mut self, origin: Option<usize>, state: &State) -> bool {
         let name = (state.key().clone(), state.version());
         if let Some(known) = self.states.get(&name) {
@@ -211,7 +211,8 @@ impl Checker {
         });
     }
 
-    /// A machine says what it holds: it must be on its disk. Ends of runs stand for what is between.
+    /// A machine says what it holds: it must be on its disk. Ends of runs stand for what is
+    /// between.
     pub(crate) fn on_claims(&mut self, machine: usize, entries: &[FrontierEntry], disk: &Disk) {
         for entry in entries {
             let log = entry.log;
@@ -233,7 +234,8 @@ impl Checker {
         *lost = newest.max(*lost);
     }
 
-    /// Whether a machine may have lost what it said in an epoch, and with it the end of what counts.
+    /// Whether a machine may have lost what it said in an epoch, and with it the end of what
+    /// counts.
     pub(crate) fn may_be_lost(&self, machine: usize, epoch: Epoch) -> bool {
         self.wiped.get(&machine).is_some_and(|lost| epoch <= *lost)
     }
@@ -251,8 +253,8 @@ impl Checker {
     }
 
     /// At the end, with the blocks of a machine that count: each names the one before it, what was
-    /// acknowledged counts once, and nothing counts twice. Of what may be lost with a disk nothing is
-    /// expected, and what was published again because of that may count again.
+    /// acknowledged counts once, and nothing counts twice. Of what may be lost with a disk nothing
+    /// is expected, and what was published again because of that may count again.
     pub(crate) fn on_end(&mut self, machine: usize, canonical: &[&Block]) {
         let is_lost = |id: &BlockId| self.may_be_lost(machine, id.log.epoch);
         let known = canonical.iter().filter(|block| !is_lost(&block.id()));

@@ -1,5 +1,5 @@
-//! What goes on for an hour: a neighbour that hardly reads, and members that say again what they heard
-//! an hour before.
+//! What goes on for an hour: a neighbour that hardly reads, and members that say again what they
+//! heard an hour before.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub(crate) const fn slow(steady: Plan, time: Duration) -> Plan {
     }
 }
 
-/// A third of the machines keep what they hear first, and say it again after an hour; some of it has
-/// been given up by then.
+/// A third of the machines keep what they hear first, and say it again after an hour; some of it
+/// has been given up by then.
 pub(crate) const fn replay(steady: Plan) -> Plan {
     Plan {
         malice: Some(Malice::Hoard),

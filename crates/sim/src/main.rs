@@ -33,8 +33,9 @@ struct Arguments {
     /// Run each seed once, without comparing two traces.
     #[arg(long)]
     once: bool,
-    /// Run the scenario growth with 10, 100 and so on up to `--nodes` machines, each once, and print
-    /// what it costs to grow; of the scenario many-sites, with 2, 8, 32 and so on sites of ten.
+    /// Run the scenario growth with 10, 100 and so on up to `--nodes` machines, each once, and
+    /// print what it costs to grow; of the scenario many-sites, with 2, 8, 32 and so on sites of
+    /// ten.
     #[arg(long)]
     growth: bool,
     /// One JSON object a line instead of text.

@@ -7,14 +7,14 @@
 //!
 //! # What that leaves of loss, duplication and reordering
 //!
-//! - Frames are lost when a link breaks with them on their way, when the sender's queue is full, and
-//!   when the other end has closed already.
+//! - Frames are lost when a link breaks with them on their way, when the sender's queue is full,
+//!   and when the other end has closed already.
 //! - The two ends of a link end at different times: each waits for its own silence. In a partition
 //!   of one direction the deaf end gives up first, and the other one hears of that.
 //! - A link that one end still believes in is replaced by a fresh one.
 //! - Frames of one lane arrive in order; those of different lanes overtake each other.
-//! - No frame arrives twice over a link. A member with bad intent sends twice, see `insiders`; flipped
-//!   bits are its work, too, because links are authenticated.
+//! - No frame arrives twice over a link. A member with bad intent sends twice, see `insiders`;
+//!   flipped bits are its work, too, because links are authenticated.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -47,7 +47,8 @@ impl Weather {
         is_one_way: false,
         across_micros: 0,
     };
-    /// Quiet LANs in halls that are far apart: up to 20 ms, as from one end of a country to another.
+    /// Quiet LANs in halls that are far apart: up to 20 ms, as from one end of a country to
+    /// another.
     pub(crate) const SPREAD: Self = Self {
         across_micros: 20_000,
         ..Self::CALM
@@ -320,7 +321,8 @@ impl Network {
         link.open_ends(key)
     }
 
-    /// One end of a link gives up; returns it, and how long it takes until the other end hears of it.
+    /// One end of a link gives up; returns it, and how long it takes until the other end hears of
+    /// it.
     pub(crate) fn close_end(&mut self, number: LinkNumber, at: usize) -> Option<(End, Duration)> {
         let key = *self.key_of(number)?;
         let to = if key.0 == at { key.1 } else { key.0 };

@@ -69,8 +69,8 @@ impl Meter {
         }
     }
 
-    /// A machine has heard of a revocation, and closed its link to the outcast, so long after it was
-    /// pushed.
+    /// A machine has heard of a revocation, and closed its link to the outcast, so long after it
+    /// was pushed.
     pub(crate) fn on_revoked(&mut self, latency: Duration) {
         self.revocations.push(latency);
     }

@@ -170,7 +170,8 @@ impl World {
     }
 }
 
-/// What a machine of a network may do: where there are several sites, one machine of each admits others.
+/// What a machine of a network may do: where there are several sites, one machine of each admits
+/// others.
 pub(crate) fn roles(machine: usize, sites: usize) -> Vec<Role> {
     let all = [Role::Publish, Role::Relay, Role::Command, Role::Admit];
     let is_granted = |role: &Role| sites == 1 || machine < sites || *role != Role::Admit;

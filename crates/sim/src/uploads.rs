@@ -101,9 +101,9 @@ impl World {
         self.after(LOOK_INTERVAL, Event::LookAtService);
     }
 
-    /// Whether a candidate runs, reaches the sink, and has a link to each other one of its site that
-    /// runs on its side: who dies without one is known by its last state alone, and missed when
-    /// that is old.
+    /// Whether a candidate runs, reaches the sink, and has a link to each other one of its site
+    /// that runs on its side: who dies without one is known by its last state alone, and missed
+    /// when that is old.
     fn is_fit(&self, candidate: usize) -> bool {
         let machine = &self.machines[candidate];
         let stopping = |running: &Running| running.stopping;

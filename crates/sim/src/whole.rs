@@ -151,8 +151,8 @@ impl World {
         stray.map(|(name, _)| format!("the sink has a window of nothing, {}", self.show(name)))
     }
 
-    /// Whether a record is named by a straggler, and its window had left all memories when that was cut
-    /// off: nobody knows then that it must be given again.
+    /// Whether a record is named by a straggler, and its window had left all memories when that was
+    /// cut off: nobody knows then that it must be given again.
     fn was_forgotten_at_cut(&self, record: &WindowRecord, canonical: &[&Block]) -> bool {
         let named = record.key.position();
         let before = canonical
@@ -165,9 +165,9 @@ impl World {
         })
     }
 
-    /// Whether no relay can compute a window: a part of it may be lost with its origin's disk; or it lies
-    /// ahead; or a reading came late to it, and some machine has given up blocks of its origin that
-    /// may be part of it.
+    /// Whether no relay can compute a window: a part of it may be lost with its origin's disk; or
+    /// it lies ahead; or a reading came late to it, and some machine has given up blocks of its
+    /// origin that may be part of it.
     pub(crate) fn cannot_be_known(&self, name: &WindowName, window: &Expected) -> bool {
         let mut logs = self.given_up.keys();
         let is_short = window.is_late() && logs.any(|log| log.machine == name.0);
@@ -208,8 +208,8 @@ impl World {
         });
     }
 
-    /// Members with bad intent must have had the chance to do harm; among few machines they may spare
-    /// one.
+    /// Members with bad intent must have had the chance to do harm; among few machines they may
+    /// spare one.
     pub(crate) fn check_malice(&mut self) {
         let insiders = &self.insiders;
         let is_meant = insiders.swallow() && self.site.len() > FEW;

@@ -95,7 +95,8 @@ pub(crate) struct World {
     pub(crate) slow: Option<usize>,
     /// What was given up anywhere.
     pub(crate) given_up: Blocks,
-    /// The first version of each state that a life of a machine has heard of, for a planted mistake.
+    /// The first version of each state that a life of a machine has heard of, for a planted
+    /// mistake.
     pub(crate) first: BTreeMap<(usize, u64, StateKey), StateVersion>,
     pub(crate) survivors: Option<Survivors>,
     pub(crate) stretch: Stretch,

@@ -1,6 +1,7 @@
-//! What members with bad intent, clocks, networks and power do to a site, by the numbers of the list
-//! that the project is held to. Each test shows that the thing happened, and that every honest
-//! machine went on, kept its bounds, took nothing wrong and has in the end all that honest ones said.
+//! What members with bad intent, clocks, networks and power do to a site, by the numbers of the
+//! list that the project is held to. Each test shows that the thing happened, and that every honest
+//! machine went on, kept its bounds, took nothing wrong and has in the end all that honest ones
+//! said.
 
 use sim::{Report, Scenario};
 
@@ -53,7 +54,8 @@ fn adversarial_27_floods_of_announcements_grafts_prunes_and_wants_are_bounded_an
 fn adversarial_29_whoever_is_surrounded_doubts_those_that_withhold_and_gets_everything() {
     let reports = runs_with("press", Scenario::Eclipse, 8, 4);
 
-    // The runs fail if an honest machine doubts another honest one. Not every seed surrounds it for long.
+    // The runs fail if an honest machine doubts another honest one. Not every seed surrounds it for
+    // long.
     let doubting = reports.iter().filter(|report| report.doubts > 0);
     assert!(doubting.count() >= 2);
 }

@@ -27,8 +27,8 @@ fn runs_that_once_failed_hold() {
 
 #[test]
 fn nothing_is_lost_whatever_goes_wrong() {
-    // The others are in `adversarial`, and what takes minutes has its command: three days of outage,
-    // a day apart, ten minutes apart.
+    // The others are in `adversarial`, and what takes minutes has its command: three days of
+    // outage, a day apart, ten minutes apart.
     let scenarios = [
         Scenario::Steady,
         Scenario::Churn,

@@ -1,7 +1,8 @@
 //! The vocabulary of protocols without side effects: machines, time, timers, randomness, bounds.
 //!
 //! A protocol here is a [`StateMachine`]: it is told what happened and when, and says what must be
-//! done. It never reads a clock, opens a socket or draws entropy, so that every run can be repeated.
+//! done. It never reads a clock, opens a socket or draws entropy, so that every run can be
+//! repeated.
 //!
 //! # Not here
 //!

@@ -20,8 +20,8 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
     /// Opens a file to append after its first `length` bytes; what follows them is cut off.
     fn reopen(&self, path: &Path, length: u64) -> io::Result<Box<dyn Output>>;
-    /// Makes what was written to a file durable. What is read of it afterwards is what the disk has: a
-    /// failed sync can have left more in memory, which no later sync would write.
+    /// Makes what was written to a file durable. What is read of it afterwards is what the disk
+    /// has: a failed sync can have left more in memory, which no later sync would write.
     fn settle(&self, path: &Path) -> io::Result<()>;
     /// Puts a file or directory in the place of whatever has the other name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

@@ -132,8 +132,8 @@ impl Index {
         }
     }
 
-    /// Adds a block as it is found at the start. Of two places of one block the later counts: it was
-    /// written a second time only because the first did not read back.
+    /// Adds a block as it is found at the start. Of two places of one block the later counts: it
+    /// was written a second time only because the first did not read back.
     pub(crate) fn restore(&mut self, segment: u32, entry: &BlockEntry) {
         if let Some(damaged) = self.get(entry.id) {
             self.remove(entry.id, damaged.segment);
@@ -197,8 +197,8 @@ impl Index {
         Some(BlockId { log, sequence })
     }
 
-    /// What of a machine's logs lies beyond a gap, from an epoch on: the first and the last block of
-    /// each run, and where the last one lies.
+    /// What of a machine's logs lies beyond a gap, from an epoch on: the first and the last block
+    /// of each run, and where the last one lies.
     pub(crate) fn beyond(
         &self,
         machine: MachineId,

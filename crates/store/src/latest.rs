@@ -3,8 +3,8 @@
 //! Appending costs nothing here but a note of the sequence. For a log that is asked for the first
 //! time, the newest block of every set of series is decoded, so that no series is missed; then
 //! older blocks, newest first, as far as they could hold something newer. At most
-//! [`BLOCKS_DECODED_MAX`] of [`BLOCKS_VISITED_MAX`] are decoded: beyond that a reading that is newer
-//! by its time, but was written so much earlier, can be missed.
+//! [`BLOCKS_DECODED_MAX`] of [`BLOCKS_VISITED_MAX`] are decoded: beyond that a reading that is
+//! newer by its time, but was written so much earlier, can be missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -30,8 +30,9 @@ pub struct Retention {
     pub alarms: Alarms,
 }
 
-/// Series whose blocks outlive the part of their log that is given up. They are copied whole to where
-/// is written now, and left to questions alone: neighbours are promised nothing below a floor.
+/// Series whose blocks outlive the part of their log that is given up. They are copied whole to
+/// where is written now, and left to questions alone: neighbours are promised nothing below a
+/// floor.
 #[derive(Clone, Debug, Default)]
 pub struct Alarms {
     /// Which series.

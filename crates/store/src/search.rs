@@ -28,9 +28,9 @@ struct Part {
 }
 
 impl Store {
-    /// Finds the blocks of a span that may hold readings of some times, from the first on and before
-    /// the second, or all its blocks. Stops before they exceed `bytes_max` encoded bytes, but gives
-    /// at least one; and before a block that is missing or does not read back.
+    /// Finds the blocks of a span that may hold readings of some times, from the first on and
+    /// before the second, or all its blocks. Stops before they exceed `bytes_max` encoded bytes,
+    /// but gives at least one; and before a block that is missing or does not read back.
     #[must_use]
     pub fn search(
         &self,

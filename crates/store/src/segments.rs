@@ -56,8 +56,8 @@ pub(crate) struct Loaded {
     pub(crate) damaged: u64,
 }
 
-/// Loads a segment by its footer, or by a scan, before which it is settled: what a crash left in the
-/// page cache only must not be taken for durable. After it, it is cut behind its last record.
+/// Loads a segment by its footer, or by a scan, before which it is settled: what a crash left in
+/// the page cache only must not be taken for durable. After it, it is cut behind its last record.
 pub(crate) fn load(disk: &dyn Disk, config: &Config, number: u32) -> Result<Loaded, OpenError> {
     let path = path(&config.segments(), number);
     let file = File::open(&path).map_err(IoError::on("open", &path))?;

@@ -1,7 +1,7 @@
 //! From a TCP connection to one between two members.
 //!
-//! Inside the connection upgrade: pnet, Noise, memberships, Yamux, each known in advance, so nothing
-//! is negotiated. Whoever fails never reaches the swarm.
+//! Inside the connection upgrade: pnet, Noise, memberships, Yamux, each known in advance, so
+//! nothing is negotiated. Whoever fails never reaches the swarm.
 //!
 //! # Not here
 //!

@@ -39,8 +39,8 @@ pub(crate) struct Transports {
 }
 
 impl Transports {
-    /// Puts them together; a dial takes `dial_timeout` at most. Circuits come first: an address that
-    /// has one is theirs.
+    /// Puts them together; a dial takes `dial_timeout` at most. Circuits come first: an address
+    /// that has one is theirs.
     pub(crate) fn compose(
         self,
         admission: Arc<Admission>,

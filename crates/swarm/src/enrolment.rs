@@ -1,7 +1,7 @@
 //! Enrolment: what follows when a machine has shown the claim of an invitation in the handshake.
 //!
-//! Nothing is left to ask: the machine that was dialled answers with one message, and the connection
-//! ends. It never reaches the swarm, so nothing but that can be done over it.
+//! Nothing is left to ask: the machine that was dialled answers with one message, and the
+//! connection ends. It never reaches the swarm, so nothing but that can be done over it.
 //!
 //! # Not here
 //!

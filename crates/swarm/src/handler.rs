@@ -7,9 +7,9 @@
 //! connection when it has read this. Whoever closed first would lose what it had sent last: a
 //! socket that is closed answers with a reset, which takes unread bytes with it.
 //!
-//! A link that moves to another connection ends on the old one in the same way, but what still comes
-//! over it is handed on, and the new one is not read before the old one has ended. So every frame
-//! arrives, and in its order.
+//! A link that moves to another connection ends on the old one in the same way, but what still
+//! comes over it is handed on, and the new one is not read before the old one has ended. So every
+//! frame arrives, and in its order.
 //!
 //! # Not here
 //!
@@ -46,7 +46,8 @@ pub(crate) enum Order {
     Proceed,
     /// Find out soon whether the other side is still there.
     Probe,
-    /// Another connection takes this one's place: send what is queued, and hand on what still comes.
+    /// Another connection takes this one's place: send what is queued, and hand on what still
+    /// comes.
     Yield,
     /// Send what is queued, and let the other side close.
     Finish,
@@ -398,7 +399,8 @@ impl Handler {
 }
 
 impl Channel {
-    /// Writes what is staged and queued, as far as it goes, and then the last frame, if there is one.
+    /// Writes what is staged and queued, as far as it goes, and then the last frame, if there is
+    /// one.
     fn write_all(
         &mut self,
         cx: &mut Context<'_>,
@@ -583,8 +585,9 @@ const DECISION_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long an old link has to prove that it is alive when a new connection is there.
 /// Source: guess, above two retransmissions in a local network.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
-/// How long both sides may take to say the rest on a connection that another one takes the place of.
-/// Source: guess, above what is on the way at a quiet moment, below the silence that ends a link.
+/// How long both sides may take to say the rest on a connection that another one takes the place
+/// of. Source: guess, above what is on the way at a quiet moment, below the silence that ends a
+/// link.
 const YIELDING_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the other side may take to read what is left and to close. Source: guess.
 const FINISHING_TIME_MAX: Duration = Duration::from_secs(1);

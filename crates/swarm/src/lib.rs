@@ -5,14 +5,16 @@
 //!
 //! ```text
 //! UDP → socket layer → QUIC keyed by Noise (network key, machine keys, credentials) → live, bulk
-//! TCP → socket layer → pnet (network key) → Noise (machine keys) → credentials → Yamux → live, bulk
+//! TCP → socket layer → pnet (network key) → Noise (machine keys) → credentials → Yamux
+//!     → live, bulk
 //! ```
 //!
 //! **Invariant:** at most one link per machine is reported at a time, each up once and down once. A
-//! link outlives its connections: it moves to a fresh one before it is a day old, and loses nothing.
+//! link outlives its connections: it moves to a fresh one before it is a day old, and loses
+//! nothing.
 //!
-//! **Invariant:** a machine without a valid membership never reaches the swarm. With an invitation it
-//! gets an answer inside the connection upgrade, and nothing else.
+//! **Invariant:** a machine without a valid membership never reaches the swarm. With an invitation
+//! it gets an answer inside the connection upgrade, and nothing else.
 //!
 //! **Invariant:** every queue has a bound; sending never waits, and a caller that is slow to call
 //! [`Swarm::next`] stops the reading of sockets.

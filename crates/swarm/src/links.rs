@@ -7,10 +7,10 @@
 //! the link is probed: if it answers, the newcomer is closed; if not, the newcomer takes its place.
 //! A link over a circuit gives way to a direct connection at once.
 //!
-//! A link that is alive moves to the newcomer if it has become old (`renewal`), or if it is over TCP
-//! and the newcomer over QUIC. Each side says the rest on the old connection, and reads the new one
-//! when the other side has said the rest; so no frame is lost or reordered, and the link does not go
-//! down. If the old connection is lost before that, it does.
+//! A link that is alive moves to the newcomer if it has become old (`renewal`), or if it is over
+//! TCP and the newcomer over QUIC. Each side says the rest on the old connection, and reads the new
+//! one when the other side has said the rest; so no frame is lost or reordered, and the link does
+//! not go down. If the old connection is lost before that, it does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! anew, before it is a day old: at a quiet moment within the last hour, or else at the end of it.
 //! And a link over TCP looks for QUIC from time to time.
 //!
-//! Whoever dialled the old connection dials the fresh one, since it knows where to. It looks whether
-//! it is time whenever a round trip was measured; so this needs no timer of its own.
+//! Whoever dialled the old connection dials the fresh one, since it knows where to. It looks
+//! whether it is time whenever a round trip was measured; so this needs no timer of its own.
 
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ impl Renewal {
         }
     }
 
-    /// What the side that dialled this connection is to dial now, if anything; it is taken to do so.
+    /// What the side that dialled this connection is to dial now, if anything; it is taken to do
+    /// so.
     pub(crate) fn due(&mut self, ages: Ages, way: Way, is_quiet: bool) -> Option<Dial> {
         let now = now();
         let age = now - self.made;
@@ -94,7 +95,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// The last of so many parts of a link's life has its quiet moment: an hour of a day. Source: guess.
+/// The last of so many parts of a link's life has its quiet moment: an hour of a day. Source:
+/// guess.
 const HOURS: u32 = 24;
 /// How often a successor is dialled in this time. Source: guess.
 const TRIES: u32 = 12;

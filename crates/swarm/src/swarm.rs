@@ -66,7 +66,8 @@ struct Behaviour {
 impl Swarm {
     /// A swarm that listens nowhere yet. Must be called within a tokio runtime.
     ///
-    /// `rng` draws the jitter of repeated dials; keys of connections come from the operating system.
+    /// `rng` draws the jitter of repeated dials; keys of connections come from the operating
+    /// system.
     ///
     /// # Errors
     ///
@@ -171,8 +172,8 @@ impl Swarm {
         }
     }
 
-    /// Opens a link; its end is [`Event::LinkUp`] or [`Event::DialFailed`]. Does nothing while there
-    /// is a link or a dial to the machine.
+    /// Opens a link; its end is [`Event::LinkUp`] or [`Event::DialFailed`]. Does nothing while
+    /// there is a link or a dial to the machine.
     pub fn dial(&mut self, contact: Contact) {
         let machine = contact.machine;
         if self.links().is_linked(machine) {

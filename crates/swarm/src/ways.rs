@@ -1,8 +1,8 @@
 //! Which way gets through to a machine: QUIC, or TCP where UDP is blocked.
 //!
-//! Both are tried, QUIC first: TCP waits until QUIC has failed or has had its head start. Where QUIC
-//! did not get through, that is remembered, and TCP waits no more; QUIC is tried beside it all the
-//! same, and answers in fewer round trips as soon as it gets through again.
+//! Both are tried, QUIC first: TCP waits until QUIC has failed or has had its head start. Where
+//! QUIC did not get through, that is remembered, and TCP waits no more; QUIC is tried beside it all
+//! the same, and answers in fewer round trips as soon as it gets through again.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

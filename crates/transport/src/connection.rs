@@ -24,7 +24,8 @@ pub struct Connection {
     inbound: Option<Opening>,
     outbound: Option<Opening>,
     closing: Option<BoxFuture<'static, ConnectionError>>,
-    /// With this cipher QUIC updates its keys once, soon after the start, and never again by itself.
+    /// With this cipher QUIC updates its keys once, soon after the start, and never again by
+    /// itself.
     key_updates: Interval,
 }
 

@@ -1,7 +1,7 @@
 //! The first packet of a client, judged where it is decrypted: before anything is kept of it.
 //!
-//! What comes out of it wrong is, to QUIC, a packet that does not decrypt, and so is dropped without
-//! a word. Only one first message, whole and never seen, makes a connection.
+//! What comes out of it wrong is, to QUIC, a packet that does not decrypt, and so is dropped
+//! without a word. Only one first message, whole and never seen, makes a connection.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
-//! Where members are known to be, and to whom a connection that is not known may therefore be reset.
+//! Where members are known to be, and to whom a connection that is not known may therefore be
+//! reset.
 //!
 //! A machine that has restarted gets datagrams of connections that it knows nothing of. A stateless
-//! reset ends them at once; but whoever recorded a datagram could learn by it that this machine runs
-//! again. So a reset goes only to an address at which a member has proved itself to this process:
-//! most neighbours are dialled right after the start.
+//! reset ends them at once; but whoever recorded a datagram could learn by it that this machine
+//! runs again. So a reset goes only to an address at which a member has proved itself to this
+//! process: most neighbours are dialled right after the start.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;

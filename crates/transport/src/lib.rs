@@ -1,7 +1,7 @@
 //! The link: QUIC with a Noise handshake, as a libp2p transport.
 //!
-//! quinn does QUIC; where it expects TLS, it finds a [`handshake::Session`]. Start at [`Quic`]. What
-//! lies between the wire and a connection:
+//! quinn does QUIC; where it expects TLS, it finds a [`handshake::Session`]. Start at [`Quic`].
+//! What lies between the wire and a connection:
 //!
 //! ```text
 //! UDP → socket layer (testnets) → QuietSocket: foreign versions end here

@@ -4,8 +4,8 @@
 //! with a key that it does not hold is silent. So where a try led nowhere, the next one is with the
 //! other key; what led somewhere is forgotten, and the next one is with the current key again.
 //!
-//! Where who is dialled has to choose as well (TCP), it changes half as often: if both sides changed
-//! with every try, they could miss each other for ever.
+//! Where who is dialled has to choose as well (TCP), it changes half as often: if both sides
+//! changed with every try, they could miss each other for ever.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,8 +1,8 @@
 //! How many bytes may still go out today: what keeps a cellular contract.
 //!
 //! A day is one of UTC. What was spent is on disk ahead of time, a share of the day's budget at
-//! once, so that a node that is killed again and again spends no more than one that is not: it takes
-//! what it had put down for spent. A clock that goes back to yesterday changes nothing.
+//! once, so that a node that is killed again and again spends no more than one that is not: it
+//! takes what it had put down for spent. A clock that goes back to yesterday changes nothing.
 
 use std::fs;
 use std::io;

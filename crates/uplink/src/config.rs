@@ -23,8 +23,8 @@ pub struct Config {
     pub backlog_bytes_max: u64,
     /// How long a record waits for the sink at most.
     pub backlog_age_max: Duration,
-    /// What may go over the wire in a day (UTC), both ways and as far as the sink can tell; `None` for
-    /// no limit. Unit: bytes.
+    /// What may go over the wire in a day (UTC), both ways and as far as the sink can tell; `None`
+    /// for no limit. Unit: bytes.
     pub daily_bytes_max: Option<u64>,
     /// What happens then.
     pub when_spent: WhenSpent,

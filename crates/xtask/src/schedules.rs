@@ -1,5 +1,5 @@
-//! `cargo xtask schedules`: the promise that no acknowledged reading is lost, on as many drawn lives
-//! of a store as one has time for. The suite itself runs a hundred.
+//! `cargo xtask schedules`: the promise that no acknowledged reading is lost, on as many drawn
+//! lives of a store as one has time for. The suite itself runs a hundred.
 
 use anyhow::Result;
 

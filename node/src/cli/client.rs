@@ -82,5 +82,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// that `watch` notices a stopped process. Unit: seconds. Source: guess.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Largest answer. Unit: bytes. Source: a topology of 10,000 machines with 1 KiB each, and some more.
+/// Largest answer. Unit: bytes. Source: a topology of 10,000 machines with 1 KiB each, and some
+/// more.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -129,8 +129,8 @@ pub struct InviteArgs {
 /// An invitation to redeem.
 #[derive(Debug, Args)]
 pub struct JoinArgs {
-    /// What `fieldmesh network invite` has printed; `-` reads it from standard input, so that nobody
-    /// else on this computer sees it.
+    /// What `fieldmesh network invite` has printed; `-` reads it from standard input, so that
+    /// nobody else on this computer sees it.
     pub token: String,
     /// Display name of this machine, unique in the network; its host name by default.
     #[arg(long)]

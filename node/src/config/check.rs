@@ -548,15 +548,16 @@ fn parse<T: FromStr<Err: ToString>>(key: &str, text: &str) -> Result<T, ConfigEr
         .map_err(|error: T::Err| ConfigError::value(key, error))
 }
 
-/// How often machines say where they are, mix what they know and measure round trips where bytes are
-/// paid for; changes are said at once anyway. Source: guess.
+/// How often machines say where they are, mix what they know and measure round trips where bytes
+/// are paid for; changes are said at once anyway. Source: guess.
 const THIN_INTERVAL: Duration = Duration::from_secs(300);
-/// How often a machine that has nothing to say tells how far its time has come, where bytes are paid
-/// for: windows complete that much later. Source: guess, half of what `partial_after` is by
+/// How often a machine that has nothing to say tells how far its time has come, where bytes are
+/// paid for: windows complete that much later. Source: guess, half of what `partial_after` is by
 /// default.
 const THIN_WATERMARK_INTERVAL: Duration = Duration::from_secs(30);
-/// How much of the past comes and goes where the link is thin. Unit: bytes a second. Source: guess, a
-/// quarter of 1 Mbit/s; `cargo test -p wire --test repair` shows how late live blocks are beside it.
+/// How much of the past comes and goes where the link is thin. Unit: bytes a second. Source: guess,
+/// a quarter of 1 Mbit/s; `cargo test -p wire --test repair` shows how late live blocks are beside
+/// it.
 const THIN_PAST_RATE: u32 = 32 * 1024;
 /// How long a wanted block may take there. Source: the largest at that rate, and some more.
 const THIN_WANT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -116,7 +116,8 @@ pub struct StoreSettings {
     pub retention_mib: u64,
     /// How long alarms are kept, if that is longer than the rest, as a duration.
     pub alarms_age: String,
-    /// How fast what is stored is read again to find damage. Unit: KiB a second. Zero is not at all.
+    /// How fast what is stored is read again to find damage. Unit: KiB a second. Zero is not at
+    /// all.
     pub scrub_kib: u64,
 }
 

@@ -275,8 +275,8 @@ pub(super) const ACKNOWLEDGEMENT_PREFIX: &str = "alarm-ack/";
 const ALARMS_MAX: usize = 10_000;
 /// Most of them of one machine, so that no machine crowds the others' out. Source: guess.
 const ALARMS_OF_ORIGIN_MAX: usize = ALARMS_MAX / 8;
-/// Most acknowledgements that wait for their alarms; more than that is a flood, of which any may go.
-/// Source: guess.
+/// Most acknowledgements that wait for their alarms; more than that is a flood, of which any may
+/// go. Source: guess.
 const EARLY_MAX: usize = 1_000;
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A member with bad intent can do something wrong in every frame. The first complaint about it is
 //! written at once; what follows is counted, and told in one line a minute. Nothing is lost of the
-//! count, and nobody else's complaints wait for it. Pure: the caller says what time it is, and writes.
+//! count, and nobody else's complaints wait for it. Pure: the caller says what time it is, and
+//! writes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

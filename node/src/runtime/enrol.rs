@@ -1,5 +1,5 @@
-//! Machines that redeem an invitation here, and what administrators sign: asked of the node, answered,
-//! and written down.
+//! Machines that redeem an invitation here, and what administrators sign: asked of the node,
+//! answered, and written down.
 
 use std::fmt::Display;
 

@@ -1,5 +1,5 @@
-//! What this machine is given while it runs, a newer membership or a newer network key: put to use at
-//! once, and written to its files, for which the loop does not wait.
+//! What this machine is given while it runs, a newer membership or a newer network key: put to use
+//! at once, and written to its files, for which the loop does not wait.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use crate::newest::NewestFile;
 
 /// The files that this machine starts from.
 ///
-/// What cannot be written costs nothing but the warning: the store holds it as well, and a node that
-/// starts with the older file takes the newer one from there.
+/// What cannot be written costs nothing but the warning: the store holds it as well, and a node
+/// that starts with the older file takes the newer one from there.
 #[derive(Debug)]
 pub struct GivenFiles {
     membership: NewestFile,

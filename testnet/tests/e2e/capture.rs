@@ -109,7 +109,8 @@ impl Drop for Capture {
 
 /// What is sent in the clear, to see that what is readable is found.
 const MARKER: &[u8] = b"readable by everybody";
-/// Before the public key in a machine id. Unit: bytes. Source: libp2p's peer ids, multihash of a key.
+/// Before the public key in a machine id. Unit: bytes. Source: libp2p's peer ids, multihash of a
+/// key.
 const ID_HEAD_BYTES: usize = 6;
 /// Source: guess.
 const LIMIT: Duration = Duration::from_secs(20);

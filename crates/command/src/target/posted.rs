@@ -80,8 +80,8 @@ impl Target {
         self.handlers.find(name).is_some()
     }
 
-    /// Whether what comes over links now may have waited before this machine for long. A letter says
-    /// itself how old it is.
+    /// Whether what comes over links now may have waited before this machine for long. A letter
+    /// says itself how old it is.
     pub(super) fn is_suspect(&self, now: Instant) -> Result<(), Status> {
         if now >= self.suspect_until {
             return Ok(());

@@ -48,8 +48,8 @@ impl Node {
         self.commands.handle(now, input);
     }
 
-    /// What a machine may ask of this one: nothing while its membership is not known. That of a machine
-    /// of another site is known while there is a link. Whether it
+    /// What a machine may ask of this one: nothing while its membership is not known. That of a
+    /// machine of another site is known while there is a link. Whether it
     /// is valid now was judged when the link was made, and is as long as the link stands.
     pub(super) fn rights_of(&self, machine: MachineId) -> Rights {
         if machine == self.machine {

@@ -1,5 +1,5 @@
-//! How machines become members through this one, if the operator lets it: named by an administrator,
-//! or by an invitation, once.
+//! How machines become members through this one, if the operator lets it: named by an
+//! administrator, or by an invitation, once.
 //!
 //! A redemption is on disk before its machine hears of it, and on its way to everyone then. What
 //! counts when several machines have redeemed one invitation, `identity::Roll` says.
@@ -180,8 +180,8 @@ impl Node {
         !redeemer.too_late.is_empty()
     }
 
-    /// The time, if it is known and this machine's own membership counts by it: what it signs ends no
-    /// later.
+    /// The time, if it is known and this machine's own membership counts by it: what it signs ends
+    /// no later.
     fn time_to_sign_at(&self, now: Instant) -> Result<Timestamp, CredentialError> {
         let time = self.trusted_time(now).ok_or(CredentialError::NoClock)?;
         match self.own_standing(Some(time))? {
@@ -190,7 +190,8 @@ impl Node {
         }
     }
 
-    /// Refuses a machine for which this one's word counts no more, and a name that another member has.
+    /// Refuses a machine for which this one's word counts no more, and a name that another member
+    /// has.
     fn check_newcomer(&self, machine: MachineId, name: &str) -> Result<(), AdminError> {
         if self.roll().is_out(machine, self.machine) {
             return Err(CredentialError::Revoked.into());

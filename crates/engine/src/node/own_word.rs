@@ -106,7 +106,8 @@ impl Node {
         self.say_presence(now);
     }
 
-    /// Tells everyone something about this machine; that it is a member comes first, if it was quiet.
+    /// Tells everyone something about this machine; that it is a member comes first, if it was
+    /// quiet.
     pub(super) fn say(&mut self, now: Instant, kind: StateKind, subject: String, payload: Vec<u8>) {
         if kind != StateKind::Membership && !self.own.has_said(StateKind::Membership) {
             self.introduce(now);
@@ -136,8 +137,8 @@ impl Node {
         self.timers.set(Timer::Presence, now + again);
     }
 
-    /// An interval, or as much more as keeps what all members say apart by `spacing`: what a machine
-    /// hears in a second does not grow with the site.
+    /// An interval, or as much more as keeps what all members say apart by `spacing`: what a
+    /// machine hears in a second does not grow with the site.
     pub(super) fn spaced(&self, interval: Duration, spacing: Duration) -> Duration {
         let members = u32::try_from(self.catalogue.count()).unwrap_or(u32::MAX);
         interval.max(spacing.saturating_mul(members))
@@ -214,9 +215,9 @@ impl Node {
         }
     }
 
-    /// Others hold later states of this machine than it has said: it goes on after those, at once the
-    /// first time. If that happens again and again, another machine uses its key and does the same,
-    /// so it waits longer each time; neither drives the other on.
+    /// Others hold later states of this machine than it has said: it goes on after those, at once
+    /// the first time. If that happens again and again, another machine uses its key and does the
+    /// same, so it waits longer each time; neither drives the other on.
     pub(super) fn catch_up_with_own(&mut self, now: Instant) {
         let own = self
             .gossip
@@ -325,14 +326,14 @@ pub(super) fn progress_of(state: &State) -> Option<(UplinkId, MachineId, Progres
     Some((uplink.parse().ok()?, machine.parse().ok()?, progress))
 }
 
-/// Least time between the presences of two machines, on average. Source: guess; at 1,000 machines each
-/// says every 100 s where it is, and 10 a second come by.
+/// Least time between the presences of two machines, on average. Source: guess; at 1,000 machines
+/// each says every 100 s where it is, and 10 a second come by.
 pub(super) const PRESENCE_SPACING: Duration = Duration::from_millis(100);
 /// Least time between the watermarks of two idle machines, on average. Source: guess; up to 100
 /// machines the interval is the configured one, at 1,000 it is 10 s.
 const WATERMARK_SPACING: Duration = Duration::from_millis(10);
-/// How long a machine waits before it takes another epoch because of its own states, at first and at
-/// most. Source: guess.
+/// How long a machine waits before it takes another epoch because of its own states, at first and
+/// at most. Source: guess.
 const CATCH_UP_WAIT_MIN: Duration = Duration::from_secs(1);
 const CATCH_UP_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How long changes of presence are gathered. Source: guess.

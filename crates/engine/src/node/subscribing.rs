@@ -1,11 +1,12 @@
 //! Ways to the sites whose logs this node wants.
 //!
-//! Among the neighbours of other sites must be somebody through whom they come. Every machine repeats
-//! its presence, and that goes where its logs go: a site that is heard has a way here. For one that is
-//! not, a machine of it is looked for until it answers, as for members of the own site. Where nobody
-//! of it is known, contacts that machines of other sites have told of are tried one after the other:
-//! what they show says where they belong. Once one machine of a site has found it, those beside it
-//! hear of it. Now and then that goes on: parts of the own site may know each other no other way.
+//! Among the neighbours of other sites must be somebody through whom they come. Every machine
+//! repeats its presence, and that goes where its logs go: a site that is heard has a way here. For
+//! one that is not, a machine of it is looked for until it answers, as for members of the own site.
+//! Where nobody of it is known, contacts that machines of other sites have told of are tried one
+//! after the other: what they show says where they belong. Once one machine of a site has found it,
+//! those beside it hear of it. Now and then that goes on: parts of the own site may know each other
+//! no other way.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +86,8 @@ impl Node {
         self.timers.set(Timer::Subscriptions, now + again);
     }
 
-    /// Opens a link to a machine of which nobody has said where it belongs; of no use, it ends soon.
+    /// Opens a link to a machine of which nobody has said where it belongs; of no use, it ends
+    /// soon.
     fn try_a_stranger(&mut self, now: Instant) {
         let strangers = self.overlay.strangers().collect::<Vec<_>>();
         if let Some(contact) = self.rng.choose(&strangers) {
@@ -130,8 +132,8 @@ impl Node {
         }
     }
 
-    /// Whether a machine is of the own site, as far as is known: this node elects relays for it, and
-    /// uploads what it publishes.
+    /// Whether a machine is of the own site, as far as is known: this node elects relays for it,
+    /// and uploads what it publishes.
     pub(super) fn is_of_site(&self, machine: &MachineId) -> bool {
         let own = &self.identity.membership.grant().site;
         let member = self.catalogue.member(machine);
@@ -140,11 +142,11 @@ impl Node {
     }
 }
 
-/// How many intervals of presences a site may be silent. Source: two at least, as each is jittered by
-/// a half.
+/// How many intervals of presences a site may be silent. Source: two at least, as each is jittered
+/// by a half.
 const INTERVALS: u32 = 4;
-/// So many contacts are tried soon after each other while something is lacking. Source: among 32 sites
-/// all but one machine in fifty find theirs; with 5 kB each they cost 640 kB.
+/// So many contacts are tried soon after each other while something is lacking. Source: among 32
+/// sites all but one machine in fifty find theirs; with 5 kB each they cost 640 kB.
 const TRIES_SOON: u32 = 128;
 /// In so many parts of the interval of presences, which goes by the kind of link: every second, or
 /// every half minute on a thin one. Source: guess.

@@ -1,9 +1,9 @@
-//! Members that were there and are not heard any more: they may be the other half of a site that fell
-//! apart so long ago that no overlay remembers it.
+//! Members that were there and are not heard any more: they may be the other half of a site that
+//! fell apart so long ago that no overlay remembers it.
 //!
-//! Every machine repeats its presence. Each node watches one other member at a time, at random: if its
-//! presence is still the same after several intervals, the overlay is told to look for it. Together
-//! the nodes of a half soon watch somebody of the other one.
+//! Every machine repeats its presence. Each node watches one other member at a time, at random: if
+//! its presence is still the same after several intervals, the overlay is told to look for it.
+//! Together the nodes of a half soon watch somebody of the other one.
 
 use model::{MachineId, StateKey, StateKind, StateVersion};
 use statemachine::Instant;
@@ -45,6 +45,6 @@ impl Node {
     }
 }
 
-/// How many intervals of presences pass on average until a machine is judged. Source: two at least, as
-/// each pause is jittered by a half.
+/// How many intervals of presences pass on average until a machine is judged. Source: two at least,
+/// as each pause is jittered by a half.
 const INTERVALS: u32 = 4;

@@ -1,4 +1,5 @@
-//! Batches that wait for room in a block: bounded in number for small ones, in bytes for large ones.
+//! Batches that wait for room in a block: bounded in number for small ones, in bytes for large
+//! ones.
 
 use statemachine::{BoundedQueue, Full};
 

@@ -1,5 +1,5 @@
-//! Alarms on their way into blocks: they have a queue and blocks of their own, which leave before what
-//! is gathered.
+//! Alarms on their way into blocks: they have a queue and blocks of their own, which leave before
+//! what is gathered.
 //!
 //! A batch of a publisher that numbers its batches stays behind those before it, or these would
 //! count as repeated; the block that it gets into is urgent all the same, and leaves at once.

@@ -1,4 +1,5 @@
-//! What an hour does: to what was said at its beginning, and to memory. Machine 1 is the one under test.
+//! What an hour does: to what was said at its beginning, and to memory. Machine 1 is the one under
+//! test.
 
 use std::time::Duration;
 

@@ -231,7 +231,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn no_flight_is_answered_twice_whatever_happens(steps in proptest::collection::vec(step(), 1..80)) {
+    fn no_flight_is_answered_twice_whatever_happens(
+        steps in proptest::collection::vec(step(), 1..80),
+    ) {
         let mut guard = ReplayGuard::new();
         let mut saved = guard.clone();
         let (mut now, mut started) = (NOW, NOW);
@@ -263,7 +265,9 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_are_read_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
         let framed = [&MAGIC[..], &bytes].concat();
         for bytes in [&bytes, &framed] {
             if let Ok(guard) = ReplayGuard::from_bytes(bytes) {

@@ -14,8 +14,8 @@ use model::{MachineId, Timestamp};
 
 use crate::{HandshakeError, Judge, KeyChange, KeyRing, KeySet, Local, Session, Side, UpdateChain};
 
-/// Seeds of keys: the operator, and machines that it admitted. Alice dials, Bob answers, and Mallory
-/// is a member with bad intent.
+/// Seeds of keys: the operator, and machines that it admitted. Alice dials, Bob answers, and
+/// Mallory is a member with bad intent.
 pub(crate) const OPERATOR: u8 = 1;
 pub(crate) const ALICE: u8 = 2;
 pub(crate) const BOB: u8 = 3;

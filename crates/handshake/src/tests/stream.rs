@@ -206,7 +206,9 @@ proptest! {
     }
 
     #[test]
-    fn adversarial_12_the_right_bytes_are_read_however_they_are_cut(cuts in proptest::collection::vec(1_usize..200, 1..40)) {
+    fn adversarial_12_the_right_bytes_are_read_however_they_are_cut(
+        cuts in proptest::collection::vec(1_usize..200, 1..40),
+    ) {
         for (mut end, bytes) in waiting() {
             let mut rest = &bytes[..];
             for cut in cuts.iter().cycle() {

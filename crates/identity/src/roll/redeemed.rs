@@ -2,9 +2,9 @@
 //!
 //! Admitters that do not hear each other may redeem one invitation for two machines. Then the
 //! earliest redemption counts, by the admitters' clocks; of two at the same time the one of the
-//! smaller machine id. A machine whose redemptions at an admitter were all too late is out with that
-//! admitter. Both are functions of what was redeemed, in whatever order it became known, so every
-//! node comes to the same.
+//! smaller machine id. A machine whose redemptions at an admitter were all too late is out with
+//! that admitter. Both are functions of what was redeemed, in whatever order it became known, so
+//! every node comes to the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,12 +8,12 @@
 //! | `time` | RFC 3339 with offset, or nanoseconds since 1970 as an integer; default: now |
 //! | `unit` | a UCUM code |
 //! | `labels` | an object of texts |
-//! | `quality` | `good`, `uncertain`, `bad` or `stale`, with a reason after a colon: `bad:missing` |
+//! | `quality` | `good`, `uncertain`, `bad` or `stale`; a reason after a colon: `bad:missing` |
 //!
-//! Without `type`, numbers and null are of type double, so that `20` and `20.5` fit into one series;
-//! only an integer that a double cannot hold is of type `i64`. Integers of 1973 and before as
-//! `time` are refused, since they are seconds or milliseconds by mistake. Other fields are ignored,
-//! so that what `fieldmesh query` prints can be published again.
+//! Without `type`, numbers and null are of type double, so that `20` and `20.5` fit into one
+//! series; only an integer that a double cannot hold is of type `i64`. Integers of 1973 and before
+//! as `time` are refused, since they are seconds or milliseconds by mistake. Other fields are
+//! ignored, so that what `fieldmesh query` prints can be published again.
 
 use std::collections::BTreeMap;
 

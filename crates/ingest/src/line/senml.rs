@@ -1,4 +1,5 @@
-//! One SenML pack (RFC 8428, JSON) a line: `[{"bn": "urn:dev:1:", "n": "temp", "u": "Cel", "v": 21}]`.
+//! One SenML pack (RFC 8428, JSON) a line:
+//! `[{"bn": "urn:dev:1:", "n": "temp", "u": "Cel", "v": 21}]`.
 //!
 //! Base fields count for the records after them in the pack. Numbers are doubles. Times below 2²⁸
 //! seconds are relative to now. Names go through [`crate::foreign_name`], since theirs have colons

@@ -1,7 +1,7 @@
 //! Numbers as bytes: in fixed width or by pco, whichever is shorter.
 //!
 //! ```text
-//! 0..=64  | each number in that many bits, least significant first, the last byte filled with zeros
+//! 0..=64  | each number in that many bits, least significant first, the last byte zero-filled
 //! 65..=67 | pco on u16, u32 or u64: one chunk's metadata | its one page
 //! ```
 //!

@@ -4,8 +4,8 @@
 //! and stores the same bytes. [`Block::parse`] reads the header and checks every limit before
 //! anything is allocated; [`Block::readings`] decodes the columns.
 //!
-//! The bytes of a block, version 2, are its header (`header.rs`), its columns (`columns.rs`) and, in
-//! the last 64 bytes, its signature. They are laid down by the golden files in `tests/golden`.
+//! The bytes of a block, version 2, are its header (`header.rs`), its columns (`columns.rs`) and,
+//! in the last 64 bytes, its signature. They are laid down by the golden files in `tests/golden`.
 //!
 //! # Not here
 //!
@@ -31,8 +31,8 @@ use crate::{
 };
 
 /// The SHA-256 hash over a label, the network, a block's name and its [`ContentHash`]: what the
-/// origin signs. That name and content are all that a signature needs makes two of them a proof that
-/// an origin has given one name to two blocks, however large those are.
+/// origin signs. That name and content are all that a signature needs makes two of them a proof
+/// that an origin has given one name to two blocks, however large those are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockHash(pub [u8; 32]);
 

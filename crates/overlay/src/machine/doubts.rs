@@ -1,14 +1,14 @@
 //! Doubted neighbours: those that withhold what they should give lose their places to others.
 //!
-//! Whoever fills all places of a machine decides what it hears. HyParView has no defence: full views
-//! change only when a neighbour fails, and those that mean ill do not fail. As Bitcoin's nodes do
-//! (Heilman, Kendler, Zohar, Goldberg, "Eclipse Attacks on Bitcoin's Peer-to-Peer Network", USENIX
-//! Security 2015), a machine keeps some neighbours that it chose itself, whoever asks for their
-//! places, and looks for others when it is told less than it should be.
+//! Whoever fills all places of a machine decides what it hears. HyParView has no defence: full
+//! views change only when a neighbour fails, and those that mean ill do not fail. As Bitcoin's
+//! nodes do (Heilman, Kendler, Zohar, Goldberg, "Eclipse Attacks on Bitcoin's Peer-to-Peer
+//! Network", USENIX Security 2015), a machine keeps some neighbours that it chose itself, whoever
+//! asks for their places, and looks for others when it is told less than it should be.
 //!
-//! Doubt is no proof: the neighbour may be an honest machine with a broken disk. So it costs little.
-//! A doubted machine keeps its place until another has come, gets a free one if there is one, is
-//! told nothing wrong of, and is like any other after a while; that is longer each time.
+//! Doubt is no proof: the neighbour may be an honest machine with a broken disk. So it costs
+//! little. A doubted machine keeps its place until another has come, gets a free one if there is
+//! one, is told nothing wrong of, and is like any other after a while; that is longer each time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -86,9 +86,9 @@ impl Overlay {
         }
     }
 
-    /// A neighbour that withholds something answers other questions. Once may be chance: what was sent
-    /// to a machine that reads slowly came to nothing, and now it has read everything. Twice in
-    /// a row is not.
+    /// A neighbour that withholds something answers other questions. Once may be chance: what was
+    /// sent to a machine that reads slowly came to nothing, and now it has read everything. Twice
+    /// in a row is not.
     pub(super) fn on_control(&mut self, now: Instant, machine: MachineId, other: Option<Contact>) {
         let Some(link) = self.links.get_mut(&machine) else {
             return;
@@ -119,8 +119,8 @@ impl Overlay {
         self.fill(now);
     }
 
-    /// Looks for a random machine that is no neighbour: whom all neighbours keep something from needs
-    /// others, also with a full view.
+    /// Looks for a random machine that is no neighbour: whom all neighbours keep something from
+    /// needs others, also with a full view.
     fn look_elsewhere(&mut self, now: Instant) {
         let (active, doubts) = (&self.active, &self.doubts);
         let other = self.book.sample(
@@ -144,8 +144,8 @@ impl Overlay {
         trusted.count()
     }
 
-    /// Whether a doubted machine gets a place: a free one, or in need one above the view's size, but
-    /// nobody else's.
+    /// Whether a doubted machine gets a place: a free one, or in need one above the view's size,
+    /// but nobody else's.
     pub(super) fn has_place_for_doubted(&self, urgent: bool) -> bool {
         let max = match urgent {
             true => self.config.active_limit(),
@@ -184,18 +184,18 @@ impl Overlay {
     }
 }
 
-/// Within which time a neighbour must be said twice to withhold something. Source: guess, twice as long
-/// as it takes `gossip` to find that out of a single block.
+/// Within which time a neighbour must be said twice to withhold something. Source: guess, twice as
+/// long as it takes `gossip` to find that out of a single block.
 const SUSPICION: Duration = Duration::from_secs(150);
-/// How long a machine is doubted the first time. Source: guess, several times what it takes to notice
-/// again that it gives nothing.
+/// How long a machine is doubted the first time. Source: guess, several times what it takes to
+/// notice again that it gives nothing.
 const DOUBT_MIN: Duration = Duration::from_mins(2);
 /// How long at most. Source: guess.
 const DOUBT_MAX: Duration = Duration::from_hours(1);
 /// Most machines that are doubted. Source: guess, several full views.
 const DOUBTS_MAX: usize = 256;
-/// One place in so many is kept for neighbours that this machine chose. Source: guess; whoever joins
-/// finds a place in the other half.
+/// One place in so many is kept for neighbours that this machine chose. Source: guess; whoever
+/// joins finds a place in the other half.
 const KEPT_ONE_IN: usize = 2;
 
 #[cfg(test)]

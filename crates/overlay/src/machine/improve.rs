@@ -1,17 +1,17 @@
 //! Nearer neighbours: a far one gives its place to one that is much nearer, some far ones stay.
 //!
 //! After X-BOT (Leitão, Marques, Pereira, Rodrigues, "X-BOT: A Protocol for Resilient Optimization
-//! of Unstructured Overlays", SRDS 2009): a full view is improved by trying one candidate at a time,
-//! and the farthest neighbours, its unbiased part, are never given up for nearness, so that the graph
-//! keeps its long links and stays connected.
+//! of Unstructured Overlays", SRDS 2009): a full view is improved by trying one candidate at a
+//! time, and the farthest neighbours, its unbiased part, are never given up for nearness, so that
+//! the graph keeps its long links and stays connected.
 //!
 //! # Where we differ from the paper
 //!
 //! - Two machines exchange places instead of four: who asks drops its far neighbour once it is
 //!   accepted; who is asked has a free place, or drops a far neighbour of its own that is worse.
 //!   Those that were dropped have an empty place each and fill it as always.
-//! - Nobody answers for round trips but the link itself: a candidate is dialled to measure it, seldom
-//!   and ever more seldom while nothing comes of it.
+//! - Nobody answers for round trips but the link itself: a candidate is dialled to measure it,
+//!   seldom and ever more seldom while nothing comes of it.
 //! - A gain must be worth it in time, not only in proportion: in a LAN, everything stays as it is.
 
 use std::time::Duration;
@@ -116,7 +116,8 @@ impl Overlay {
     }
 }
 
-/// How near a machine must be to take the place of one that is so far; `None` if that is near enough.
+/// How near a machine must be to take the place of one that is so far; `None` if that is near
+/// enough.
 fn nearer(far: Duration) -> Option<Duration> {
     let gain = GAIN_MIN.max(far / GAIN_ONE_IN);
     far.checked_sub(gain).filter(|limit| !limit.is_zero())

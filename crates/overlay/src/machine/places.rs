@@ -8,7 +8,8 @@ use crate::links::Reason;
 use crate::{Contact, Message};
 
 impl Overlay {
-    /// How many places are neither filled nor asked for; those of doubted neighbours count as empty.
+    /// How many places are neither filled nor asked for; those of doubted neighbours count as
+    /// empty.
     pub(super) fn places(&self, now: Instant) -> usize {
         let asked = self
             .links

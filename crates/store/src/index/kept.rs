@@ -1,5 +1,5 @@
-//! Blocks that are kept below the floor of their log: given up as parts of it, so that no neighbour is
-//! promised them, and still there for questions.
+//! Blocks that are kept below the floor of their log: given up as parts of it, so that no neighbour
+//! is promised them, and still there for questions.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -47,8 +47,8 @@ impl Index {
         self.logs.values().map(|log| log.kept.len()).sum()
     }
 
-    /// Gives the places of a log from a sequence on to `visit` in order, those that are kept below its
-    /// floor first, until it breaks.
+    /// Gives the places of a log from a sequence on to `visit` in order, those that are kept below
+    /// its floor first, until it breaks.
     pub(crate) fn visit_with_kept(
         &self,
         id: &LogId,

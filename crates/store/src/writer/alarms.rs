@@ -1,5 +1,5 @@
-//! What retention leaves of logs for its alarms: their blocks are copied to where is written now before
-//! the segments with them go, and again when that segment goes, until they are too old.
+//! What retention leaves of logs for its alarms: their blocks are copied to where is written now
+//! before the segments with them go, and again when that segment goes, until they are too old.
 
 use model::BlockId;
 
@@ -22,8 +22,8 @@ struct Relic {
 }
 
 impl Writer {
-    /// Copies what has alarms of what will be below its floor. Returns how many readings have become
-    /// relics by that.
+    /// Copies what has alarms of what will be below its floor. Returns how many readings have
+    /// become relics by that.
     pub(super) fn keep_alarms(
         &mut self,
         victims: &Victims,

@@ -1,4 +1,5 @@
-//! Which connection is the link, decided without a network. The timers of connections need a runtime.
+//! Which connection is the link, decided without a network. The timers of connections need a
+//! runtime.
 
 use std::sync::Arc;
 

@@ -77,8 +77,8 @@ async fn a_full_queue_says_so_and_then_that_there_is_room_again() {
         let frame = vec![1; 64 * 1024];
         let mut sent = 0;
 
-        // The second machine is not asked for events, so it stops reading its socket. The first one is,
-        // so that its queue moves on until there is nowhere left to go.
+        // The second machine is not asked for events, so it stops reading its socket. The first one
+        // is, so that its queue moves on until there is nowhere left to go.
         while sent < 1_000 {
             match first.send(to, Lane::Live, &frame) {
                 Sending::Sent => sent += 1,
@@ -141,8 +141,8 @@ async fn a_machine_that_stops_in_order_delivers_what_was_queued() {
         let (mut first, mut second, _) = linked(way, true, |_| ()).await;
         let (from, to) = (first.machine, second.machine);
 
-        // The second machine takes its time, so the second half waits in its socket behind the first
-        // one when the link is closed.
+        // The second machine takes its time, so the second half waits in its socket behind the
+        // first one when the link is closed.
         for half in 0..2 {
             for number in 0..50 {
                 assert_eq!(first.send(to, Lane::Live, &[half, number]), Sending::Sent);

@@ -334,8 +334,8 @@ const MESSAGE_EXCEEDS_MAXIMUM: u16 = 10_054;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stream may take to acknowledge. Source: the default of NATS's own clients.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pings while idle. Source: conventions, "Uplinks": 1 MB a day when idle on a cellular link; a ping
-/// with its answer is about 170 bytes with what TCP adds.
+/// Pings while idle. Source: conventions, "Uplinks": 1 MB a day when idle on a cellular link; a
+/// ping with its answer is about 170 bytes with what TCP adds.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the way to another server may take before the sink counts as lost. Source: guess: a
 /// cluster's server that is there answers within a few round trips, and longer than this a relay

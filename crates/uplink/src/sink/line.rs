@@ -190,8 +190,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Names that a label cannot have as a tag: ours, and those that InfluxDB and VictoriaMetrics give a
-/// meaning to.
+/// Names that a label cannot have as a tag: ours, and those that InfluxDB and VictoriaMetrics give
+/// a meaning to.
 const RESERVED: [&str; 10] = [
     "_field",
     "_measurement",

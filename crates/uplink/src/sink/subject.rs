@@ -1,7 +1,7 @@
 //! Subjects of NATS: one for each record, named by its key.
 //!
-//! `PREFIX.NETWORK.MACHINE.SERIES.[UNIT]{LABELS}.START.LENGTH.EPOCH.SEQUENCE.complete`: the key with
-//! dots for slashes, so that a consumer can ask for a machine or a branch of its series with
+//! `PREFIX.NETWORK.MACHINE.SERIES.[UNIT]{LABELS}.START.LENGTH.EPOCH.SEQUENCE.complete`: the key
+//! with dots for slashes, so that a consumer can ask for a machine or a branch of its series with
 //! `fieldmesh.NETWORK.MACHINE.press.>`. Different keys give different subjects: a key never has
 //! `%2E` or `%2F` in it, which stand for what a dot or a slash within a name would be.
 

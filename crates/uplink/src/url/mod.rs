@@ -17,8 +17,8 @@ pub use authority::{Host, Login};
 pub enum SinkUrl {
     /// `file:DIR`: NDJSON files in a directory.
     File(PathBuf),
-    /// `mqtt://[user:password@]host[:port][/topic][?version=3.1.1]`, or `mqtts://` over TLS: an MQTT
-    /// broker.
+    /// `mqtt://[user:password@]host[:port][/topic][?version=3.1.1]`, or `mqtts://` over TLS: an
+    /// MQTT broker.
     Mqtt(MqttUrl),
     /// `nats://[user:password@|token@]host[:port][,host[:port]…][/prefix]`, or `tls://`: a NATS
     /// JetStream.

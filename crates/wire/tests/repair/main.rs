@@ -90,8 +90,8 @@ fn everything_listed(pair: &Pair) -> usize {
     sizes.sum()
 }
 
-/// A machine comes back over a thin link and lacks an hour, with an alarm in its middle; meanwhile a
-/// block is made every five seconds. Returns how late the latest of those is, and how many blocks
+/// A machine comes back over a thin link and lacks an hour, with an alarm in its middle; meanwhile
+/// a block is made every five seconds. Returns how late the latest of those is, and how many blocks
 /// came before the alarm.
 fn return_over_a_thin_link(past_bytes_per_second: Option<u32>) -> (Duration, usize) {
     const HOUR: u64 = 3_600;

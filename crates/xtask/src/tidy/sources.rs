@@ -1,4 +1,4 @@
-//! What a source file must not say, and how long it may be.
+//! What a source file must not say, how long it may be, and how wide its comments.
 
 use std::path::Path;
 
@@ -17,8 +17,14 @@ pub(crate) fn check(path: &Path, text: &str) -> Vec<Finding> {
         findings.push(Finding::new(path.display().to_string(), problem));
     }
     for (index, line) in text.lines().enumerate() {
+        let columns = line.chars().count();
         let line = line.trim_start();
         if line.starts_with("//") {
+            if columns > COLUMNS_MAX {
+                let place = format!("{}:{}", path.display(), index + 1);
+                let problem = format!("{columns} columns, the limit is {COLUMNS_MAX}; wrap it");
+                findings.push(Finding::new(place, problem));
+            }
             continue;
         }
         let is_code = index < file.code_lines;
@@ -85,6 +91,10 @@ fn lines_before_tests(text: &str) -> usize {
 /// Longest file, tests aside. Unit: lines. Source: the style guide, section 1.
 const LINES_MAX: usize = 600;
 
+/// Longest line of a comment, which rustfmt does not wrap. Unit: characters. Source: the style
+/// guide, section 1.
+const COLUMNS_MAX: usize = 100;
+
 /// What no file says: work that is not done.
 const UNFINISHED: [&str; 3] = [
     concat!("todo", "!("),
@@ -143,6 +153,17 @@ mod tests {
                 "crates/gossip/src/a.rs: 601 lines without tests, the limit is 600; \
               move a concept out"
             ]
+        );
+    }
+
+    #[test]
+    fn a_comment_that_is_too_wide_is_found_and_code_is_left_to_rustfmt() {
+        let wide = format!("{}//! {}", " ".repeat(8), "ä".repeat(88));
+        let text = format!("{wide}\n{wide}b\nlet text = \"{wide}\";\n");
+
+        assert_eq!(
+            problems("crates/store/src/a.rs", &text),
+            ["crates/store/src/a.rs:2: 101 columns, the limit is 100; wrap it"]
         );
     }
 

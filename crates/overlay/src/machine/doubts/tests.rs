@@ -18,7 +18,8 @@ fn press(node: &mut Node, machine: MachineId) {
     ));
 }
 
-/// A neighbour is said twice to withhold something, and answers when it is asked whether it is there.
+/// A neighbour is said twice to withhold something, and answers when it is asked whether it is
+/// there.
 fn withhold(node: &mut Node, machine: MachineId, instead: Option<Contact>) {
     node.input(Input::Received(machine, ACCEPTED)); // What it was asked before, if anything.
     for _ in 0..2 {
@@ -46,8 +47,8 @@ fn a_doubted_neighbour_keeps_its_place_until_who_has_what_it_withholds_has_come(
     assert!(sent(&mut node).contains(&(A, Message::Disconnect)));
 }
 
-/// Whether a neighbour is doubted that is said twice, with a pause between, to withhold something, and
-/// answers after a while.
+/// Whether a neighbour is doubted that is said twice, with a pause between, to withhold something,
+/// and answers after a while.
 fn is_doubted_after(answer: Duration, pause: Duration) -> bool {
     let mut node = with_neighbours(2, &[A, B]);
     node.input(Input::Received(A, ACCEPTED)); // What it was asked before, if anything.

@@ -289,8 +289,8 @@ impl World {
     }
 }
 
-/// A directory in memory where there is one: the disk is played anyway, and thousands of lives would
-/// wait for a real one.
+/// A directory in memory where there is one: the disk is played anyway, and thousands of lives
+/// would wait for a real one.
 fn memory_directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() {
@@ -329,7 +329,8 @@ const FULL_LIFE: [Step; 24] = [
     Step::Restart,
 ];
 
-/// A life in which one operation goes wrong, for every operation of [`FULL_LIFE`]; then a sound one.
+/// A life in which one operation goes wrong, for every operation of [`FULL_LIFE`]; then a sound
+/// one.
 fn every_operation_goes_wrong(fault: Fault) {
     let mut sound = World::new(Rng::from_u64(0));
     sound.live(&FULL_LIFE, Fault::Killed);
@@ -384,8 +385,8 @@ fn the_judge_of_lives_finds_it_when_a_disk_lies_about_syncs() {
     assert!(outcome.is_err(), "what was acknowledged is lost");
 }
 
-/// Lives drawn by lot. `FIELDMESH_SCHEDULES` says which seeds, as FIRST..END; `cargo xtask schedules`
-/// sets it.
+/// Lives drawn by lot. `FIELDMESH_SCHEDULES` says which seeds, as FIRST..END;
+/// `cargo xtask schedules` sets it.
 #[test]
 fn adversarial_40_nothing_is_lost_and_no_number_used_twice_in_lives_drawn_by_lot() {
     let seeds = std::env::var("FIELDMESH_SCHEDULES").map_or(SCHEDULES, |text| {
