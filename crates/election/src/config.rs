@@ -24,7 +24,7 @@ pub struct Config {
     /// Silence after which a relay is suspected, on a network without losses. At 10 % loss, with
     /// the loss of a packet found out by the next one, the work of a relay that lives moves 0.2
     /// times a day between two candidates, 0.1 times between three, and not between five (ten
-    /// simulated days each; a day of three stays in `tests/network.rs`). Such an error costs
+    /// simulated days each; a day of three stays in `tests/network`). Such an error costs
     /// uploading twice for some milliseconds.
     pub suspect_after: Duration,
     /// How long indirect probes may take before a suspect counts as dead.
@@ -125,7 +125,7 @@ const SETTLE_AFTER_DEFAULT: Duration = Duration::from_secs(10);
 const REFRESHES_MISSED_MAX: u32 = 3;
 /// How much slower [`Profile::Wan`] is than [`Profile::Lan`]: a probe through a helper passes four
 /// times over a line. Source: `each_profile_bears_the_network_that_it_is_for` in
-/// `tests/network.rs`.
+/// `tests/network`.
 const WAN_FACTOR: u32 = 7;
 /// How much slower [`Profile::Thin`] is than [`Profile::Lan`]. Source: as `WAN_FACTOR`.
 const THIN_FACTOR: u32 = 100;
