@@ -1,7 +1,6 @@
 //! What sinks are held to when things go wrong, by the number of the case.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -23,9 +22,7 @@ async fn upload_with_a_lost_answer(counterpart: &mut impl Counterpart) -> Vec<Js
 
     way.lose_answers();
     uplink.submit(vec![outgoing(2, ORIGIN)]);
-    while way.answers_lost() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    way.until_an_answer_is_lost().await;
     assert_eq!(uplink.status().counters.delivered, 1, "nobody has said so");
     assert!(counterpart.received(2).await.len() >= 2, "it is there");
     way.cut();

@@ -19,7 +19,7 @@ const RELAY: MachineId = MachineId::from_bytes([4; 32]);
 const BEGINNING: Timestamp = Timestamp::from_nanos(1_767_225_600_000_000_000);
 const WINDOW: Duration = Duration::from_secs(10);
 /// Longer than the longest pause between tries during these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The other side of a sink.
 pub(crate) trait Counterpart {

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::suite::PATIENCE;
 
 /// A relay in front of a port of this computer; ends with this value.
 pub(crate) struct Way {
@@ -21,7 +24,7 @@ pub(crate) struct Way {
 #[derive(Default)]
 struct Faults {
     loses_answers: AtomicBool,
-    answers_lost: AtomicU64,
+    answer_lost: Notify,
 }
 
 impl Way {
@@ -66,9 +69,10 @@ impl Way {
         self.faults.loses_answers.store(true, Ordering::SeqCst);
     }
 
-    /// How often the server has said something that was lost.
-    pub(crate) fn answers_lost(&self) -> u64 {
-        self.faults.answers_lost.load(Ordering::SeqCst)
+    /// Waits until the server has said something that was lost.
+    pub(crate) async fn until_an_answer_is_lost(&self) {
+        let lost = self.faults.answer_lost.notified();
+        timeout(PATIENCE, lost).await.expect("an answer is lost");
     }
 
     /// Cuts all connections; new ones are as good as any.
@@ -102,7 +106,7 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, faults: Option<&F
         if let Some(faults) = faults
             && faults.loses_answers.load(Ordering::SeqCst)
         {
-            faults.answers_lost.fetch_add(1, Ordering::SeqCst);
+            faults.answer_lost.notify_one();
             continue;
         }
         if to.write_all(&chunk[..length]).await.is_err() {
