@@ -1,4 +1,5 @@
-//! Who is taken for alive: heartbeats, suspicions, probes, and candidacies of those that are not heard.
+//! Who is taken for alive: heartbeats, suspicions, probes, and candidacies of those that are not
+//! heard.
 
 use super::*;
 
