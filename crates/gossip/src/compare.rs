@@ -10,13 +10,13 @@
 
 use std::time::Duration;
 
-use model::{LogId, MachineId, StateKey, StateVersion};
+use model::{MachineId, StateKey, StateVersion};
 use statemachine::Instant;
 
 use crate::digests::{Differing, Place};
 use crate::states::membership_key;
 use crate::urgent::RUNS_MAX;
-use crate::{Fault, FrontierEntry, Gossip, Holdings, Message, Span, Sums};
+use crate::{Fault, FrontierEntry, Gossip, Holdings, Message, Sums};
 
 impl Gossip {
     /// Says the own interest, and compares.
@@ -47,7 +47,7 @@ impl Gossip {
             .take(Message::URGENT_MAX)
             .cloned()
             .collect::<Vec<_>>();
-        self.list(machine, &newest);
+        self.list(machine, newest);
     }
 
     /// A neighbour said its sums: list what is held where they differ. If it does so again, it has
@@ -106,19 +106,35 @@ impl Gossip {
         entries.filter(shared).cloned().collect()
     }
 
-    /// Tells which of some logs' newest blocks hold alarms, as many runs of each as `of_each`.
-    pub(crate) fn urgent_of(
+    /// Frontier messages of some entries, none larger than it may be. Each tells which of the newest
+    /// blocks of its logs hold alarms, as many runs of each as `of_each`.
+    pub(crate) fn frontier_messages(
         &self,
-        entries: &[FrontierEntry],
+        entries: Vec<FrontierEntry>,
         of_each: usize,
-    ) -> Vec<(LogId, Span)> {
-        (entries.iter())
-            .flat_map(|entry| {
-                let runs = self.urgent.newest(&entry.log, of_each);
-                runs.map(|span| (entry.log, span))
-            })
-            .take(Message::FRONTIER_ENTRIES_MAX)
-            .collect()
+        is_news: bool,
+    ) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for entry in entries {
+            let runs = self.urgent.newest(&entry.log, of_each);
+            let runs = runs.map(|span| (entry.log, span)).collect::<Vec<_>>();
+            match messages.last_mut() {
+                Some(Message::Frontier {
+                    entries, urgent, ..
+                }) if entries.len() < Message::FRONTIER_ENTRIES_MAX
+                    && urgent.len() + runs.len() <= Message::URGENT_MAX =>
+                {
+                    entries.push(entry);
+                    urgent.extend(runs);
+                }
+                Some(_) | None => messages.push(Message::Frontier {
+                    entries: vec![entry],
+                    urgent: runs,
+                    is_news,
+                }),
+            }
+        }
+        messages
     }
 
     /// A neighbour lacks states that were listed to it.
@@ -148,16 +164,11 @@ impl Gossip {
         let entries = self.frontier.iter();
         let entries = entries.filter(|entry| differing.at(Place::of_log(&entry.log)).is_some());
         let entries = self.shared_entries(to, entries);
-        self.list(to, &entries);
+        self.list(to, entries);
     }
 
-    fn list(&mut self, to: MachineId, entries: &[FrontierEntry]) {
-        for part in entries.chunks(Message::FRONTIER_ENTRIES_MAX) {
-            let message = Message::Frontier {
-                entries: part.to_vec(),
-                urgent: self.urgent_of(part, RUNS_MAX),
-                is_news: false,
-            };
+    fn list(&mut self, to: MachineId, entries: Vec<FrontierEntry>) {
+        for message in self.frontier_messages(entries, RUNS_MAX, false) {
             self.send(to, message);
         }
     }

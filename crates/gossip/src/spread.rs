@@ -128,13 +128,8 @@ impl Gossip {
         }
         for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
             let entries = self.shared_entries(machine, entries.iter());
-            for part in entries.chunks(Message::FRONTIER_ENTRIES_MAX) {
-                self.stats.announcements_sent += as_u64(part.len());
-                let message = Message::Frontier {
-                    entries: part.to_vec(),
-                    urgent: self.urgent_of(part, URGENT_ANNOUNCED_MAX),
-                    is_news: true,
-                };
+            self.stats.announcements_sent += as_u64(entries.len());
+            for message in self.frontier_messages(entries, URGENT_ANNOUNCED_MAX, true) {
                 self.send(machine, message);
             }
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use model::{BlockId, LogId, Sequence};
 
-use crate::Span;
+use crate::{Message, Span};
 
 /// The newest runs of urgent blocks of each log that has any.
 #[derive(Debug, Default)]
@@ -73,6 +73,7 @@ impl Runs {
 
 /// Most runs that are known of a log. Source: guess; older alarms come with the rest of the past.
 pub(crate) const RUNS_MAX: usize = 16;
+const _: () = assert!(RUNS_MAX <= Message::URGENT_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gossip::{Config, FrontierEntry, Input, Message, Recovered, Span};
+use gossip::{Config, FrontierEntry, Holdings, Input, Message, Recovered, Span, Sums};
 use model::{LogId, Sequence};
 
 use crate::rules::{
@@ -14,15 +14,17 @@ use crate::site::{self, block, entry, id, log, urgent_block};
 
 /// What a neighbour says that it holds, and which of that are alarms.
 fn with_alarms(entries: &[FrontierEntry], alarms: &[(LogId, Sequence)], is_news: bool) -> Message {
-    let span = |(log, sequence): &(LogId, Sequence)| {
-        let (first, last) = (*sequence, *sequence);
-        (*log, Span { first, last })
-    };
+    let alarms = alarms.iter().map(|(log, sequence)| (*log, span(*sequence)));
     Message::Frontier {
         entries: entries.to_vec(),
-        urgent: alarms.iter().map(span).collect(),
+        urgent: alarms.collect(),
         is_news,
     }
+}
+
+fn span(sequence: Sequence) -> Span {
+    let (first, last) = (sequence, sequence);
+    Span { first, last }
 }
 
 fn with_budget(past_bytes_per_second: u32, held: Vec<FrontierEntry>) -> Node {
@@ -231,4 +233,36 @@ fn the_past_is_sent_within_the_budget() {
         (95..=110).contains(&told),
         "{told} blocks in 10 s at 10 blocks a second"
     );
+}
+
+#[test]
+fn more_alarms_than_one_message_has_room_for_are_told_in_several() {
+    let origins = [2, 3, 4, 5, 6];
+    let mut node = node_with(site::gossip(1, &origins, Vec::new()), &[2], &[]);
+    for origin in origins {
+        for sequence in 1..=31 {
+            let is_alarm = sequence % 2 == 1;
+            let block = if is_alarm { urgent_block } else { block };
+            push(&mut node, 2, &block(origin, sequence));
+        }
+    }
+    persist_all(&mut node);
+    node.advance(Config::default().announce_interval);
+    node.take();
+
+    hear(&mut node, 2, Message::Sums(Holdings::Logs, Sums::default()));
+
+    let mut named = Vec::new();
+    for (_, message) in sent(&mut node) {
+        if let Message::Frontier { urgent, .. } = message {
+            assert!(urgent.len() <= Message::URGENT_MAX, "{}", urgent.len());
+            named.extend(urgent);
+        }
+    }
+    let odd = || (1..=31).filter(|sequence| sequence % 2 == 1);
+    let alarms = |origin| odd().map(move |at| (log(origin, 1), span(at)));
+    assert_eq!(named.len(), origins.len() * odd().count());
+    for alarm in origins.into_iter().flat_map(alarms) {
+        assert!(named.contains(&alarm), "{alarm:?}");
+    }
 }
