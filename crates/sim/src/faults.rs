@@ -64,7 +64,9 @@ impl World {
             Fault::Redeem => self.redeem(machine),
             Fault::RollBack => {
                 self.crash(machine, true);
-                self.machines[machine].disk.forget_revocations();
+                if self.others_know_of_outcast(machine) {
+                    self.machines[machine].disk.forget_revocations();
+                }
             }
             Fault::ClockStep => self.step_clock(machine),
             Fault::BitRot => self.rot(machine, true),

@@ -56,6 +56,18 @@ impl World {
         })
     }
 
+    /// Whether somebody beside `machine` keeps the outcast out: what only one has heard is gone with
+    /// its list, and must be pushed again.
+    pub(crate) fn others_know_of_outcast(&self, machine: usize) -> bool {
+        let Some(outcast) = self.outcast else {
+            return true;
+        };
+        self.members().any(|other| {
+            let is_running = self.machines[other].running.is_some();
+            other != machine && is_running && !self.admits(other, outcast.machine)
+        })
+    }
+
     pub(crate) fn on_event(&mut self, machine: usize, event: &Event) {
         let Some(outcast) = self.outcast else {
             return;
