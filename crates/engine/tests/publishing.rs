@@ -1,7 +1,7 @@
 //! What a node does with readings that are published on it: when blocks are sealed, what is
 //! acknowledged and when, and how numbers go on after a stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -580,6 +580,7 @@ fn neighbours_that_are_faster_than_the_own_disk_count() {
             beyond: Vec::new(),
         }],
         urgent: Vec::new(),
+        ages: BTreeMap::new(),
         is_news: true,
     });
     assert!(desk.replies.is_empty(), "not on the own disk yet");

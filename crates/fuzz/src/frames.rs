@@ -1,5 +1,8 @@
 //! What neighbours say to each other.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use gossip::{FrontierEntry, Holdings, Interest, Message as Gossip, Span, Sum, Sums};
 use model::block::HashPrefix;
@@ -57,6 +60,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         Gossip::Frontier {
             entries: vec![entry()],
             urgent: vec![(log(origin), Span { first: 2, last: 4 })],
+            ages: BTreeMap::from([(entry().log, Duration::from_millis(7))]),
             is_news: true,
         },
         Gossip::Interest(interest()),

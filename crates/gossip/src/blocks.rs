@@ -20,7 +20,7 @@ impl Gossip {
             self.outputs.push_back(Output::NotPersisted(write));
             return;
         }
-        self.take(block, Via::Own);
+        self.take(now, block, Via::Own);
     }
 
     /// A neighbour sent a block: the cheap questions first, then signature and columns.
@@ -63,7 +63,7 @@ impl Gossip {
             } else {
                 Via::Pulled
             };
-            self.take(block, via);
+            self.take(now, block, via);
         }
         self.fill_if_low(now, from);
     }
@@ -149,7 +149,7 @@ impl Gossip {
     }
 
     /// Forwards a block that is new and right, and has it written.
-    fn take(&mut self, block: Block, via: Via) {
+    fn take(&mut self, now: Instant, block: Block, via: Via) {
         let id = block.id();
         let size = block.as_bytes().len();
         self.block_bytes = (self.block_bytes * 7 + size) / 8;
@@ -157,7 +157,7 @@ impl Gossip {
             neighbour.wanted.remove(&id);
         }
         self.push(&block, via);
-        self.recent.insert(block.clone(), via);
+        self.recent.insert(now, block.clone(), via);
         self.in_flight.insert(id, block.clone());
         self.in_flight_bytes += size;
         let ticket = self.ticket(Effect::Block(id));

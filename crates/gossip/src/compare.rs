@@ -107,12 +107,13 @@ impl Gossip {
     }
 
     /// Frontier messages of some entries, none larger than it may be. Each tells which of the newest
-    /// blocks of its logs hold alarms, as many runs of each as `of_each`.
+    /// blocks of its logs hold alarms, as many runs of each as `of_each`. If
+    /// they are news of `now`, each tells how long its newest blocks have been here.
     pub(crate) fn frontier_messages(
         &self,
         entries: Vec<FrontierEntry>,
         of_each: usize,
-        is_news: bool,
+        news: Option<Instant>,
     ) -> Vec<Message> {
         let mut messages = Vec::new();
         for entry in entries {
@@ -120,17 +121,22 @@ impl Gossip {
             let runs = runs.map(|span| (entry.log, span)).collect::<Vec<_>>();
             match messages.last_mut() {
                 Some(Message::Frontier {
-                    entries, urgent, ..
+                    entries,
+                    urgent,
+                    ages,
+                    ..
                 }) if entries.len() < Message::FRONTIER_ENTRIES_MAX
                     && urgent.len() + runs.len() <= Message::URGENT_MAX =>
                 {
+                    ages.extend(self.age_of(news, &entry));
                     entries.push(entry);
                     urgent.extend(runs);
                 }
                 Some(_) | None => messages.push(Message::Frontier {
+                    ages: self.age_of(news, &entry).into_iter().collect(),
                     entries: vec![entry],
                     urgent: runs,
-                    is_news,
+                    is_news: news.is_some(),
                 }),
             }
         }
@@ -168,7 +174,7 @@ impl Gossip {
     }
 
     fn list(&mut self, to: MachineId, entries: Vec<FrontierEntry>) {
-        for message in self.frontier_messages(entries, RUNS_MAX, false) {
+        for message in self.frontier_messages(entries, RUNS_MAX, None) {
             self.send(to, message);
         }
     }

@@ -46,6 +46,7 @@ mod recent;
 mod repair;
 mod serve;
 mod sharing;
+mod sooner;
 mod spread;
 mod states;
 mod stats;

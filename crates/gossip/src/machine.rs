@@ -337,6 +337,9 @@ impl Gossip {
             ..Neighbour::new(now, self.config.logs_max)
         };
         self.neighbours.insert(machine, neighbour);
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.preferred.clear(); // The ways of blocks change with it.
+        }
         self.compare_with(machine);
     }
 
@@ -383,8 +386,9 @@ impl Gossip {
             Message::Frontier {
                 entries,
                 urgent,
+                ages,
                 is_news,
-            } => self.on_frontier(now, from, entries, urgent, is_news),
+            } => self.on_frontier(now, from, entries, urgent, &ages, is_news),
             Message::Block { block, pushed } => self.on_block(now, from, block, pushed),
             Message::Want {
                 log,

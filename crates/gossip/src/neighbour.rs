@@ -33,6 +33,8 @@ pub(crate) struct Neighbour {
     pub(crate) lazy: BTreeSet<MachineId>,
     /// The origins whose blocks we told it not to push.
     pub(crate) pruned: BTreeSet<MachineId>,
+    /// The origins whose blocks it was let push because it would have been sooner.
+    pub(crate) preferred: BTreeSet<MachineId>,
     /// The logs of which it holds something that we lack.
     pub(crate) leads: BTreeMap<LogId, Lead>,
     /// Those of them in which it may hold alarms that we lack.
@@ -91,6 +93,7 @@ impl Neighbour {
             congested: false,
             lazy: BTreeSet::new(),
             pruned: BTreeSet::new(),
+            preferred: BTreeSet::new(),
             leads: BTreeMap::new(),
             urgent: BTreeSet::new(),
             asked_last: None,

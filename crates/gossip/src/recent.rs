@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{Block, BlockId, MachineId};
+use statemachine::Instant;
 
 /// How a block came here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +20,25 @@ pub(crate) enum Via {
 /// A bounded cache, oldest out first.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    blocks: BTreeMap<BlockId, (Block, Via)>,
+    blocks: BTreeMap<BlockId, (Block, Via, Instant)>,
     order: VecDeque<BlockId>,
     bytes: usize,
 }
 
 impl Recent {
     pub(crate) fn get(&self, id: &BlockId) -> Option<&Block> {
-        self.blocks.get(id).map(|(block, _)| block)
+        self.blocks.get(id).map(|(block, ..)| block)
     }
 
-    pub(crate) fn via(&self, id: &BlockId) -> Option<Via> {
-        self.blocks.get(id).map(|(_, via)| *via)
+    /// How and when a block came.
+    pub(crate) fn arrival(&self, id: &BlockId) -> Option<(Via, Instant)> {
+        self.blocks.get(id).map(|(_, via, came)| (*via, *came))
     }
 
     /// The origins whose newest block here was pushed by a neighbour.
     pub(crate) fn pushed_by(&self, neighbour: &MachineId) -> BTreeSet<MachineId> {
         let mut origins = BTreeSet::new();
-        for (id, (_, via)) in &self.blocks {
+        for (id, (_, via, _)) in &self.blocks {
             if *via == Via::Pushed(*neighbour) {
                 origins.insert(id.log.machine);
             } else {
@@ -47,11 +49,11 @@ impl Recent {
     }
 
     /// Keeps a block that is not in the cache, and lets the oldest go.
-    pub(crate) fn insert(&mut self, block: Block, via: Via) {
+    pub(crate) fn insert(&mut self, now: Instant, block: Block, via: Via) {
         let id = block.id();
         self.bytes += block.as_bytes().len();
         self.order.push_back(id);
-        self.blocks.insert(id, (block, via));
+        self.blocks.insert(id, (block, via, now));
         while self.bytes > RECENT_BYTES_MAX || self.order.len() > RECENT_BLOCKS_MAX {
             let Some(oldest) = self.order.pop_front() else {
                 break;
@@ -66,7 +68,7 @@ impl Recent {
     }
 
     fn forget(&mut self, id: &BlockId) {
-        if let Some((block, _)) = self.blocks.remove(id) {
+        if let Some((block, ..)) = self.blocks.remove(id) {
             self.bytes -= block.as_bytes().len();
         }
     }

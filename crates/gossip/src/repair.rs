@@ -5,13 +5,15 @@
 //! newest blocks, unless a log has so many gaps that the oldest must close. What is of the past and
 //! no alarm is asked for within a budget, so that it leaves room for the present.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use model::{BlockId, LogId, MachineId, Sequence};
 use statemachine::{Full, Instant};
 
 use crate::machine::Timer;
 use crate::neighbour::Neighbour;
+use crate::sooner::{CHANGES_PER_MESSAGE_MAX, newest_of};
 use crate::spread::as_u64;
 use crate::{Fault, FrontierEntry, Gossip, Message, Output, Span};
 
@@ -23,13 +25,20 @@ impl Gossip {
         from: MachineId,
         entries: Vec<FrontierEntry>,
         urgent: Vec<(LogId, Span)>,
+        ages: &BTreeMap<LogId, Duration>,
         is_news: bool,
     ) {
         let mut ready = false;
+        let mut changes = 0;
         for entry in entries {
             if !entry.is_consistent() {
                 self.misbehaved(from, Fault::Frontier);
                 break;
+            }
+            let age = ages.get(&entry.log);
+            if let Some(age) = age.filter(|_| changes < CHANGES_PER_MESSAGE_MAX) {
+                let is_changed = self.note_age(now, from, &newest_of(&entry), *age);
+                changes += usize::from(is_changed);
             }
             ready |= self.note_entry(now, from, entry, is_news);
         }

@@ -45,7 +45,7 @@ impl Gossip {
         let is_pruned = |machine: &MachineId| {
             (self.neighbours.get(machine)).is_none_or(|n| n.pruned.contains(&origin))
         };
-        match self.recent.via(id) {
+        match self.recent.arrival(id).map(|(via, _)| via) {
             Some(Via::Own) => self.prune(from, origin),
             Some(Via::Pushed(first)) if first == from => {}
             Some(Via::Pushed(first)) if is_pruned(&first) && !is_pruned(&from) => {
@@ -71,7 +71,7 @@ impl Gossip {
         }
     }
 
-    fn prune(&mut self, machine: MachineId, origin: MachineId) {
+    pub(crate) fn prune(&mut self, machine: MachineId, origin: MachineId) {
         if let Some(neighbour) = self.neighbours.get_mut(&machine) {
             neighbour.pruned.insert(origin);
             self.stats.prunes_sent += 1;
@@ -129,7 +129,8 @@ impl Gossip {
         for machine in self.neighbours.keys().copied().collect::<Vec<_>>() {
             let entries = self.shared_entries(machine, entries.iter());
             self.stats.announcements_sent += as_u64(entries.len());
-            for message in self.frontier_messages(entries, URGENT_ANNOUNCED_MAX, true) {
+            let messages = self.frontier_messages(entries, URGENT_ANNOUNCED_MAX, Some(now));
+            for message in messages {
                 self.send(machine, message);
             }
         }

@@ -150,6 +150,24 @@ impl World {
                 self.insiders.swallowed.extend(origin);
                 None
             }
+            (
+                Malice::Drop | Malice::Surround,
+                Frame::Gossip(Message::Frontier {
+                    entries,
+                    urgent,
+                    is_news: is_news @ true,
+                    ..
+                }),
+            ) => {
+                // It wants to be on the way of everything.
+                let ages = entries.iter().map(claimed_age).collect();
+                Some(Frame::Gossip(Message::Frontier {
+                    entries,
+                    urgent,
+                    ages,
+                    is_news,
+                }))
+            }
             (Malice::Surround, Frame::Overlay(message)) => self.surrounding(to, message),
             (_, frame) => Some(frame),
         }
@@ -350,7 +368,7 @@ impl World {
                     end: SEQUENCE_MAX,
                     beyond: Vec::new(),
                 };
-                let entries = (0..FLOOD_ENTRIES).map(|_| entry(rng)).collect();
+                let entries: Vec<_> = (0..FLOOD_ENTRIES).map(|_| entry(rng)).collect();
                 let all = Span {
                     first: 1,
                     last: SEQUENCE_MAX,
@@ -358,8 +376,9 @@ impl World {
                 let urgent = vec![(random_log(origin, counter, rng), all); Message::URGENT_MAX];
                 let is_news = rng.chance(900);
                 Frame::Gossip(Message::Frontier {
-                    entries,
                     urgent,
+                    ages: entries.iter().map(claimed_age).collect(),
+                    entries,
                     is_news,
                 })
             }
@@ -427,6 +446,13 @@ fn random_log(machine: model::MachineId, counter: u64, rng: &mut Rng) -> LogId {
     }
 }
 
+/// An insider says that it has had the newest block of a log for long.
+fn claimed_age(entry: &FrontierEntry) -> (LogId, Duration) {
+    (entry.log, AGE_CLAIMED)
+}
+
+/// How long an insider says that it has had a block.
+const AGE_CLAIMED: Duration = Duration::from_secs(9);
 /// Most frames that an insider keeps.
 const HEARD_MAX: usize = 256;
 /// Mean time between two acts of an insider.

@@ -57,6 +57,7 @@ impl World {
                 Frame::Gossip(Message::Frontier {
                     entries,
                     urgent,
+                    ages,
                     is_news,
                 }),
             ) => {
@@ -70,6 +71,7 @@ impl World {
                 Some(Frame::Gossip(Message::Frontier {
                     entries,
                     urgent,
+                    ages,
                     is_news,
                 }))
             }

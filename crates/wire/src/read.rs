@@ -1,5 +1,6 @@
 //! Generated messages to typed ones: every field is checked here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,7 @@ pub(crate) fn gossip(raw: pb::Gossip, frame_bytes: usize) -> Result<gossip::Mess
     use pb::gossip::Message as From;
     Ok(match required(raw.message, "gossip message")? {
         From::Frontier(raw) => To::Frontier {
+            ages: ages(&raw.entries)?,
             entries: each(raw.entries, frontier_entry)?,
             urgent: each(raw.urgent, |raw| Ok((log(raw.log)?, run(raw.span)?)))?,
             is_news: raw.is_news,
@@ -260,6 +262,15 @@ fn frontier_entry(raw: pb::FrontierEntry) -> Result<FrontierEntry, FrameError> {
         end,
         beyond,
     })
+}
+
+/// The ages that some entries bear, by log.
+fn ages(entries: &[pb::FrontierEntry]) -> Result<BTreeMap<LogId, Duration>, FrameError> {
+    let age = |raw: &pb::FrontierEntry| {
+        let age = Duration::from_micros(100) * raw.age?;
+        Some(log(raw.log.clone()).map(|log| (log, age)))
+    };
+    entries.iter().filter_map(age).collect()
 }
 
 /// A sequence, or a count of them, that is not zero.

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes};
@@ -148,14 +149,24 @@ fn overlay() -> impl Strategy<Value = Overlay> {
     ]
 }
 
+fn age(tenths: u32) -> Duration {
+    Duration::from_micros(100) * tenths
+}
+
 fn gossip() -> impl Strategy<Value = Gossip> {
     prop_oneof![
         (
             vec(entry(), 0..20),
             vec((log(), span()), 0..4),
+            vec(0..u32::MAX, 0..4),
             any::<bool>()
         )
-            .prop_map(|(entries, urgent, is_news)| Gossip::Frontier {
+            .prop_map(|(entries, urgent, ages, is_news)| Gossip::Frontier {
+                ages: entries
+                    .iter()
+                    .map(|e| e.log)
+                    .zip(ages.into_iter().map(age))
+                    .collect(),
                 entries,
                 urgent,
                 is_news
@@ -369,6 +380,7 @@ fn the_largest_of_every_message_fits_into_a_frame() {
         Frame::Gossip(Gossip::Frontier {
             entries: vec![entry; Gossip::FRONTIER_ENTRIES_MAX],
             urgent: vec![(log, widest); Gossip::URGENT_MAX],
+            ages: BTreeMap::from([(log, age(u32::MAX))]),
             is_news: true,
         }),
         Frame::Gossip(Gossip::Sums(Holdings::States, sums)),

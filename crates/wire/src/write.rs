@@ -1,5 +1,7 @@
 //! Typed messages to generated ones. Cannot fail: our own messages keep their limits.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use gossip::{FrontierEntry, Span, Sum};
 use model::{LogId, MachineId, Sequence, StateKey, StateVersion};
@@ -56,9 +58,12 @@ pub(crate) fn gossip(message: &gossip::Message) -> pb::Gossip {
         From::Frontier {
             entries,
             urgent,
+            ages,
             is_news,
         } => To::Frontier(to::Frontier {
-            entries: entries.iter().map(frontier_entry).collect(),
+            entries: (entries.iter())
+                .map(|entry| frontier_entry(entry, ages.get(&entry.log)))
+                .collect(),
             urgent: urgent.iter().map(self::urgent).collect(),
             is_news: *is_news,
         }),
@@ -206,7 +211,7 @@ fn range((number, sum): &(u16, Sum)) -> pb::gossip::sums::Range {
     }
 }
 
-fn frontier_entry(entry: &FrontierEntry) -> pb::FrontierEntry {
+fn frontier_entry(entry: &FrontierEntry, age: Option<&Duration>) -> pb::FrontierEntry {
     let beyond = entry.beyond.iter().scan(entry.end, |end, span| {
         let island = pb::frontier_entry::Island {
             missing: span.first.saturating_sub(*end).saturating_sub(1),
@@ -220,6 +225,7 @@ fn frontier_entry(entry: &FrontierEntry) -> pb::FrontierEntry {
         floor: entry.floor,
         held: length(entry.floor, entry.end),
         beyond: beyond.collect(),
+        age: age.map(|age| u32::try_from(age.as_micros() / 100).unwrap_or(u32::MAX)),
     }
 }
 

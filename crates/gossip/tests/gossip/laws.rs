@@ -1,5 +1,6 @@
 //! The laws of state machines, under input that no honest caller would make.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip::{Config, Holdings, Input, Message, Output, Recovered, Span, Sums};
@@ -53,6 +54,7 @@ fn message(rng: &mut Rng, n: impl Fn(&mut Rng) -> u8) -> Message {
                 &[(sequence + 1 + rng.below(3), u64::MAX - 1 - rng.below(3))],
             )],
             urgent: vec![(site::log(origin, 1), spans[0])],
+            ages: BTreeMap::from([(site::log(origin, 1), Duration::from_millis(rng.below(40)))]),
             is_news: rng.chance(500),
         },
         2 | 3 => Message::Block {
@@ -116,6 +118,7 @@ fn adversarial_27_a_call_says_no_more_than_it_may_however_much_falls_due() {
         let complete = Message::Frontier {
             entries: Vec::new(),
             urgent: Vec::new(),
+            ages: BTreeMap::new(),
             is_news: false,
         };
         script.push(Step::Input(Input::Received(neighbour, complete)));
@@ -125,6 +128,7 @@ fn adversarial_27_a_call_says_no_more_than_it_may_however_much_falls_due() {
             let news = Message::Frontier {
                 entries: entries.collect(),
                 urgent: Vec::new(),
+                ages: BTreeMap::new(),
                 is_news: true,
             };
             script.push(Step::Input(Input::Received(neighbour, news)));

@@ -9,6 +9,7 @@ mod outcasts;
 mod rules;
 mod site;
 mod sites;
+mod sooner;
 mod spread;
 mod suspect;
 mod urgent;

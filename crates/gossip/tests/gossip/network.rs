@@ -214,7 +214,8 @@ impl Network {
         let Some(connection) = self.links.get(&(from.min(to), from.max(to))).copied() else {
             return;
         };
-        let in_order = matches!(
+        let is_tree = matches!(message, Message::Graft { .. } | Message::Prune { .. });
+        let is_kept = matches!(
             message,
             Message::Interest(_)
                 | Message::Sums(..)
@@ -225,11 +226,11 @@ impl Network {
         );
         let is_block = matches!(message, Message::Block { .. });
         let is_dropped = is_block && self.droppers.contains(&from);
-        if is_dropped || (!in_order && self.rng.chance(self.loss)) {
+        if is_dropped || (!is_kept && self.rng.chance(self.loss)) {
             return;
         }
         let mut at = self.now + Duration::from_micros(500 + self.rng.below(20_000));
-        if in_order {
+        if is_kept || is_tree {
             let last = self.in_order.entry((from, to)).or_insert(at);
             at = at.max(*last);
             *last = at;
@@ -397,7 +398,7 @@ fn trees_form_so_that_hardly_any_block_comes_twice() {
 fn the_trees_of_a_small_clique_come_to_rest() {
     for seed in 1..=5 {
         let mut network = Network::new(seed, 4, 3);
-        network.publish_rounds(50, millis(40));
+        network.publish_rounds(200, millis(40)); // Each neighbour may prove sooner once.
         let warm = network.stats();
 
         network.publish_rounds(50, millis(40));

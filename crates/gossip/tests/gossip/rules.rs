@@ -1,5 +1,6 @@
 //! One machine at a time: blocks, repair, and what is refused. Machine 1 is the one under test.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip::{
@@ -62,7 +63,18 @@ pub(crate) fn frontier(entries: Vec<FrontierEntry>, is_first: bool) -> Message {
     Message::Frontier {
         entries,
         urgent: Vec::new(),
+        ages: BTreeMap::new(),
         is_news: !is_first,
+    }
+}
+
+/// A log has changed: its newest block has been there for so long.
+pub(crate) fn news(entry: FrontierEntry, age: Duration) -> Message {
+    Message::Frontier {
+        ages: BTreeMap::from([(entry.log, age)]),
+        entries: vec![entry],
+        urgent: Vec::new(),
+        is_news: true,
     }
 }
 
@@ -208,7 +220,7 @@ fn a_block_is_announced_once_a_tick_to_all_and_silence_follows() {
 
     node.advance(config().announce_interval);
 
-    let news = frontier(vec![entry(log(4, 1), 3, &[])], false);
+    let news = news(entry(log(4, 1), 3, &[]), config().announce_interval);
     assert_eq!(sent(&mut node), [(id(2), news.clone()), (id(3), news)]);
     assert_eq!(node.machine().next_deadline(), None);
 }
@@ -451,7 +463,7 @@ fn adversarial_49_a_congested_neighbour_gets_announcements_only_and_its_answers_
         sent.retain(|(to, _)| *to == id(2));
         sent
     };
-    let news = frontier(vec![entry(log(4, 1), 1, &[])], false);
+    let news = news(entry(log(4, 1), 1, &[]), config().announce_interval);
     assert_eq!(to_it(&mut node), [(id(2), news)]);
     node.input(Input::Drained(id(2)));
     assert_eq!(to_it(&mut node), [(id(2), served(&block(4, 1)))]);
@@ -539,6 +551,7 @@ fn contradictions_are_faults() {
     let urgent_backwards = Message::Frontier {
         entries: Vec::new(),
         urgent: vec![(log(4, 1), Span { first: 4, last: 3 })],
+        ages: BTreeMap::new(),
         is_news: true,
     };
     let messages = [

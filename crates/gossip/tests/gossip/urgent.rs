@@ -1,6 +1,7 @@
 //! What goes first: alarms, then what is new, then the past within its budget. Machine 1 is the one
 //! under test.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip::{Config, FrontierEntry, Holdings, Input, Message, Recovered, Span, Sums};
@@ -18,6 +19,7 @@ fn with_alarms(entries: &[FrontierEntry], alarms: &[(LogId, Sequence)], is_news:
     Message::Frontier {
         entries: entries.to_vec(),
         urgent: alarms.collect(),
+        ages: BTreeMap::new(),
         is_news,
     }
 }
@@ -122,6 +124,7 @@ fn a_false_word_about_alarms_costs_no_more_than_the_order() {
         Message::Frontier {
             entries: vec![entry(log(4, 1), Sequence::MAX - 1, &[])],
             urgent: vec![(log(4, 1), all); Message::URGENT_MAX],
+            ages: BTreeMap::new(),
             is_news: false,
         },
     );

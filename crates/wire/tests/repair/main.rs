@@ -5,6 +5,7 @@
 mod link;
 mod site;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gossip::{Config, Message};
@@ -76,6 +77,7 @@ fn everything_listed(pair: &Pair) -> usize {
         messages.extend(parts.map(|part| Message::Frontier {
             entries: part.to_vec(),
             urgent: Vec::new(),
+            ages: BTreeMap::new(),
             is_news: false,
         }));
         let states = gossip.states();
