@@ -106,9 +106,9 @@ impl Gossip {
         entries.filter(shared).cloned().collect()
     }
 
-    /// Frontier messages of some entries, none larger than it may be. Each tells which of the newest
-    /// blocks of its logs hold alarms, as many runs of each as `of_each`. If
-    /// they are news of `now`, each tells how long its newest blocks have been here.
+    /// Frontier messages of some entries, none larger than it may be. Each tells which of the
+    /// newest blocks of its logs hold alarms, as many runs of each as `of_each`. If they are news
+    /// of `now`, each tells how long its newest blocks have been here.
     pub(crate) fn frontier_messages(
         &self,
         entries: Vec<FrontierEntry>,

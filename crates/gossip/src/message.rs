@@ -23,8 +23,8 @@ pub enum Message {
         entries: Vec<FrontierEntry>,
         /// Which of the newest blocks of these logs hold alarms; at most [`Message::URGENT_MAX`].
         urgent: Vec<(LogId, Span)>,
-        /// How long the sender has had the newest block of an entry, where it came just now. Unit: on
-        /// the wire 100 us, rounded down.
+        /// How long the sender has had the newest block of an entry, where it came just now.
+        /// Unit: on the wire 100 us, rounded down.
         ages: BTreeMap<LogId, Duration>,
         /// It has changed just now, so that what is new is on its way along the trees.
         is_news: bool,

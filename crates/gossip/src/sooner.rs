@@ -1,17 +1,17 @@
 //! Trees follow the links that have become faster.
 //!
 //! A tree is of the links that were fastest when it grew. Plumtree shortens it by hops that are
-//! announced (Leitão, Pereira, Rodrigues 2007, section 3.8); here by time. Whoever announces a block
-//! says how long it has had it. Taken from the moment at which that is heard, this is when the block
-//! would have come, had it been pushed over this link: no clocks are compared, and no round trips.
-//! If that is clearly sooner than the first copy came, the announcer pushes from now on, and whoever
-//! brought that copy does no more.
+//! announced (Leitão, Pereira, Rodrigues 2007, section 3.8); here by time. Whoever announces a
+//! block says how long it has had it. Taken from the moment at which that is heard, this is when
+//! the block would have come, had it been pushed over this link: no clocks are compared, and no
+//! round trips. If that is clearly sooner than the first copy came, the announcer pushes from now
+//! on, and whoever brought that copy does no more.
 //!
 //! For one block everyone hangs on somebody who had it sooner, so no circle comes of it. Two blocks
 //! at a time can close one; then the graft timer opens it.
 //!
-//! A neighbour is given the place for an origin once, until another neighbour comes: who claims more
-//! than it gives costs one graft timeout, and two that are equally fast do not take turns.
+//! A neighbour is given the place for an origin once, until another neighbour comes: who claims
+//! more than it gives costs one graft timeout, and two that are equally fast do not take turns.
 
 use std::time::Duration;
 

@@ -56,8 +56,8 @@ impl World {
         })
     }
 
-    /// Whether somebody beside `machine` keeps the outcast out: what only one has heard is gone with
-    /// its list, and must be pushed again.
+    /// Whether somebody beside `machine` keeps the outcast out: what only one has heard is gone
+    /// with its list, and must be pushed again.
     pub(crate) fn others_know_of_outcast(&self, machine: usize) -> bool {
         let Some(outcast) = self.outcast else {
             return true;

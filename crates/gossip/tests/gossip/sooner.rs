@@ -21,8 +21,8 @@ fn settled() -> Node {
     node
 }
 
-/// Block `newest` of machine 4 comes from `from`, and 20 ms later a neighbour says that it has had it
-/// for so long; returns what is sent then.
+/// Block `newest` of machine 4 comes from `from`, and 20 ms later a neighbour says that it has
+/// had it for so long; returns what is sent then.
 fn hear_of(
     node: &mut Node,
     newest: Sequence,
