@@ -56,7 +56,7 @@ pub struct Rights {
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminReply {
-    /// The state is on its way to every machine, or was known already.
+    /// The state is on disk here, and on its way to every machine or known already.
     Relayed {
         /// Whether it was new to this machine.
         news: bool,
@@ -104,6 +104,6 @@ pub enum AdminError {
         by: MachineId,
     },
     /// What must not be forgotten could not be written.
-    #[error("the disk of the machine that admits takes nothing; see its log, then try again")]
+    #[error("the disk of the machine that was asked takes nothing; see its log, then try again")]
     NotPersisted,
 }

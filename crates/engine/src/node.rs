@@ -30,7 +30,7 @@ use overlay::Address;
 use statemachine::{Deadline, Instant, Rng, StateMachine, Ticket, Timers};
 use wire::Frame;
 
-use enrol::Waiting;
+use administer::Promise;
 use own_word::start_of;
 use subscribing::Subscriptions;
 use watching::Watched;
@@ -104,8 +104,8 @@ pub struct Node {
     watched: Watched,
     subscriptions: Subscriptions,
     roll_changed: bool,
-    /// Who waits for a redemption to be on disk.
-    redeeming: BTreeMap<StateKey, Vec<Waiting>>,
+    /// What administrators are told once a state is on disk.
+    promised: BTreeMap<StateKey, Vec<Promise>>,
     origins: BTreeSet<MachineId>,
     addresses: Vec<Address>,
     /// Wall-clock time at a point of monotonic time.
@@ -188,7 +188,7 @@ impl Node {
             watched: None,
             subscriptions: Subscriptions::new(),
             roll_changed: false,
-            redeeming: BTreeMap::new(),
+            promised: BTreeMap::new(),
             origins: BTreeSet::new(),
             addresses: Vec::new(),
             wall: None,
@@ -418,12 +418,12 @@ impl Node {
         match (self.tickets.remove(&ticket), persisted) {
             (Some(Owner::Gossip(ticket)), true) => {
                 self.gossip.handle(now, gossip::Input::Persisted(ticket));
-                self.answer_redeemed(true);
+                self.answer_promised();
             }
             (Some(Owner::Gossip(ticket)), false) => {
                 self.gossip
                     .handle(now, gossip::Input::PersistFailed(ticket));
-                self.answer_redeemed(false);
+                self.answer_promised();
             }
             (Some(Owner::Command(ticket)), true) => {
                 self.commands.handle(now, command::Input::Persisted(ticket));

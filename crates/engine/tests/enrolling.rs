@@ -130,14 +130,19 @@ fn ask(node: &mut Probe<Node>, asked: AdminRequest) {
 /// wrote.
 fn redeem(node: &mut Probe<Node>, claim: Claim) -> (Result<Membership, AdminError>, Vec<State>) {
     ask(node, AdminRequest::Redeem(Box::new(claim)));
+    let redemptions = persist(node).into_iter();
+    let redemptions = redemptions.filter(|state| state.key().kind == StateKind::Redemption);
+    let redemptions = redemptions.collect();
+    (admitted(node), redemptions)
+}
+
+/// What is to be written gets on disk.
+fn persist(node: &mut Probe<Node>) -> Vec<State> {
     let writes = writes(node);
     for (ticket, _) in &writes {
         node.input(Input::Persisted(*ticket));
     }
-    let redemptions = writes.into_iter().map(|(_, state)| state);
-    let redemptions = redemptions.filter(|state| state.key().kind == StateKind::Redemption);
-    let redemptions = redemptions.collect();
-    (admitted(node), redemptions)
+    writes.into_iter().map(|(_, state)| state).collect()
 }
 
 fn writes(node: &Probe<Node>) -> Vec<(Ticket, State)> {
@@ -324,6 +329,39 @@ fn a_disk_that_takes_nothing_admits_nobody() {
 }
 
 #[test]
+fn a_revocation_is_promised_when_it_is_on_disk_and_written_again_if_the_disk_took_nothing() {
+    let mut gate = gate();
+    let operators = Revocation::sign(
+        &key(OPERATOR),
+        &trust().network(),
+        machine(ALICE),
+        NOON,
+        "lost",
+    );
+    let operators = operators.expect("a good reason");
+    let promises = |node: &Probe<Node>| {
+        let is_reply = |output: &&Output| matches!(output, Output::AdminReply(..));
+        node.outputs().iter().filter(is_reply).count()
+    };
+
+    ask(&mut gate, AdminRequest::Relay(operators.clone()));
+    assert_eq!(promises(&gate), 0, "it is not on disk");
+    for (ticket, _) in writes(&gate) {
+        gate.input(Input::PersistFailed(ticket));
+    }
+    assert_eq!(answer(&mut gate), Err(AdminError::NotPersisted));
+    ask(&mut gate, AdminRequest::Relay(operators.clone()));
+    assert_eq!(answer(&mut gate), Err(AdminError::NotPersisted), "still");
+
+    gate.advance(HOUR);
+    assert_eq!(persist(&mut gate), std::slice::from_ref(&operators));
+    gate.take();
+    ask(&mut gate, AdminRequest::Relay(operators));
+
+    assert_eq!(answer(&mut gate), Ok(AdminReply::Relayed { news: false }));
+}
+
+#[test]
 fn without_a_clock_or_too_late_or_by_whoever_may_not_nobody_is_admitted() {
     let mut without_clock = gate();
     without_clock.input(Input::WallClock(NOON, ClockState::Unsynchronised));
@@ -354,6 +392,7 @@ fn adversarial_32_nobody_comes_back_through_the_admitter_that_has_thrown_it_out(
         reason: "lost".to_owned(),
     };
     ask(&mut gate, revoke);
+    persist(&mut gate);
     let revoked = answer(&mut gate);
 
     let (again, _) = redeem(&mut gate, claim(ALICE));

@@ -95,6 +95,11 @@ impl Gossip {
         self.stats.blocks_not_persisted += 1;
         let write = Write::Block(block);
         self.outputs.push_back(Output::NotPersisted(write));
+        self.spare_disk(now);
+    }
+
+    /// The disk has failed: it is left alone for a while.
+    pub(crate) fn spare_disk(&mut self, now: Instant) {
         let at = now + self.config.want_timeout * LATER_PATIENCE;
         self.timers.set(Timer::Disk, at);
     }

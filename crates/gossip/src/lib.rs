@@ -53,6 +53,7 @@ mod stats;
 mod suspect;
 mod urgent;
 mod withheld;
+mod writes;
 
 pub use config::{Config, Recovered};
 pub use digests::{Sum, Sums};

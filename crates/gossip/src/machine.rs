@@ -292,10 +292,11 @@ impl Gossip {
         self.states.get(key)
     }
 
-    /// Whether a state is on disk already, in its latest version, or need not be.
+    /// Whether a state is on disk, in its latest version, or need not be; `None` while it is being
+    /// written.
     #[must_use]
-    pub fn is_written(&self, key: &StateKey) -> bool {
-        self.states.is_written(key)
+    pub fn is_written(&self, key: &StateKey) -> Option<bool> {
+        self.states.writes.is_done(key)
     }
 
     /// The latest states in the order of their keys.
@@ -414,13 +415,7 @@ impl Gossip {
     fn on_persist_failed(&mut self, now: Instant, ticket: Ticket) {
         match self.effects.remove(&ticket) {
             Some(Effect::Block(id)) => self.on_block_not_persisted(now, id),
-            Some(Effect::State(key)) => {
-                if let Some(state) = self.states.get(&key) {
-                    let write = Write::State(state.clone());
-                    self.outputs.push_back(Output::NotPersisted(write));
-                }
-                self.on_state_written(&key);
-            }
+            Some(Effect::State(key)) => self.on_state_not_written(now, &key),
             Some(Effect::Read(..)) | None => {}
         }
     }
@@ -488,7 +483,11 @@ impl StateMachine for Gossip {
                 Timer::Later(machine) => retry |= self.on_later_due(now, machine),
                 Timer::Owed(machine) => self.flush_states(now, machine),
                 Timer::Telling(machine) => self.serve(now, machine),
-                Timer::Asking | Timer::Disk => retry = true,
+                Timer::Asking => retry = true,
+                Timer::Disk => {
+                    self.write_refused(now);
+                    retry = true;
+                }
             }
         }
         self.on_grafts_due(now, overdue);

@@ -23,9 +23,10 @@ use statemachine::Instant;
 use crate::config::{share_of_operator, share_of_origin};
 use crate::digests::{Differing, Digests, Place, item_of_state};
 use crate::interest::Reach;
-use crate::machine::{Effect, Timer};
+use crate::machine::Timer;
 use crate::spread::as_u64;
-use crate::{Fault, Gossip, Interest, Message, Output, RelayError, Sums, Write};
+use crate::writes::Writes;
+use crate::{Fault, Gossip, Interest, Message, Output, RelayError, Sums};
 
 /// The latest state of each key, and what memberships allow.
 #[derive(Debug)]
@@ -43,8 +44,7 @@ pub(crate) struct States {
     fleeting: usize,
     /// The one of those that was forgotten last to make room.
     forgotten: Option<StateKey>,
-    /// States that are being written, and whether a newer one waits for that.
-    writing: BTreeMap<StateKey, bool>,
+    pub(crate) writes: Writes,
     max: usize,
 }
 
@@ -78,17 +78,13 @@ impl States {
             roll,
             fleeting: 0,
             forgotten: None,
-            writing: BTreeMap::new(),
+            writes: Writes::default(),
             max,
         }
     }
 
     pub(crate) fn get(&self, key: &StateKey) -> Option<&State> {
         self.by_key.get(key)
-    }
-
-    pub(crate) fn is_written(&self, key: &StateKey) -> bool {
-        !self.writing.contains_key(key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &State> {
@@ -451,13 +447,6 @@ impl Gossip {
         self.timers.set(Timer::Owed(machine), at);
     }
 
-    /// A write of a state has ended, well or not; if a newer one waited, it is next.
-    pub(crate) fn on_state_written(&mut self, key: &StateKey) {
-        if self.states.writing.remove(key) == Some(true) {
-            self.write_state(key);
-        }
-    }
-
     /// Forwards states that came in one call; an origin that may publish now can be asked for.
     fn after_states(&mut self, now: Instant, admits: bool) {
         if !self.changed.is_empty() {
@@ -548,21 +537,6 @@ impl Gossip {
             self.write_state(&key);
         }
         self.outputs.push_back(Output::DeliverState(state));
-    }
-
-    /// Has a state written, one version at a time.
-    fn write_state(&mut self, key: &StateKey) {
-        if let Some(waits) = self.states.writing.get_mut(key) {
-            *waits = true;
-            return;
-        }
-        let Some(state) = self.states.get(key).cloned() else {
-            return;
-        };
-        self.states.writing.insert(key.clone(), false);
-        let ticket = self.ticket(Effect::State(key.clone()));
-        let write = Write::State(state);
-        self.outputs.push_back(Output::Persist(ticket, write));
     }
 }
 

@@ -17,13 +17,6 @@ use super::Node;
 use crate::admin::Rights;
 use crate::{AdminError, AdminReply, Event, Output, RequestId};
 
-/// A machine that waits until its redemption is on disk.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    request: RequestId,
-    membership: Membership,
-}
-
 impl Node {
     /// Signs a membership for a machine that an administrator names.
     pub(super) fn admit(
@@ -81,12 +74,7 @@ impl Node {
     pub(super) fn redeem(&mut self, now: Instant, request: RequestId, claim: &Claim) {
         match self.try_redeem(now, claim) {
             Ok((key, membership)) => {
-                let waiting = Waiting {
-                    request,
-                    membership,
-                };
-                self.redeeming.entry(key).or_default().push(waiting);
-                self.answer_redeemed(true);
+                self.answer_when_written(request, key, AdminReply::Admitted(membership));
             }
             Err(error) => self.answer(request, Err(error)),
         }
@@ -108,7 +96,7 @@ impl Node {
         let (key, network) = (&*self.identity.keypair, self.identity.trust.network());
         let state = Redemption::sign(key, &network, claim, &membership, time)?;
         let key = state.key().clone();
-        self.relay(now, state)?;
+        self.gossip.relay(now, state)?;
         Ok((key, membership))
     }
 
@@ -134,21 +122,6 @@ impl Node {
         match found.last() {
             Some(known) => Ok(Some(known)),
             None => Err(CredentialError::Revoked.into()),
-        }
-    }
-
-    /// Answers everyone whose redemption is not being written any more.
-    pub(super) fn answer_redeemed(&mut self, is_persisted: bool) {
-        let keys = self.redeeming.keys();
-        let done = keys.filter(|key| self.gossip.is_written(key)).cloned();
-        for key in done.collect::<Vec<_>>() {
-            for waiting in self.redeeming.remove(&key).into_iter().flatten() {
-                let result = match is_persisted {
-                    true => Ok(AdminReply::Admitted(waiting.membership)),
-                    false => Err(AdminError::NotPersisted),
-                };
-                self.answer(waiting.request, result);
-            }
         }
     }
 

@@ -161,8 +161,18 @@ fn expelled(node: &mut Probe<Node>) -> Vec<(MachineId, CredentialError)> {
     events
 }
 
+/// What is answered once all that it wrote is on disk.
 fn ask(node: &mut Probe<Node>, asked: AdminRequest) -> Result<AdminReply, AdminError> {
+    let before = node.outputs().len();
     node.input(Input::Admin(RequestId(9), Box::new(asked)));
+    let writes = node.outputs()[before..].iter();
+    let tickets = writes.filter_map(|output| match output {
+        Output::Persist(ticket, _) => Some(*ticket),
+        _ => None,
+    });
+    for ticket in tickets.collect::<Vec<_>>() {
+        node.input(Input::Persisted(ticket));
+    }
     let replies = node.outputs().iter().filter_map(|output| match output {
         Output::AdminReply(RequestId(9), result) => Some(result.as_ref().clone()),
         _ => None,
