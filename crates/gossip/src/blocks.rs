@@ -39,7 +39,7 @@ impl Gossip {
             self.misbehaved(from, Fault::Frontier);
         } else if self.is_taken(&id) {
             self.compare(now, Some(from), &block);
-            self.on_duplicate(from, &id, pushed);
+            self.on_duplicate(now, from, &id, pushed);
         } else if !self.states.wants_log(&id.log.machine) {
             self.stats.blocks_unwanted += 1; // It crossed what we said of our interest.
         } else if !self.states.may_publish(&id.log.machine) {

@@ -31,8 +31,9 @@ pub(crate) struct Neighbour {
     pub(crate) congested: bool,
     /// The origins whose blocks it told us not to push.
     pub(crate) lazy: BTreeSet<MachineId>,
-    /// The origins whose blocks we told it not to push.
-    pub(crate) pruned: BTreeSet<MachineId>,
+    /// The origins whose blocks we told it not to push, and how much later than the first copy
+    /// its own came or would have come the last time.
+    pub(crate) pruned: BTreeMap<MachineId, Duration>,
     /// The origins whose blocks it was let push because it would have been sooner.
     pub(crate) preferred: BTreeSet<MachineId>,
     /// The logs of which it holds something that we lack.
@@ -92,7 +93,7 @@ impl Neighbour {
             suspected: false,
             congested: false,
             lazy: BTreeSet::new(),
-            pruned: BTreeSet::new(),
+            pruned: BTreeMap::new(),
             preferred: BTreeSet::new(),
             leads: BTreeMap::new(),
             urgent: BTreeSet::new(),

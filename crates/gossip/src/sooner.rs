@@ -18,7 +18,6 @@ use std::time::Duration;
 use model::{BlockId, LogId, MachineId};
 use statemachine::Instant;
 
-use crate::neighbour::Neighbour;
 use crate::recent::Via;
 use crate::{FrontierEntry, Gossip};
 
@@ -46,18 +45,21 @@ impl Gossip {
         let Some((Via::Pushed(first), came)) = self.recent.arrival(id) else {
             return false;
         };
-        let origin = id.log.machine;
-        let is_sooner = age.saturating_sub(now.since(came)) >= GAIN_MIN;
-        let neighbour = self.neighbours.get_mut(&from).filter(|_| is_sooner);
-        let is_other = |n: &&mut Neighbour| first != from && n.pruned.contains(&origin);
-        let Some(neighbour) = neighbour.filter(is_other) else {
+        let (origin, here_for) = (id.log.machine, now.since(came));
+        let neighbour = self.neighbours.get_mut(&from).filter(|_| first != from);
+        let Some(neighbour) = neighbour else {
             return false;
         };
-        if !neighbour.preferred.insert(origin) {
+        let Some(later) = neighbour.pruned.get_mut(&origin) else {
+            return false; // It pushes already.
+        };
+        *later = here_for.saturating_sub(age);
+        let gain = age.saturating_sub(here_for);
+        if gain < GAIN_MIN || !neighbour.preferred.insert(origin) {
             return false;
         }
         self.graft(from, origin);
-        self.prune(first, origin);
+        self.prune(first, origin, gain);
         true
     }
 }

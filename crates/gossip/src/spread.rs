@@ -4,6 +4,8 @@
 //! the earlier one has been told to stop already and this push crossed the prune: were the later
 //! one pruned too, nobody would push any more.
 
+use std::time::Duration;
+
 use model::{Block, BlockId, LogId, MachineId};
 use statemachine::Instant;
 
@@ -36,23 +38,28 @@ impl Gossip {
     }
 
     /// A block that is here came again.
-    pub(crate) fn on_duplicate(&mut self, from: MachineId, id: &BlockId, pushed: bool) {
+    pub(crate) fn on_duplicate(
+        &mut self,
+        now: Instant,
+        from: MachineId,
+        id: &BlockId,
+        pushed: bool,
+    ) {
         self.stats.blocks_duplicate += 1;
         if !pushed {
             return;
         }
         let origin = id.log.machine;
         let is_pruned = |machine: &MachineId| {
-            (self.neighbours.get(machine)).is_none_or(|n| n.pruned.contains(&origin))
+            (self.neighbours.get(machine)).is_none_or(|n| n.pruned.contains_key(&origin))
         };
-        match self.recent.arrival(id).map(|(via, _)| via) {
-            Some(Via::Own) => self.prune(from, origin),
-            Some(Via::Pushed(first)) if first == from => {}
-            Some(Via::Pushed(first)) if is_pruned(&first) && !is_pruned(&from) => {
-                self.prune(first, origin);
+        match self.recent.arrival(id) {
+            Some((Via::Pushed(first), _)) if first == from => {}
+            Some((Via::Pushed(first), _)) if is_pruned(&first) && !is_pruned(&from) => {
+                self.prune(first, origin, Duration::ZERO);
             }
-            Some(Via::Pushed(_)) => self.prune(from, origin),
-            Some(Via::Pulled) | None => {} // Nobody else pushed it: the link may be the tree.
+            Some((Via::Own | Via::Pushed(_), came)) => self.prune(from, origin, now.since(came)),
+            Some((Via::Pulled, _)) | None => {} // Nobody else pushed it: the link may be the tree.
         }
     }
 
@@ -71,16 +78,18 @@ impl Gossip {
         }
     }
 
-    pub(crate) fn prune(&mut self, machine: MachineId, origin: MachineId) {
+    /// Makes a neighbour stop pushing the blocks of an origin: its last copy was so much later.
+    pub(crate) fn prune(&mut self, machine: MachineId, origin: MachineId, later: Duration) {
         if let Some(neighbour) = self.neighbours.get_mut(&machine) {
-            neighbour.pruned.insert(origin);
+            neighbour.pruned.insert(origin, later);
             self.stats.prunes_sent += 1;
             self.send(machine, Message::Prune { origin });
         }
     }
 
-    /// A neighbour is gone along whose links the blocks of some origins came: others that were told
-    /// to stop are to push them again, so that the next block does not wait for the graft timer.
+    /// A neighbour is gone along whose links the blocks of some origins came: of the others that
+    /// were told to stop, whoever was the soonest is to push them again, so that the next block
+    /// does not wait for the graft timer.
     pub(crate) fn replace_pusher(&mut self, gone: &MachineId) {
         for origin in self
             .recent
@@ -89,10 +98,9 @@ impl Gossip {
             .take(GRAFTS_PER_CALL_MAX)
         {
             let pruned = (self.neighbours.iter())
-                .filter(|(_, n)| n.pruned.contains(&origin) && !n.congested)
-                .map(|(machine, _)| *machine)
-                .collect::<Vec<_>>();
-            if let Some(machine) = self.rng.choose(&pruned).copied() {
+                .filter(|(_, neighbour)| !neighbour.congested)
+                .filter_map(|(machine, n)| Some((*n.pruned.get(&origin)?, *machine)));
+            if let Some((_, machine)) = pruned.min() {
                 self.graft(machine, origin);
             }
         }

@@ -106,3 +106,25 @@ fn an_announcement_tells_how_long_the_newest_block_has_been_here() {
     let interval = gossip::Config::default().announce_interval;
     assert_eq!(ages, [BTreeMap::from([(log(4, 1), interval)])]);
 }
+
+#[test]
+fn who_would_have_been_the_soonest_takes_the_place_of_one_that_is_gone() {
+    let after = |news_of_3: Duration| {
+        let mut node = node(&[2, 3, 5]);
+        push(&mut node, 2, &block(4, 1));
+        node.advance(4 * MILLISECOND);
+        push(&mut node, 5, &block(4, 1));
+        node.advance(4 * MILLISECOND);
+        push(&mut node, 3, &block(4, 1));
+        persist_all(&mut node);
+        assert_eq!(hear_of(&mut node, 2, 2, (3, news_of_3)), []);
+
+        node.input(Input::NeighbourDown(id(2)));
+
+        sent(&mut node)
+    };
+
+    let graft = |to| [(id(to), Message::Graft { origin: id(4) })];
+    assert_eq!(after(15 * MILLISECOND), graft(5));
+    assert_eq!(after(17 * MILLISECOND), graft(3), "its news were sooner");
+}
