@@ -13,7 +13,7 @@ use crate::held::Start;
 use crate::key::{Answers, Played};
 use crate::plain;
 use crate::recorded::OutputDigest;
-use crate::settings::PROGRAM;
+use crate::settings::{self, PROGRAM};
 
 /// A node that is given what a recorded one was given.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl<R: Read> Replay<R> {
         let answers = Answers::default();
         answers.set(outcome.answers.clone());
         let identity = identity(&start, &answers).map_err(|what| damaged(&entries, 0, what))?;
+        settings::check(&start.settings).map_err(|what| damaged(&entries, 0, what))?;
         let trust = start.trust();
         let rng = Rng::from_seed(start.seed);
         let mut replay = Self {

@@ -184,10 +184,6 @@ fn of_uplink(uplink: &UplinkConfig) -> Uplink {
 }
 
 fn uplink(plain: Uplink) -> Result<UplinkConfig, Damaged> {
-    let is_length = |length: &Duration| !length.is_zero();
-    if !plain.windows.lengths.iter().all(is_length) {
-        return Err(Damaged("the length of a window"));
-    }
     Ok(UplinkConfig {
         id: plain.id.parse().map_err(|_| Damaged("an uplink id"))?,
         windows: plain.windows,
@@ -204,6 +200,51 @@ fn interest((site, texts): (Option<String>, Vec<String>)) -> Result<Interest, Da
     let site = site.map(|name| name.parse().map_err(|_| Damaged("a site")));
     let patterns = patterns(&texts)?;
     Interest::new(site.transpose()?, patterns).map_err(|_| Damaged("an interest"))
+}
+
+/// Refuses settings that no node has, with which one would panic or never end a step: times of zero
+/// after which something is done again, times that overflow when a few of them are added up, and
+/// windows that have no name.
+pub(crate) fn check(settings: &engine::Config) -> Result<(), Damaged> {
+    let (gossip, election, commands) = (&settings.gossip, &settings.election, &settings.commands);
+    let again = [
+        election.heartbeat_interval,
+        election.suspect_after,
+        election.probe_timeout,
+        election.fence_after,
+        election.refresh_interval,
+        election.join_grace,
+        election.listen_time,
+        election.settle_after,
+        settings.watermark_interval,
+        settings.presence_interval,
+    ];
+    let within = [
+        settings.overlay.shuffle_interval,
+        gossip.announce_interval,
+        gossip.graft_timeout,
+        gossip.want_timeout,
+        commands.skew,
+        commands.redial,
+        settings.gather,
+        settings.recovery,
+    ];
+    if again.iter().any(Duration::is_zero) {
+        return Err(Damaged("a time of zero in the settings"));
+    }
+    if again.iter().chain(&within).any(|time| *time > TIME_MAX) {
+        return Err(Damaged("a time in the settings without an end"));
+    }
+    let mut lengths = settings.uplinks.iter().flat_map(|u| &u.windows.lengths);
+    let is_length = |length: &Duration| {
+        !length.is_zero()
+            && *length <= TIME_MAX
+            && length.subsec_nanos().is_multiple_of(NANOS_PER_MILLI)
+    };
+    if !lengths.all(is_length) {
+        return Err(Damaged("the length of a window"));
+    }
+    Ok(())
 }
 
 fn signatures() -> Arc<dyn Signatures> {
@@ -238,5 +279,8 @@ fn read_interest<'de, D: Deserializer<'de>>(from: D) -> Result<Interest, D::Erro
     interest(Deserialize::deserialize(from)?).map_err(D::Error::custom)
 }
 
+/// Longest time. Source: a node's clock shows no more, some 584 years.
+const TIME_MAX: Duration = Duration::from_nanos(u64::MAX);
+const NANOS_PER_MILLI: u32 = 1_000_000;
 /// The version of this program, of which a recording is.
 pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");

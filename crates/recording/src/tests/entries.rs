@@ -1,13 +1,18 @@
 //! What is read of a recording is what was written, or an error.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use command::CommandId;
-use engine::Recovered;
+use engine::{Config, Recovered};
 use model::{BlockHash, BlockId, Epoch, LogId, Position, PublisherMark};
 use proptest::prelude::*;
 
-use super::machines::{SECOND, encoded, entries, identity, join, other, recovered, trust};
+use super::machines::{
+    SECOND, encoded, entries, identity, join, other, recording, recovered, trust,
+};
 use super::samples::{block, inputs, settings};
+use crate::Replay;
 use crate::event::Event;
 use crate::file::{Entry, header};
 use crate::held::{Held, Start};
@@ -88,6 +93,45 @@ fn a_start_is_read_as_it_was_written() {
         start.seed,
     );
     assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+}
+
+#[test]
+fn settings_that_no_node_has_are_refused_and_those_of_a_node_are_not() {
+    type Change = fn(&mut Config);
+    let changes: [(Change, &str); 9] = [
+        (|_| {}, "opens"),
+        (|c| c.election.heartbeat_interval = Duration::ZERO, "zero"),
+        (|c| c.watermark_interval = Duration::ZERO, "zero"),
+        (|c| c.presence_interval = Duration::MAX, "without an end"),
+        (|c| c.gossip.want_timeout = Duration::MAX, "without an end"),
+        (
+            |c| c.uplinks[0].windows.lengths[0] = Duration::ZERO,
+            "window",
+        ),
+        (
+            |c| c.uplinks[0].windows.lengths[1] = Duration::from_nanos(7),
+            "window",
+        ),
+        (
+            |c| c.uplinks[0].windows.lengths[1] = Duration::MAX,
+            "window",
+        ),
+        (|c| c.gather = Duration::ZERO, "opens"),
+    ];
+    for (change, expected) in changes {
+        let mut all = entries(&recording(0));
+        let Some(Entry::Start(first)) = all.first_mut() else {
+            panic!("no start");
+        };
+        change(&mut first.settings);
+
+        let found = match Replay::open(&join(&all)[..]) {
+            Ok(_) => "opens".to_owned(),
+            Err(refused) => refused.to_string(),
+        };
+
+        assert!(found.contains(expected), "{found} instead of {expected}");
+    }
 }
 
 proptest! {
