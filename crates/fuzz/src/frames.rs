@@ -38,10 +38,11 @@ pub fn frames(bytes: &[u8]) -> Outcome {
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let contact = || Contact {
-        machine: Who::Alice.machine(),
-        addresses: vec![Address::new("/ip4/192.0.2.1/tcp/4001".to_owned()).expect("not empty")],
-    };
+    all().map(|frame| encode(&frame).to_vec()).collect()
+}
+
+/// A frame of each kind, as Alice may send it.
+pub(crate) fn all() -> impl Iterator<Item = Frame> {
     let origin = Who::Alice.machine();
     let overlay = [
         Overlay::Join { contact: contact() },
@@ -91,8 +92,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     ];
     let frames = overlay.into_iter().map(Frame::Overlay);
     let frames = frames.chain(gossip.into_iter().map(Frame::Gossip));
-    let frames = frames.chain(election.into_iter().map(Frame::Election));
-    frames.map(|frame| encode(&frame).to_vec()).collect()
+    frames.chain(election.into_iter().map(Frame::Election))
 }
 
 const VERSION: StateVersion = StateVersion {
@@ -100,12 +100,21 @@ const VERSION: StateVersion = StateVersion {
     counter: 4,
 };
 
+/// Where Alice is.
+pub(crate) fn contact() -> Contact {
+    Contact {
+        machine: Who::Alice.machine(),
+        addresses: vec![Address::new("/ip4/192.0.2.1/tcp/4001".to_owned()).expect("not empty")],
+    }
+}
+
 fn log(machine: MachineId) -> LogId {
     let epoch = Epoch { counter: 1, tag: 2 };
     LogId { machine, epoch }
 }
 
-fn entry() -> FrontierEntry {
+/// What a machine may hold of Alice's log.
+pub(crate) fn entry() -> FrontierEntry {
     FrontierEntry {
         log: log(Who::Alice.machine()),
         floor: 1,
@@ -135,7 +144,8 @@ fn key() -> StateKey {
     }
 }
 
-fn state() -> model::State {
+/// A state of Alice.
+pub(crate) fn state() -> model::State {
     let draft = StateDraft {
         key: key(),
         version: VERSION,

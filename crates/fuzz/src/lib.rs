@@ -1,4 +1,4 @@
-//! What decoders and the handshake must hold for any bytes that come from elsewhere.
+//! What decoders, the handshake and replays must hold for any bytes that come from elsewhere.
 //!
 //! A [`Target`] is a function of bytes that panics when a promise is broken. The same functions run
 //! under libFuzzer, which searches for such bytes, and under `cargo test`, which replays what has
@@ -22,6 +22,7 @@ mod frames;
 mod insider;
 mod network;
 mod noise;
+mod recordings;
 mod strangers;
 mod target;
 mod texts;
@@ -31,6 +32,7 @@ pub use credentials::credentials;
 pub use frames::frames;
 pub use insider::insider;
 pub use network::handshake;
+pub use recordings::recordings;
 pub use strangers::strangers;
 pub use target::{Outcome, TARGETS, Target};
 pub use texts::texts;

@@ -1,6 +1,6 @@
 //! Which functions of bytes there are.
 
-use crate::{credentials, frames, insider, network, strangers, texts};
+use crate::{credentials, frames, insider, network, recordings, strangers, texts};
 
 /// What a target made of its bytes; neither is a mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,11 @@ pub const TARGETS: &[Target] = &[
         name: "insider",
         run: insider::insider,
         seeds: insider::seeds,
+    },
+    Target {
+        name: "recordings",
+        run: recordings::recordings,
+        seeds: recordings::seeds,
     },
     Target {
         name: "strangers",

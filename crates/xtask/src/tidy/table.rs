@@ -110,7 +110,7 @@ const TABLE: &[Row] = &[
     effect("swarm", &[BELOW_EFFECTS, &["transport"]]),
     pure("testkit", &[&["statemachine"]]),
     shell("sim", &[BELOW_EFFECTS, &["recording"]]),
-    shell("fuzz", &[BELOW_EFFECTS]),
+    shell("fuzz", &[BELOW_EFFECTS, &["recording"]]),
     shell(
         "fieldmesh",
         &[BELOW_EFFECTS, EFFECTS, &["recording", "rule"]],
