@@ -6,6 +6,7 @@ mod hour;
 mod laws;
 mod network;
 mod outcasts;
+mod refusals;
 mod rules;
 mod site;
 mod sites;
