@@ -174,8 +174,8 @@ impl Windows {
         applied
     }
 
-    /// The origin has been silent for too long: gives partial records of all open windows that were
-    /// not given yet in this state, and keeps them open.
+    /// The origin has been silent for too long: gives complete windows with a late reading again, and
+    /// partial records of all open windows that were not given yet in this state, which stay open.
     pub fn give_up(&mut self) -> Applied {
         let mut applied = Applied::default();
         if self.resuming.is_some() {
@@ -190,6 +190,7 @@ impl Windows {
             }
         }
         self.open = open;
+        self.give_revised(&mut applied);
         applied
     }
 
@@ -199,8 +200,6 @@ impl Windows {
     pub fn close(mut self) -> Applied {
         let mut applied = self.give_up();
         if self.resuming.is_none() {
-            let revised = std::mem::take(&mut self.revised);
-            self.give(revised, &mut applied);
             applied.windows_lost += self.cold.count();
         }
         applied
@@ -302,11 +301,12 @@ impl Windows {
         })
     }
 
-    /// Whether an open window has readings and no record of them yet.
+    /// Whether a window has readings that are in no record yet.
     #[must_use]
     pub fn has_unfinished(&self) -> bool {
         let is_unfinished = |window: &Window| window.partial != Some(self.name_of(window));
-        self.resuming.is_none() && self.open.values().any(is_unfinished)
+        let is_any = !self.revised.is_empty() || self.open.values().any(is_unfinished);
+        self.resuming.is_none() && is_any
     }
 }
 

@@ -268,6 +268,28 @@ fn a_silent_origin_gives_partial_records_once_and_complete_ones_later() {
 }
 
 #[test]
+fn of_a_silent_origin_a_window_with_a_late_reading_is_given_again_and_once() {
+    let mut windows = windows();
+    for (sequence, value) in [(1, 1.0), (2, 2.0)] {
+        let late = vec![reading(0, seconds(0), value)];
+        apply(
+            &mut windows,
+            &block(position(1, sequence), seconds(9), late),
+        )
+        .expect("applied");
+    }
+    assert!(windows.has_unfinished());
+
+    assert_eq!(
+        names(&windows.give_up()),
+        [(0, 1, 2, true), (0, 3, 2, true)]
+    );
+
+    assert!(!windows.has_unfinished());
+    assert_eq!(names(&windows.give_up()), []);
+}
+
+#[test]
 fn windows_for_which_there_is_no_memory_are_computed_from_the_log_when_they_are_due() {
     let config = Config {
         windows_max: 2,
