@@ -10,6 +10,7 @@
 pub mod block;
 mod error;
 mod id;
+mod line;
 mod pattern;
 mod quality;
 mod reading;
@@ -21,6 +22,7 @@ mod value;
 pub use block::{Block, BlockHash, BlockHeader, ContentHash, Draft, HashPrefix, PublisherMark};
 pub use error::{BlockError, IdError, NameError, PatternError, StateError};
 pub use id::{BlockId, Epoch, LogId, MachineId, NetworkId, Position, Sequence, Signature};
+pub use line::{line_of, lines};
 pub use pattern::Pattern;
 pub use quality::{Quality, QualityLevel, QualityReason};
 pub use reading::{NewReading, Reading};

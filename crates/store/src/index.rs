@@ -8,7 +8,8 @@
 //! The log of an origin is its epochs in order, each cut at the position that its successor's first
 //! block names. The rule is applied from the newest epoch backwards: what lies between the named
 //! position and the epoch that names it are stragglers, whole epochs included. They are stored and
-//! given to gossip like others, but queries leave them out.
+//! given to gossip like others, but queries leave them out. Where an origin began anew because it had
+//! lost everything, the rule is applied to each line (`model::lines`) for itself.
 
 mod kept;
 
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use gossip::{FrontierEntry, Span};
-use model::{BlockId, Epoch, LogId, MachineId, Position, Sequence, Timestamp};
+use model::{BlockId, Epoch, LogId, MachineId, Position, Sequence, Timestamp, lines};
 
 use crate::footer::BlockEntry;
 use crate::series_set::SeriesSet;
@@ -353,8 +354,13 @@ impl Index {
 
     /// Applies the rule of the canonical log to a machine.
     fn cut_again(&mut self, machine: MachineId) {
-        let mut limit = None; // The position that the epochs after this one continue, if any does.
+        let logs = self.logs.range(all_epochs(machine));
+        let of = lines(logs.map(|(id, log)| (id.epoch, log.beginning())));
+        // By line, the position that the epochs after this one continue, if any does.
+        let mut limits: BTreeMap<Epoch, Position> = BTreeMap::new();
         for (id, log) in self.logs.range_mut(all_epochs(machine)).rev() {
+            let line = of.get(&id.epoch).copied().unwrap_or(id.epoch);
+            let limit = limits.get(&line).copied();
             let cut = match limit {
                 Some(Position { epoch, .. }) if epoch < id.epoch => Cut(0),
                 Some(Position { epoch, sequence }) if epoch == id.epoch => Cut(sequence),
@@ -368,13 +374,22 @@ impl Index {
             let is_straggler = limit.is_some_and(|position| position.epoch < id.epoch);
             if !is_straggler {
                 // A block that claims to continue its own future continues nothing.
-                limit = log.continues.filter(|position| position.epoch < id.epoch);
+                match log.continues.filter(|position| position.epoch < id.epoch) {
+                    Some(named) => _ = limits.insert(line, named),
+                    None => _ = limits.remove(&line),
+                }
             }
         }
     }
 }
 
 impl Log {
+    /// What its first block names as the one before it; `None` as long as that is not known.
+    fn beginning(&self) -> Option<Option<Position>> {
+        let is_known = self.floor > FLOOR_MIN || self.get(FLOOR_MIN).is_some();
+        (is_known || self.continues.is_some()).then_some(self.continues)
+    }
+
     fn insert(&mut self, sequence: Sequence, place: Place) -> bool {
         if sequence < self.floor.max(FLOOR_MIN) || self.get(sequence).is_some() {
             return false;

@@ -161,16 +161,19 @@ proptest! {
             index.insert(1, &entry(epoch, sequence, continues));
         }
 
-        // The rule, position by position, from the newest down.
-        let mut limit = at(u64::MAX, u64::MAX);
+        // The rule, line by line and position by position, from the newest down.
+        let named_by = |epoch: u64| continues[&epoch].filter(|p| *p < at(epoch, 0));
+        let line_of = |epoch: u64| {
+            let back = |of: &u64| named_by(*of).map(|named| named.epoch.counter);
+            std::iter::successors(Some(epoch), back).last()
+        };
+        let mut limits = BTreeMap::new();
         let mut canonical: BTreeMap<u64, Vec<Sequence>> = BTreeMap::new();
         for epoch in (1..=5).rev() {
-            let kept: Vec<Sequence> = (1..=4).filter(|s| at(epoch, *s) <= limit).collect();
-            let reached = limit >= at(epoch, 0);
-            if let Some(named) = continues[&epoch].filter(|p| reached && *p < at(epoch, 0)) {
-                limit = named;
-            } else if reached {
-                limit = at(epoch, 0);
+            let limit = limits.entry(line_of(epoch)).or_insert(at(u64::MAX, u64::MAX));
+            let kept: Vec<Sequence> = (1..=4).filter(|s| at(epoch, *s) <= *limit).collect();
+            if *limit >= at(epoch, 0) {
+                *limit = named_by(epoch).unwrap_or(at(epoch, 0));
             }
             canonical.insert(epoch, kept);
         }
