@@ -1,9 +1,9 @@
-//! The canonical log of an origin: which blocks count, and in which order.
+//! The canonical log of a line: which blocks count, and in which order.
 //!
-//! It is the origin's epochs in order, each cut at the block that the first block of the next epoch
+//! It is the line's epochs in order, each cut at the block that the first block of the next epoch
 //! names. The rule is applied from the newest epoch backwards: what lies between the named block
 //! and the epoch that names it are stragglers, whole epochs included. An epoch that names nothing
-//! (its machine had lost everything) cuts nothing off; no window reaches across.
+//! (its machine had lost everything) cuts nothing off: it begins a line of its own (`lines`).
 
 use std::collections::BTreeMap;
 
@@ -22,12 +22,12 @@ pub(crate) struct LogInfo {
 }
 
 impl LogInfo {
-    fn holds_first(&self) -> bool {
+    pub(crate) fn holds_first(&self) -> bool {
         self.floor <= FIRST && self.end >= FIRST
     }
 }
 
-/// The logs of one origin.
+/// The logs of one line.
 pub(crate) type Logs = BTreeMap<Epoch, LogInfo>;
 
 /// What comes next in the canonical log.

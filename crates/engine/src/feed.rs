@@ -1,7 +1,9 @@
 //! Feed: from the logs of all origins to the outboxes of this machine's uplinks.
 //!
-//! One [`Follower`] for each uplink and origin. The feed reads logs for them, hands out what they
-//! have for upload, and tells everyone how far that has come.
+//! One [`Follower`] for each uplink and each line of an origin. The feed reads logs for them, hands
+//! out what they have for upload, and tells everyone how far that has come.
+
+mod parting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,14 +11,16 @@ use std::time::Duration;
 use aggregate::{Progress, Record};
 use election::UplinkId;
 use gossip::{Frontier, Span};
-use model::{Block, BlockId, LogId, MachineId, NetworkId, Position, Sequence};
+use model::{Block, BlockId, Epoch, LogId, MachineId, NetworkId, Position, Sequence};
 use statemachine::{Deadline, Instant, Ticket, Timers};
 
-use crate::canonical::{LogInfo, Logs, Next, Rewind};
+use crate::canonical::{Next, Rewind};
 use crate::config::UplinkConfig;
 use crate::follower::{Backlog, FeedStats, Follower};
+use crate::lines::Lines;
 use crate::lookback::Search;
 use crate::presence::Idle;
+use crate::told::Told;
 use crate::{Catalogue, UploadId};
 
 /// What the feed wants done, in this order.
@@ -42,12 +46,27 @@ pub(crate) enum Effect {
         record: Record,
     },
     Withdraw(UplinkId, MachineId),
-    Tell(UplinkId, MachineId, Progress),
+    /// Tell everyone how far the line of an origin with this name has come.
+    Tell(UplinkId, MachineId, Epoch, Progress),
     Rewound(UplinkId, MachineId),
 }
 
-/// A follower: the uplink's place in the configuration, and the origin.
-type Key = (usize, MachineId);
+/// What is served: the uplink's place in the configuration, and the origin.
+type Source = (usize, MachineId);
+
+/// A follower: what it follows for whom, and the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    uplink: usize,
+    machine: MachineId,
+    line: Epoch,
+}
+
+impl Key {
+    fn source(&self) -> Source {
+        (self.uplink, self.machine)
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
@@ -67,11 +86,13 @@ enum Timer {
 pub(crate) struct Feed {
     network: NetworkId,
     uplinks: Vec<UplinkConfig>,
-    logs: BTreeMap<MachineId, Logs>,
+    lines: BTreeMap<MachineId, Lines>,
     idle: BTreeMap<MachineId, Idle>,
-    done: BTreeMap<(UplinkId, MachineId), Progress>,
-    served: BTreeSet<Key>,
+    told: Told,
+    served: BTreeSet<Source>,
     followers: BTreeMap<Key, Follower>,
+    /// What was counted by followers that have ended.
+    stats_before: FeedStats,
     /// Reads under way, with the block that each must bring.
     reads: BTreeMap<Ticket, (Key, Position)>,
     /// The follower that looks back, with its search; one at a time.
@@ -91,11 +112,12 @@ impl Feed {
         Self {
             network,
             uplinks,
-            logs: BTreeMap::new(),
+            lines: BTreeMap::new(),
             idle: BTreeMap::new(),
-            done: BTreeMap::new(),
+            told: Told::default(),
             served: BTreeSet::new(),
             followers: BTreeMap::new(),
+            stats_before: FeedStats::default(),
             reads: BTreeMap::new(),
             looking: None,
             lookbacks: BTreeSet::new(),
@@ -112,13 +134,10 @@ impl Feed {
         let Some(entry) = frontier.get(&log).filter(|_| !self.uplinks.is_empty()) else {
             return;
         };
-        let logs = self.logs.entry(log.machine).or_default();
-        let info = logs.entry(log.epoch).or_insert(LogInfo {
-            floor: 1,
-            end: 0,
-            continues: None,
-        });
-        (info.floor, info.end) = (entry.floor, entry.end);
+        let lines = self.lines.entry(log.machine).or_default();
+        if lines.note(log.epoch, entry.floor, entry.end) {
+            self.part(log.machine);
+        }
     }
 
     /// A block has become durable.
@@ -138,11 +157,9 @@ impl Feed {
 
     /// Something changed that followers of an origin may have waited for.
     pub(crate) fn refresh(&mut self, now: Instant, machine: MachineId, catalogue: &Catalogue) {
-        if self.logs.contains_key(&machine) {
-            for key in self.keys_of(machine) {
-                self.follower(now, key).unblock();
-                self.pump(now, key, None, catalogue);
-            }
+        for key in self.keys_of(machine) {
+            self.follower(now, key).unblock();
+            self.pump(now, key, None, catalogue);
         }
     }
 
@@ -160,14 +177,18 @@ impl Feed {
         if let Some(follower) = self.followers.get_mut(&key) {
             follower.reading = false;
         }
+        let mut has_parted = false;
         for block in blocks {
-            self.note_first(block);
+            has_parted |= self.note_first(block);
             self.apply_if_next(now, key, block, catalogue);
         }
         if self.next(key).and_then(Next::wanted) == Some(wanted) {
             self.timers.set(Timer::Reread(key), now + REREAD_AFTER); // It cannot be read now.
         }
         self.pump(now, key, None, catalogue);
+        if has_parted {
+            self.refresh(now, key.machine, catalogue);
+        }
     }
 
     /// The answer to a search.
@@ -182,9 +203,11 @@ impl Feed {
         let Some((key, _)) = self.looking.take_if(|(_, asked)| *asked == ticket) else {
             return;
         };
-        blocks.iter().for_each(|block| self.note_first(block));
         if let Some(follower) = self.followers.get_mut(&key) {
             follower.on_found(blocks, searched, catalogue);
+        }
+        for block in blocks {
+            self.note_first(block);
         }
         self.step_back(now, key, catalogue);
         self.look_back(now, catalogue);
@@ -204,16 +227,19 @@ impl Feed {
 
     /// The next step of a follower's lookback; after the last one it goes on as before.
     fn step_back(&mut self, now: Instant, key: Key, catalogue: &Catalogue) {
-        let follower = self.followers.get_mut(&key);
-        let search = follower
-            .zip(self.logs.get(&key.1))
+        let logs = self.lines.get(&key.machine);
+        let logs = logs.and_then(|lines| lines.logs(key.line));
+        let search = self
+            .followers
+            .get_mut(&key)
+            .zip(logs)
             .and_then(|(follower, logs)| follower.look_back(logs));
         match search {
             Some(search) => {
                 self.ticket = self.ticket.next();
                 self.looking = Some((key, self.ticket));
                 let log = LogId {
-                    machine: key.1,
+                    machine: key.machine,
                     epoch: search.epoch,
                 };
                 self.effects.push(Effect::Search {
@@ -226,42 +252,17 @@ impl Feed {
         }
     }
 
-    /// By origin, the first block that some uplink still needs, as far as that was told; `None` if
-    /// there is no uplink.
-    pub(crate) fn needed(&self) -> Option<BTreeMap<MachineId, Position>> {
-        if self.uplinks.is_empty() {
-            return None;
-        }
-        let needed_of = |machine: &MachineId| {
-            let done = self.uplinks.iter().map(|uplink| {
-                let progress = self.done.get(&(uplink.id.clone(), *machine))?;
-                let late = progress.late.unwrap_or(progress.resume);
-                Some(late.min(progress.resume))
-            });
-            done.min().flatten() // An uplink that has told nothing is the least.
-        };
-        let logs = self.logs.keys();
-        Some(
-            logs.filter_map(|machine| Some((*machine, needed_of(machine)?)))
-                .collect(),
-        )
-    }
-
     /// What was counted, over all followers.
     pub(crate) fn stats(&self) -> FeedStats {
         let all = self.followers.values().map(Follower::stats);
-        all.fold(FeedStats::default(), |sum, one| FeedStats {
-            lookbacks: sum.lookbacks + one.lookbacks,
-            windows_lost: sum.windows_lost + one.windows_lost,
-            readings_misdated: sum.readings_misdated + one.readings_misdated,
-        })
+        all.fold(self.stats_before, FeedStats::plus)
     }
 
     /// What no relay of an uplink has had acknowledged, by origin.
     pub(crate) fn backlog(&self, uplink: &UplinkId) -> impl Iterator<Item = Backlog<'_>> {
         let index = self.uplinks.iter().position(|config| config.id == *uplink);
         let followers = self.followers.iter();
-        let followers = followers.filter(move |((of, _), _)| Some(*of) == index);
+        let followers = followers.filter(move |(key, _)| Some(key.uplink) == index);
         followers.filter_map(|(_, follower)| follower.backlog())
     }
 
@@ -271,12 +272,16 @@ impl Feed {
             return;
         }
         self.idle.insert(machine, idle);
-        for key in self.existing_keys_of(machine) {
-            if let Some(follower) = self.followers.get_mut(&key) {
+        let line = self.lines.get(&machine);
+        let line = line.and_then(|lines| lines.of(idle.last.epoch));
+        for key in self.keys_of(machine) {
+            if let Some(follower) = self.followers.get_mut(&key)
+                && line == Some(key.line)
+            {
                 follower.hear(now);
                 follower.pass(idle.last, idle.watermark);
+                self.settle(now, key);
             }
-            self.settle(now, key);
         }
     }
 
@@ -292,12 +297,16 @@ impl Feed {
         let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
             return;
         };
-        let done = self
-            .done
-            .entry((uplink.clone(), machine))
-            .or_insert(progress);
-        *done = progress.max(*done);
-        let key = (index, machine);
+        let lines = self.lines.get(&machine);
+        self.told.note(uplink, machine, progress, lines);
+        let Some(line) = lines.and_then(|lines| lines.of(progress.through.epoch)) else {
+            return;
+        };
+        let key = Key {
+            uplink: index,
+            machine,
+            line,
+        };
         if let Some(follower) = self.followers.get_mut(&key) {
             follower.on_progress(progress, &self.uplinks[index]);
             self.pump(now, key, None, catalogue);
@@ -316,15 +325,19 @@ impl Feed {
         let Some(index) = self.uplinks.iter().position(|config| config.id == *uplink) else {
             return;
         };
-        let key = (index, machine);
+        let source = (index, machine);
         if serving {
-            self.served.insert(key);
-        } else if self.served.remove(&key) {
-            self.withdraw(key);
+            self.served.insert(source);
+        } else if self.served.remove(&source) {
+            self.withdraw(source);
         }
-        if let Some(follower) = self.followers.get_mut(&key) {
-            follower.set_serving(serving);
-            self.pump(now, key, None, catalogue);
+        for key in self.keys_of(machine) {
+            if let Some(follower) = self.followers.get_mut(&key)
+                && key.uplink == index
+            {
+                follower.set_serving(serving);
+                self.pump(now, key, None, catalogue);
+            }
         }
     }
 
@@ -371,7 +384,7 @@ impl Feed {
             match timer {
                 Timer::Silence(key) => {
                     if let Some(follower) = self.followers.get_mut(&key) {
-                        follower.check_silence(now, &self.uplinks[key.0]);
+                        follower.check_silence(now, &self.uplinks[key.uplink]);
                     }
                     self.settle(now, key);
                 }
@@ -381,13 +394,14 @@ impl Feed {
                         .get_mut(&key)
                         .and_then(Follower::take_progress);
                     if let Some(progress) = progress {
-                        let uplink = self.uplinks[key.0].id.clone();
-                        self.effects.push(Effect::Tell(uplink, key.1, progress));
+                        let uplink = self.uplinks[key.uplink].id.clone();
+                        let tell = Effect::Tell(uplink, key.machine, key.line, progress);
+                        self.effects.push(tell);
                     }
                 }
                 Timer::Reread(key) => self.pump(now, key, None, catalogue),
                 Timer::Lacking(key) => {
-                    if let (Some(Next::Lacks(epoch)), machine) = (self.next(key), key.1)
+                    if let (Some(Next::Lacks(epoch)), machine) = (self.next(key), key.machine)
                         && !is_to_come(&LogId { machine, epoch })
                         && let Some(follower) = self.followers.get_mut(&key)
                     {
@@ -417,106 +431,84 @@ impl Feed {
         std::mem::take(&mut self.effects)
     }
 
-    /// The first block of an epoch names the block before it.
-    fn note_first(&mut self, block: &Block) {
+    /// The first block of an epoch names the block before it. Returns whether there are other lines
+    /// now.
+    fn note_first(&mut self, block: &Block) -> bool {
         let BlockId { log, sequence } = block.id();
-        if sequence != 1 {
-            return;
+        let lines = self.lines.get_mut(&log.machine);
+        let Some(lines) = lines.filter(|_| sequence == 1) else {
+            return false;
+        };
+        let has_parted = lines.note_first(log.epoch, block.header().continues);
+        if has_parted {
+            self.part(log.machine);
         }
-        let info = self
-            .logs
-            .get_mut(&log.machine)
-            .and_then(|logs| logs.get_mut(&log.epoch));
-        if let Some(info) = info {
-            info.continues = Some(block.header().continues);
-        }
-    }
-
-    fn keys_of(&self, machine: MachineId) -> Vec<Key> {
-        (0..self.uplinks.len())
-            .map(|index| (index, machine))
-            .collect()
-    }
-
-    fn existing_keys_of(&self, machine: MachineId) -> Vec<Key> {
-        self.keys_of(machine)
-            .into_iter()
-            .filter(|key| self.followers.contains_key(key))
-            .collect()
+        has_parted
     }
 
     /// The follower of a key, made if it is new.
     fn follower(&mut self, now: Instant, key: Key) -> &mut Follower {
-        let config = &self.uplinks[key.0];
-        let done = self.done.get(&(config.id.clone(), key.1)).copied();
-        let serving = self.served.contains(&key);
+        let config = &self.uplinks[key.uplink];
+        let is_new = !self.followers.contains_key(&key);
+        let done = is_new.then(|| self.done_of(&key)).flatten();
+        let serving = self.served.contains(&key.source());
         self.followers.entry(key).or_insert_with(|| {
-            let mut follower = Follower::new(self.network, key.1, config, done, now);
+            let mut follower = Follower::new(self.network, key.machine, config, done, now);
             follower.set_serving(serving);
             follower
         })
     }
 
     fn apply_if_next(&mut self, now: Instant, key: Key, block: &Block, catalogue: &Catalogue) {
-        let Some(logs) = self.logs.get(&key.1) else {
-            return;
-        };
-        let Some(follower) = self.followers.get_mut(&key) else {
-            return;
-        };
-        if follower.next(logs) == Next::Block(block.id().position())
-            && follower.apply(now, block, &self.uplinks[key.0], catalogue)
+        if self.next(key) == Some(Next::Block(block.id().position()))
+            && let Some(follower) = self.followers.get_mut(&key)
+            && follower.apply(now, block, &self.uplinks[key.uplink], catalogue)
         {
-            self.on_rewound(key);
+            self.on_rewound(now, key);
         }
     }
 
-    /// What a follower waits for.
+    /// What a follower waits for. Until it is known which epochs are of which line, that comes
+    /// first.
     fn next(&self, key: Key) -> Option<Next> {
-        Some(self.followers.get(&key)?.next(self.logs.get(&key.1)?))
-    }
-
-    /// What was given of an origin is not to be delivered any more.
-    fn withdraw(&mut self, key: Key) {
-        self.uploads.retain(|_, of| *of != key);
-        let uplink = self.uplinks[key.0].id.clone();
-        self.effects.push(Effect::Withdraw(uplink, key.1));
+        let lines = self.lines.get(&key.machine)?;
+        let follower = self.followers.get(&key)?;
+        let unread = lines.unread().map(Next::FirstOf);
+        Some(unread.unwrap_or(follower.next(lines.logs(key.line)?)))
     }
 
     /// What a follower has folded does not count: it starts over. Returns what it waits for then.
-    fn rewind(&mut self, key: Key, rewind: Rewind) -> Option<Next> {
-        self.on_rewound(key);
+    fn rewind(&mut self, now: Instant, key: Key, rewind: Rewind) -> Option<Next> {
         let follower = self.followers.get_mut(&key)?;
-        let logs = self.logs.get(&key.1)?;
-        follower.rewind(&self.uplinks[key.0], rewind);
-        if matches!(follower.next(logs), Next::Rewind(_)) {
+        follower.rewind(&self.uplinks[key.uplink], rewind);
+        if let Some(Next::Rewind(_)) = self.next(key) {
             // Even the furthest progress relied on what does not count.
-            follower.start_over(&self.uplinks[key.0], None);
+            let follower = self.followers.get_mut(&key)?;
+            follower.start_over(&self.uplinks[key.uplink], None);
         }
-        Some(follower.next(logs))
-    }
-
-    fn on_rewound(&mut self, key: Key) {
-        self.withdraw(key);
-        let uplink = self.uplinks[key.0].id.clone();
-        self.effects.push(Effect::Rewound(uplink, key.1));
+        self.on_rewound(now, key);
+        self.next(key)
     }
 
     /// Moves a follower on as far as it goes: with the block at hand, else by reading the log.
     fn pump(&mut self, now: Instant, key: Key, block: Option<&Block>, catalogue: &Catalogue) {
+        let lines = self.lines.get(&key.machine);
+        if lines.is_none_or(|lines| lines.logs(key.line).is_none()) {
+            return; // It has become a part of another line.
+        }
         self.follower(now, key);
         if let Some(block) = block {
             self.apply_if_next(now, key, block, catalogue);
         }
         let next = match self.next(key) {
-            Some(Next::Rewind(rewind)) => self.rewind(key, rewind),
+            Some(Next::Rewind(rewind)) => self.rewind(now, key, rewind),
             next => next,
         };
         let (Some(next), Some(follower)) = (next, self.followers.get_mut(&key)) else {
             return;
         };
         if let Next::Lacks(_) = next {
-            let at = now + self.uplinks[key.0].partial_after;
+            let at = now + self.uplinks[key.uplink].partial_after;
             self.timers.set_if_idle(Timer::Lacking(key), at);
         } else {
             self.timers.clear(&Timer::Lacking(key));
@@ -528,14 +520,13 @@ impl Feed {
                 self.ticket = self.ticket.next();
                 self.reads.insert(self.ticket, (key, wanted));
                 let log = LogId {
-                    machine: key.1,
+                    machine: key.machine,
                     epoch: wanted.epoch,
                 };
                 let first = wanted.sequence;
-                let held = self
-                    .logs
-                    .get(&key.1)
-                    .and_then(|logs| logs.get(&wanted.epoch));
+                let lines = self.lines.get(&key.machine);
+                let logs = lines.and_then(|lines| lines.logs(key.line));
+                let held = logs.and_then(|logs| logs.get(&wanted.epoch));
                 let last = if let Next::Block(_) = next {
                     held.map_or(first, |info| info.end.max(first))
                 } else {
@@ -549,7 +540,7 @@ impl Feed {
             }
             Some(_) => {}
             None => {
-                if let Some(idle) = self.idle.get(&key.1) {
+                if let Some(idle) = self.idle.get(&key.machine) {
                     follower.pass(idle.last, idle.watermark);
                 }
             }
@@ -562,7 +553,7 @@ impl Feed {
         let Some(follower) = self.followers.get_mut(&key) else {
             return;
         };
-        let config = &self.uplinks[key.0];
+        let config = &self.uplinks[key.uplink];
         for (id, record) in follower.take_uploads(&mut self.upload) {
             self.uploads.insert(id, key);
             self.effects.push(Effect::Upload {

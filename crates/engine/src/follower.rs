@@ -1,5 +1,5 @@
-//! Follower: reads one origin's log in order, folds it into windows, and keeps the records until
-//! a sink has acknowledged them.
+//! Follower: reads one line of an origin in order, folds it into windows, and keeps the records
+//! until a sink has acknowledged them.
 //!
 //! Every candidate follows every origin, whether it serves it or not, so that taking over means
 //! only to upload what is there already. What another relay's progress covers is dropped.
@@ -31,6 +31,17 @@ pub struct FeedStats {
     pub windows_lost: u64,
     /// Readings that are in no window because of their time, counted once for each window length.
     pub readings_misdated: u64,
+}
+
+impl FeedStats {
+    /// Both together.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            lookbacks: self.lookbacks + other.lookbacks,
+            windows_lost: self.windows_lost + other.windows_lost,
+            readings_misdated: self.readings_misdated + other.readings_misdated,
+        }
+    }
 }
 
 /// Records of one origin that no relay has had acknowledged, as far as this machine knows.
@@ -160,8 +171,7 @@ impl Follower {
                 return true;
             }
             Err(_) => {
-                // What came before is given as it is: part of the log is gone for good, or its
-                // machine lost everything.
+                // What came before is given as it is: part of the log is gone for good.
                 let empty = Windows::new(self.network, self.machine, config.windows.clone());
                 let rest = std::mem::replace(&mut self.windows, empty).close();
                 self.emit(Vec::new(), rest);
@@ -293,6 +303,30 @@ impl Follower {
         {
             self.start_over(config, Some(progress)); // The log between is not needed any more.
         }
+    }
+
+    /// The epochs of what it relies on.
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        let done = self.done.map(|done| done.through);
+        let positions = [self.windows.last(), self.start, done];
+        let positions = positions.into_iter().flatten();
+        positions.map(|position| position.epoch)
+    }
+
+    /// Whether it has come to the end of a line, and nobody waits for what was in it.
+    pub(crate) fn is_through(&self, logs: &Logs) -> bool {
+        let end = logs.last_key_value().map(|(epoch, info)| Position {
+            epoch: *epoch,
+            sequence: info.end,
+        });
+        let waits = self.windows.has_unfinished() || self.windows.wants_scan();
+        self.windows.last() == end && self.items.is_empty() && !waits
+    }
+
+    /// What was handed out is given again.
+    pub(crate) fn upload_again(&mut self) {
+        let open = self.items.iter_mut().filter(|item| !item.acknowledged);
+        open.for_each(|item| item.upload = None);
     }
 
     /// Starts or stops serving; while serving, records are uploaded.

@@ -368,7 +368,8 @@ pub struct Recovered {
     pub contacts: Vec<Contact>,
     /// Present if the last stop was in order.
     pub clean: Option<CleanStop>,
-    /// The highest counter of an own epoch that was ever started; 0 if none.
+    /// The highest counter of an own epoch that was ever started on this disk; 0 if none. Own
+    /// blocks of later ones came back from others, after the disk before it was lost.
     pub epoch_counter_highest: u64,
     /// The last own block of the gap-free part of the newest own log.
     pub last_own: Option<(Position, BlockHash)>,

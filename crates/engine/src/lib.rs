@@ -22,6 +22,7 @@ mod follower;
 mod health;
 mod io;
 mod key;
+mod lines;
 mod links;
 mod lookback;
 mod mail;
@@ -30,6 +31,7 @@ mod own;
 mod past;
 mod presence;
 mod publisher;
+mod told;
 mod views;
 
 pub use admin::{AdminError, AdminReply, AdminRequest, Rights};

@@ -3,6 +3,10 @@
 //! After an unclean stop the disk may lack the last blocks that were sent; they come back from
 //! neighbours. As long as the new epoch has no block, it continues the last of them, and what their
 //! publishers send again is known to be stored.
+//!
+//! A machine whose disk knew nothing, or what had come back from others alone, continues nothing:
+//! it would cut off what has not come yet of a log that it does not know. What it says is a line of
+//! its own (`model::lines`).
 
 use std::collections::BTreeMap;
 
@@ -11,6 +15,8 @@ use model::{Block, BlockHash, NetworkId, Position, PublisherMark};
 /// The end of this machine's log before the running epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct Past {
+    /// It is not known where the log ends.
+    is_lost: bool,
     last: Option<(Position, BlockHash)>,
     /// Blocks that came back and do not follow the last one yet, and runs of blocks that the disk
     /// still has beyond a gap, by their first.
@@ -45,8 +51,18 @@ impl Past {
             (first, run)
         };
         Self {
+            is_lost: false,
             last,
             beyond: runs.into_iter().map(returned).collect(),
+        }
+    }
+
+    /// A past whose end is not known.
+    pub(crate) const fn lost() -> Self {
+        Self {
+            is_lost: true,
+            last: None,
+            beyond: BTreeMap::new(),
         }
     }
 
@@ -61,7 +77,7 @@ impl Past {
         let header = block.header();
         let position = header.id().position();
         let is_known = self.last.is_some_and(|(last, _)| position <= last);
-        if is_known || self.beyond.len() >= BEYOND_MAX {
+        if self.is_lost || is_known || self.beyond.len() >= BEYOND_MAX {
             return Vec::new();
         }
         let returned = Returned {
@@ -148,6 +164,18 @@ mod tests {
         past.take_back(&block(5), &NETWORK);
 
         assert_eq!(past.last(), Some((last, hash)));
+    }
+
+    #[test]
+    fn a_disk_that_knew_nothing_continues_nothing_that_comes_back() {
+        for (mut past, last) in [
+            (Past::new(None, []), Some(end_of(&block(1)))),
+            (Past::lost(), None),
+        ] {
+            past.take_back(&block(1), &NETWORK);
+
+            assert_eq!(past.last(), last);
+        }
     }
 
     #[test]

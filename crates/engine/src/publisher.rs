@@ -89,6 +89,8 @@ pub(crate) struct Start {
     pub(crate) last_own: Option<(Position, BlockHash)>,
     /// What lies beyond gaps after it.
     pub(crate) own_runs: Vec<(Position, Position, BlockHash)>,
+    /// What came before is not known, or not from the machine's own disk.
+    pub(crate) is_lost: bool,
     pub(crate) held_until: Option<Instant>,
 }
 
@@ -122,7 +124,10 @@ impl Publisher {
             epoch: start.epoch,
             last: start.last,
             previous: running.map_or(NO_HASH, |(_, hash)| hash),
-            past: Past::new(past, own_runs),
+            past: match start.is_lost {
+                true => Past::lost(),
+                false => Past::new(past, own_runs),
+            },
             watermark: Timestamp::MIN,
             series: BTreeMap::new(),
             queue: Queue::new(),

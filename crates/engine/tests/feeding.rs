@@ -31,6 +31,8 @@ const LATENESS: Duration = Duration::from_secs(60);
 const WINDOW_ENDED: Duration = Duration::from_secs(12);
 /// Until a machine that stands alone serves, and progress has been told.
 const SOON: Duration = Duration::from_secs(1);
+/// Until who is silent is given up, in a test that waits for it.
+const SILENT: Duration = Duration::from_secs(20);
 const OWN: u8 = 2;
 const NEIGHBOUR: u8 = 3;
 
@@ -130,12 +132,16 @@ impl Desk {
     }
 
     fn start_with(recovered: Recovered, uplink: UplinkConfig) -> Self {
+        Self::start_as(OWN, 7, recovered, uplink)
+    }
+
+    fn start_as(machine: u8, rng: u64, recovered: Recovered, uplink: UplinkConfig) -> Self {
         let config = Config {
             uplinks: vec![uplink],
             ..Config::default()
         };
-        let identity = identity(OWN, &[Role::Publish, Role::Relay]);
-        let node = Node::new(identity, config, recovered, Rng::from_u64(7));
+        let identity = identity(machine, &[Role::Publish, Role::Relay]);
+        let node = Node::new(identity, config, recovered, Rng::from_u64(rng));
         let mut desk = Self {
             probe: Probe::new(node),
             blocks: BTreeMap::new(),
@@ -300,6 +306,53 @@ impl Desk {
         self.input(Input::Received(machine, Frame::Overlay(neighbour)));
         let message = gossip::Message::States(states);
         self.input(Input::Received(machine, Frame::Gossip(message)));
+    }
+
+    /// A neighbour brings what other desks said of their logs, and this one reads what it wants to
+    /// fold.
+    fn neighbour_brings(&mut self, desks: &[&Desk]) {
+        for desk in desks {
+            let is_relays = |state: &&State| {
+                matches!(state.key().kind, StateKind::Candidacy | StateKind::Progress)
+            };
+            let states = desk.states.values().filter(|state| !is_relays(state));
+            let states: Vec<State> = states.cloned().collect();
+            for states in states.chunks(gossip::Message::STATES_MAX) {
+                self.neighbour_sends(states.to_vec());
+            }
+            for block in desk.blocks.values().cloned() {
+                let (neighbour, pushed) = (identity(NEIGHBOUR, &[]).keypair.machine(), false);
+                let message = gossip::Message::Block { block, pushed };
+                self.input(Input::Received(neighbour, Frame::Gossip(message)));
+            }
+        }
+        self.read_on();
+    }
+
+    /// Goes on until there is nothing to read, and who is silent has been given up.
+    fn read_on(&mut self) {
+        for _ in 0..3 {
+            while !self.reads.is_empty() {
+                self.answer_reads(&self.blocks.clone());
+            }
+            self.advance(SILENT);
+        }
+    }
+
+    /// Which windows the sink has: by start in seconds after noon the name of the record that
+    /// counts and how many readings it has.
+    fn windows_of(&self, origin: &Desk) -> BTreeMap<u64, (Position, u64)> {
+        let mut windows = BTreeMap::new();
+        let origin = origin.probe.machine().machine();
+        let records = self.uploads.iter().map(|(_, record)| record);
+        for record in records.filter(|record| record.key.machine == origin) {
+            let since = record.key.window_start.as_nanos() - NOON.as_nanos();
+            let seconds = u64::try_from(since / 1_000_000_000).expect("after noon");
+            let entry = (record.key.position(), record.summary.count);
+            let best = windows.entry(seconds).or_insert(entry);
+            *best = entry.max(*best);
+        }
+        windows
     }
 
     fn progress_told(&self) -> Option<Progress> {
@@ -571,6 +624,78 @@ fn a_window_goes_on_in_the_next_epoch() {
     assert_eq!(complete.len(), 1);
     assert_eq!(complete[0].summary.count, 2);
     assert_eq!(complete[0].key.log_epoch.counter, 8);
+}
+
+#[test]
+fn what_a_machine_said_before_and_after_it_lost_its_disk_all_reaches_the_sink_whatever_the_tags() {
+    let start =
+        |machine, rng, recovered| Desk::start_as(machine, rng, recovered, Desk::uplink_config());
+    let mut orders = BTreeSet::new();
+    for rng in 0..8 {
+        let mut first = start(OWN, 100, Recovered::default());
+        first.publish(1, 20.0);
+        first.advance(SOON);
+        first.publish(12, 21.0);
+        let mut second = start(OWN, 101, first.recovered());
+        second.advance(Config::default().recovery);
+        second.publish(23, 22.0);
+        second.advance(WINDOW_ENDED * 3);
+        second.publish(31, 23.0);
+        // The disk is lost, and so far nothing was uploaded. Nobody is there who knows anything.
+        let mut alone = start(OWN, rng, Recovered::default());
+        alone.input(Input::UplinkReachable(uplink(), true));
+        alone.advance(SOON);
+        alone.publish(40, 30.0);
+        alone.advance(WINDOW_ENDED * 5);
+        let ids: Vec<_> = alone.uploads.iter().map(|(id, _)| *id).collect();
+        alone.acknowledge(&ids);
+        orders.insert(alone.last_position().epoch < first.last_position().epoch);
+
+        alone.neighbour_brings(&[&first, &second]);
+        alone.publish(100, 31.0);
+        alone.advance(WINDOW_ENDED * 5);
+        let mut relays = [
+            (5, [&first, &second, &alone]),
+            (6, [&alone, &second, &first]),
+        ]
+        .map(|(machine, order)| {
+            let mut relay = start(machine, rng, Recovered::default());
+            relay.input(Input::UplinkReachable(uplink(), true));
+            relay.advance(SOON);
+            order
+                .iter()
+                .for_each(|desk| relay.neighbour_brings(&[desk]));
+            (machine, relay)
+        });
+
+        let counts = |windows: &BTreeMap<u64, (Position, u64)>| {
+            let counts = windows.iter().map(|(start, (_, count))| (*start, *count));
+            counts.collect::<Vec<_>>()
+        };
+        let windows = alone.windows_of(&alone);
+        let each_once = [0, 10, 20, 30, 40, 100].map(|start| (start, 1));
+        assert_eq!(counts(&windows), each_once, "rng {rng}");
+        for (machine, relay) in &mut relays {
+            assert_eq!(relay.windows_of(&alone), windows, "rng {rng}");
+            let ids: Vec<_> = relay.uploads.iter().map(|(id, _)| *id).collect();
+            relay.acknowledge(&ids);
+            let told = Recovered {
+                last_own: None, // All blocks are of another machine.
+                ..relay.recovered()
+            };
+            let mut again = start(*machine, 9, told);
+            again.blocks.clone_from(&relay.blocks);
+            again.input(Input::UplinkReachable(uplink(), true));
+            again.read_on();
+            let repeated: Vec<u64> = again.windows_of(&alone).into_keys().collect();
+            assert_eq!(repeated, [30], "nobody will complete it, rng {rng}");
+        }
+    }
+    assert_eq!(
+        orders.len(),
+        2,
+        "control: both orders of the tags were tried"
+    );
 }
 
 #[test]

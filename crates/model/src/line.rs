@@ -10,9 +10,9 @@ use crate::{Epoch, Position};
 
 /// Returns the line of each epoch of one machine, named by the first epoch of it that is known.
 ///
-/// `epochs` are in order, each with what its first block names as the one before it; `None` where that
-/// is not known. Such an epoch goes with the one before it until it is known: only a first block that
-/// names nothing, or one of another line, parts what is beside each other.
+/// `epochs` are in order, each with what its first block names as the one before it; `None` where
+/// that is not known. Such an epoch goes with the one before it until it is known: only a first
+/// block that names nothing, or one of another line, parts what is beside each other.
 #[must_use]
 pub fn lines(
     epochs: impl IntoIterator<Item = (Epoch, Option<Option<Position>>)>,
@@ -32,8 +32,8 @@ pub fn lines(
     lines
 }
 
-/// Returns the line of an epoch, which is that of the one before it if it is not known itself; `None`
-/// if nothing is known.
+/// Returns the line of an epoch, which is that of the one before it if it is not known itself;
+/// `None` if nothing is known.
 #[must_use]
 pub fn line_of(lines: &BTreeMap<Epoch, Epoch>, epoch: Epoch) -> Option<Epoch> {
     let at = lines.range(..=epoch).next_back();

@@ -22,7 +22,8 @@ pub enum StateKind {
     Watermark,
     /// The origin could forward to an uplink; the subject is the uplink's id.
     Candidacy,
-    /// How far the origin has uploaded another machine's log; the subject is `UPLINK/MACHINE`.
+    /// How far the origin has uploaded another machine's log; the subject is `UPLINK/MACHINE`, and
+    /// `UPLINK/MACHINE/TAG` beside it for a line that begins with an epoch of this tag.
     Progress,
     /// The origin, the operator or an admitter, throws out the machine that the subject names.
     Revocation,

@@ -8,8 +8,8 @@
 //! The log of an origin is its epochs in order, each cut at the position that its successor's first
 //! block names. The rule is applied from the newest epoch backwards: what lies between the named
 //! position and the epoch that names it are stragglers, whole epochs included. They are stored and
-//! given to gossip like others, but queries leave them out. Where an origin began anew because it had
-//! lost everything, the rule is applied to each line (`model::lines`) for itself.
+//! given to gossip like others, but queries leave them out. Where an origin began anew because it
+//! had lost everything, the rule is applied to each line (`model::lines`) for itself.
 
 mod kept;
 
@@ -330,12 +330,6 @@ impl Index {
         let logs = self.logs.iter();
         let logs = logs.filter(|(_, log)| !log.runs.is_empty() || log.floor > FLOOR_MIN);
         logs.map(|(id, log)| log.frontier(*id)).collect()
-    }
-
-    /// The epochs of a machine, oldest first.
-    pub(crate) fn epochs_of(&self, machine: MachineId) -> impl Iterator<Item = Epoch> {
-        let logs = self.logs.range(all_epochs(machine));
-        logs.map(|(id, _)| id.epoch)
     }
 
     /// The number of a set of series; [`SeriesSet::any`] once there are too many different ones.

@@ -32,7 +32,8 @@ pub struct Recovered {
     pub contacts: Vec<Contact>,
     /// Present if the last stop was in order.
     pub clean: Option<CleanStop>,
-    /// The highest counter of an own epoch that was ever started; 0 if none.
+    /// The highest counter of an own epoch that was ever started on this disk; 0 if none. Own
+    /// blocks of later ones came back from others, after the disk before it was lost.
     pub epoch_counter_highest: u64,
     /// The last own block of the gap-free part of the newest own log that has one.
     pub last_own: Option<(Position, BlockHash)>,
@@ -92,15 +93,13 @@ pub(crate) fn open(disk: Arc<dyn Disk>, config: Config) -> Result<Opened, OpenEr
     let last_own = last_own(&shared);
     let own_runs = own_runs(&shared, last_own.map(|(last, _)| last.epoch));
     let index = read(&shared.index);
-    let epochs = index.epochs_of(shared.config.own);
-    let epochs = epochs.map(|epoch| epoch.counter);
-    let epochs = epochs.chain(clean.map(|clean| clean.epoch.counter));
+    let stopped = clean.map_or(0, |clean| clean.epoch.counter);
     let recovered = Recovered {
         frontier: index.frontier(),
         states,
         contacts: rows.contacts,
         clean,
-        epoch_counter_highest: epochs.max().unwrap_or(0).max(noted),
+        epoch_counter_highest: stopped.max(noted),
         last_own,
         own_runs,
         publishers: publishers(found.marks),

@@ -121,8 +121,8 @@ impl Node {
             feed::Effect::Withdraw(uplink, origin) => {
                 self.outputs.push_back(Output::Withdraw(uplink, origin));
             }
-            feed::Effect::Tell(uplink, origin, progress) => {
-                let subject = format!("{uplink}/{origin}");
+            feed::Effect::Tell(uplink, origin, line, progress) => {
+                let subject = self.progress_subject(&uplink, &origin, line);
                 self.say(now, StateKind::Progress, subject, progress.to_payload());
             }
             feed::Effect::Rewound(uplink, origin) => self.event(Event::Rewound(uplink, origin)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aggregate::Progress;
 use election::{Candidacy, UplinkId};
 use identity::{Redemption, Revocation, Role};
-use model::{BlockHash, Epoch, LogId, MachineId, Position, State, StateKind};
+use model::{BlockHash, Epoch, LogId, MachineId, Position, State, StateKey, StateKind};
 use statemachine::{Instant, Rng, StateMachine as _};
 
 use super::{Node, Timer};
@@ -168,6 +168,31 @@ impl Node {
         self.wait_for_watermark(now);
     }
 
+    /// Where the progress in a line of an origin is told: in the place of what was told of that
+    /// line before, and never in the place of what holds of another one.
+    pub(super) fn progress_subject(
+        &self,
+        uplink: &UplinkId,
+        origin: &MachineId,
+        line: Epoch,
+    ) -> String {
+        let subject = format!("{uplink}/{origin}");
+        let key = StateKey {
+            origin: self.machine,
+            kind: StateKind::Progress,
+            subject,
+        };
+        let told = self.gossip.state(&key).and_then(progress_of);
+        let is_other = told.is_some_and(|(_, _, told)| {
+            let epoch = told.through.epoch;
+            !self.feed.is_of_line(origin, epoch, line)
+        });
+        match is_other {
+            true => format!("{}/{:08x}", key.subject, line.tag),
+            false => key.subject,
+        }
+    }
+
     /// Tells the election what this machine's ways to its uplinks are like now.
     pub(super) fn stand(&mut self, now: Instant) {
         let roles = &self.identity.membership.grant().roles;
@@ -268,6 +293,7 @@ pub(super) fn start_of(
             last: clean.last_sequence,
             last_own,
             own_runs,
+            is_lost: false,
             held_until: None,
         };
     }
@@ -280,17 +306,17 @@ pub(super) fn start_of(
         .iter()
         .filter(|state| state.key().origin == machine);
     let states = states.map(|state| state.version().epoch);
-    let known = blocks
-        .chain(states)
-        .max()
-        .unwrap_or(0)
-        .max(recovered.epoch_counter_highest);
+    // Later ones than it has begun came back from others, after it was lost.
+    let began = recovered.epoch_counter_highest;
+    let was_lost = blocks.clone().any(|counter| counter > began);
+    let known = blocks.chain(states).max().unwrap_or(0).max(began);
     let held_until = (known > 0).then(|| Instant::ZERO + config.recovery);
     Start {
         epoch: new_epoch(known.saturating_add(1), rng),
         last: 0,
         last_own,
         own_runs,
+        is_lost: known == 0 || was_lost,
         held_until,
     }
 }
@@ -316,12 +342,16 @@ pub(super) fn new_epoch(counter: u64, rng: &mut Rng) -> Epoch {
     Epoch { counter, tag }
 }
 
-/// What a state of kind `Progress` says, if it is one and decodes.
+/// What a state of kind `Progress` says, if it is one and decodes. What a third part of the subject
+/// names only keeps the progress of several lines apart.
 pub(super) fn progress_of(state: &State) -> Option<(UplinkId, MachineId, Progress)> {
     if state.key().kind != StateKind::Progress {
         return None;
     }
     let (uplink, machine) = state.key().subject.split_once('/')?;
+    let machine = machine
+        .split_once('/')
+        .map_or(machine, |(machine, _)| machine);
     let progress = Progress::from_payload(state.payload()).ok()?;
     Some((uplink.parse().ok()?, machine.parse().ok()?, progress))
 }
