@@ -174,8 +174,9 @@ impl Windows {
         applied
     }
 
-    /// The origin has been silent for too long: gives complete windows with a late reading again, and
-    /// partial records of all open windows that were not given yet in this state, which stay open.
+    /// The origin has been silent for too long: gives complete windows with a late reading again,
+    /// and partial records of all open windows that were not given yet in this state, which stay
+    /// open.
     pub fn give_up(&mut self) -> Applied {
         let mut applied = Applied::default();
         if self.resuming.is_some() {

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::{AckLevel, Event, PublishError, Published, RequestId};
 use gossip::FrontierEntry;
 use identity::{verify_block, verify_state};
-use model::{Block, BlockId, Epoch, NetworkId, PublisherMark, State, StateKey, StateVersion};
+use model::{
+    Block, BlockId, LogId, MachineId, NetworkId, PublisherMark, State, StateKey, StateVersion,
+};
 use statemachine::Instant;
 
 use crate::disk::Disk;
-use crate::oracle;
+use crate::oracle::{self, Blocks};
 use crate::workload::{Batch, ValueBits, bits};
 
 #[derive(Debug)]
@@ -41,9 +43,13 @@ pub(crate) struct Checker {
     untested: BTreeMap<usize, BTreeSet<ValueBits>>,
     /// What each life of each machine was handed over.
     delivered: BTreeSet<(usize, u64, BlockId)>,
-    /// Machines whose disks were replaced, and the newest epoch that they had lost last: in later
-    /// ones they know again all that they have said.
-    wiped: BTreeMap<usize, Epoch>,
+    /// Machines whose disks were replaced, with those of their blocks that counted and that others
+    /// held then.
+    wiped: BTreeMap<usize, BTreeSet<BlockId>>,
+    /// Their logs that they forgot: nobody says any more where these end.
+    forgotten: BTreeSet<LogId>,
+    /// The log of each machine's last own block.
+    last: BTreeMap<MachineId, LogId>,
 }
 
 impl Checker {
@@ -62,6 +68,8 @@ impl Checker {
             untested: BTreeMap::new(),
             delivered: BTreeSet::new(),
             wiped: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            last: BTreeMap::new(),
         }
     }
 
@@ -166,6 +174,8 @@ impl Checker {
                 .or_default()
                 .insert(block.id());
         }
+        let log = block.id().log;
+        self.last.insert(log.machine, log);
     }
 
     /// A life of a machine hands a block over to its application. Returns when the first of its
@@ -226,18 +236,24 @@ impl Checker {
     }
 
     /// The disk of a machine is replaced by an empty one: what only it held is lost, and of what it
-    /// publishes again nothing need be recognised. `newest` is the last epoch that it had written.
-    pub(crate) fn on_wipe(&mut self, machine: usize, newest: Epoch) {
+    /// publishes again nothing need be recognised. What others hold of it, `known`, counts for
+    /// good.
+    pub(crate) fn on_wipe(&mut self, machine: usize, own: MachineId, known: BTreeSet<BlockId>) {
+        let said = self.blocks.keys().map(|id| id.log);
+        self.forgotten.extend(said.filter(|log| log.machine == own));
         self.untested.remove(&machine);
         self.acknowledged.remove(&machine);
-        let lost = self.wiped.entry(machine).or_insert(newest);
-        *lost = newest.max(*lost);
+        self.wiped.entry(machine).or_default().extend(known);
     }
 
-    /// Whether a machine may have lost what it said in an epoch, and with it the end of what
-    /// counts.
-    pub(crate) fn may_be_lost(&self, machine: usize, epoch: Epoch) -> bool {
-        self.wiped.get(&machine).is_some_and(|lost| epoch <= *lost)
+    /// Whether a machine has forgotten a log that it wrote, and says nothing of it any more.
+    pub(crate) fn is_forgotten(&self, log: &LogId) -> bool {
+        self.forgotten.contains(log)
+    }
+
+    /// The log of a machine's last own block.
+    pub(crate) fn last_said(&self, machine: &MachineId) -> Option<LogId> {
+        self.last.get(machine).copied()
     }
 
     /// A machine's disk has just lost what was not synced: what was acknowledged must be there.
@@ -252,14 +268,12 @@ impl Checker {
         }
     }
 
-    /// At the end, with the blocks of a machine that count: each names the one before it, what was
-    /// acknowledged counts once, and nothing counts twice. Of what may be lost with a disk nothing
-    /// is expected, and what was published again because of that may count again.
-    pub(crate) fn on_end(&mut self, machine: usize, canonical: &[&Block]) {
-        let is_lost = |id: &BlockId| self.may_be_lost(machine, id.log.epoch);
-        let known = canonical.iter().filter(|block| !is_lost(&block.id()));
-        let known: Vec<&Block> = known.copied().collect();
-        for pair in known.windows(2) {
+    /// At the end, with the blocks of a machine that count, line by line, among all that anybody
+    /// holds: each names the one before it, what was acknowledged counts once, and nothing counts
+    /// twice. What was lost with a disk alone is gone, and what was published again because of that
+    /// may count again.
+    pub(crate) fn on_end(&mut self, machine: usize, canonical: &[Vec<&Block>], all: &Blocks) {
+        for pair in canonical.iter().flat_map(|line| line.windows(2)) {
             let before = pair[0].hash(&self.network).prefix();
             let chained = pair[1].header().previous == before;
             if !chained {
@@ -277,15 +291,29 @@ impl Checker {
             ));
         }
         let acknowledged = self.acknowledged.get(&machine).into_iter().flatten();
-        let mut expected = acknowledged.filter_map(|value| {
-            let blocks = self.stored.get(&(machine, *value))?;
-            (!blocks.iter().any(is_lost)).then_some((value, blocks))
-        });
+        let mut expected =
+            acknowledged.filter_map(|value| Some((value, self.stored.get(&(machine, *value))?)));
         if let Some((value, blocks)) = expected.find(|(value, _)| !counted.contains_key(value)) {
             let value = f64::from_bits(*value);
-            self.fail(format!(
+            return self.fail(format!(
                 "reading {value} of machine {machine} was acknowledged but does not count; \
                  it is in {blocks:?}"
+            ));
+        }
+        let counted: BTreeSet<BlockId> = canonical.iter().flatten().map(|b| b.id()).collect();
+        let is_held = |id: &&BlockId| {
+            all.get(&id.log)
+                .is_some_and(|log| log.contains_key(&id.sequence))
+        };
+        let mut known = self
+            .wiped
+            .get(&machine)
+            .into_iter()
+            .flatten()
+            .filter(is_held);
+        if let Some(lost) = known.find(|id| !counted.contains(id)) {
+            self.fail(format!(
+                "block {lost} counted when machine {machine} lost its disk, and does not any more"
             ));
         }
     }

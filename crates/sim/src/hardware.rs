@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use model::{BlockId, ClockState, LogId, Position, Sequence};
+use model::{Block, BlockId, ClockState, LogId, Position, Sequence};
 
 use engine::Input;
 
+use crate::oracle;
 use crate::world::{Event, World};
 
 impl World {
@@ -67,13 +68,12 @@ impl World {
     /// it; what it was told of them does not count any more.
     pub(crate) fn wipe(&mut self, machine: usize) {
         self.crash(machine, false);
-        let (own, disk) = (self.site.id(machine), &mut self.machines[machine].disk);
-        let own = disk.blocks().keys().filter(|log| log.machine == own);
-        let newest = own.map(|log| log.epoch).max();
-        disk.wipe();
-        if let Some(newest) = newest {
-            self.checker.on_wipe(machine, newest);
-        }
+        let own = self.site.id(machine);
+        self.machines[machine].disk.wipe();
+        let known = self.blocks_of(|origin| origin == own);
+        let canonical = oracle::canonical(&known, own).into_iter().flatten();
+        let known = canonical.map(Block::id).collect();
+        self.checker.on_wipe(machine, own, known);
     }
 
     /// A machine gives up a part of what no uplink needs, as its store does for want of room.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aggregate::Progress;
-use model::{State, StateKind};
+use model::{Block, BlockId, LogId, State, StateKind};
 use statemachine::Instant;
 
 use crate::machine::{Running, uplink};
@@ -38,13 +38,21 @@ impl World {
             Ok(progress) => progress,
             Err(error) => return Some(format!("{:?}: {error}", state.key())),
         };
-        let (_, origin) = state.key().subject.split_once('/')?;
-        let origin = origin.parse().ok()?;
+        let origin = state.key().subject.split('/').nth(1)?.parse().ok()?;
         let all = self.blocks_of(|machine| machine == origin);
-        let mut done = oracle::canonical(&all, origin);
-        done.retain(|block| block.id().position() <= progress.through);
+        let log = LogId {
+            machine: origin,
+            epoch: progress.through.epoch,
+        };
+        let line = oracle::line_of(&all, &log); // A progress speaks for the line that it is in.
+        let lines = oracle::canonical(&all, origin).into_iter().flatten();
+        let is_done = |block: &&Block| {
+            let BlockId { log, .. } = block.id();
+            block.id().position() <= progress.through && oracle::line_of(&all, &log) == line
+        };
+        let done: Vec<&Block> = lines.filter(is_done).collect();
         let windows = oracle::windows(&done, self.definitions()?, self.plan.window);
-        let valid = oracle::valid(self.sink.records().values());
+        let valid = self.valid_of(&all, &log);
         let length = i64::try_from(self.plan.window.as_nanos()).unwrap_or(i64::MAX);
         // A window that a block from `late` on has touched gets a record that is named by it.
         let is_late = |window: &Expected| {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aggregate::WindowRecord;
-use model::{Block, BlockId, Epoch, LogId, MachineId, Position, Sequence};
+use aggregate::{Progress, Record, WindowRecord};
+use model::{Block, BlockId, Epoch, LogId, MachineId, Position, Sequence, StateKind};
 use statemachine::Instant;
 
 use crate::machine::{ALLOWED_LATENESS, EPOCH_NANOS};
@@ -118,26 +118,72 @@ impl World {
         let honest: BTreeSet<_> = self.honest().map(|number| self.site.id(number)).collect();
         let origins = all.keys().map(|log| log.machine);
         let origins: BTreeSet<_> = origins.filter(|origin| honest.contains(origin)).collect();
-        let mut valid = oracle::valid(self.sink.records().values());
-        valid.retain(|name, _| honest.contains(&name.0) && !self.is_ahead(name));
-        let mut counted = BTreeSet::new();
         for origin in origins {
-            let canonical = oracle::canonical(&all, origin);
-            counted.extend(canonical.iter().map(|block| block.id()));
-            let windows = oracle::windows(&canonical, self.definitions()?, self.plan.window);
-            for (name, window) in windows {
-                let record = valid.remove(&name);
-                let is_outranked = |record| self.was_forgotten_at_cut(record, &canonical);
-                if self.cannot_be_known(&name, &window) || record.is_some_and(is_outranked) {
-                    continue;
-                }
-                let lacking = match record {
-                    None => Some(format!("the sink lacks the window {}", self.show(&name))),
-                    Some(record) => window.compare(record).err(),
-                };
+            let lines = oracle::canonical(&all, origin);
+            for line in &lines {
+                let is_over = line.last().is_some_and(|last| self.is_over(&all, last));
+                let lacking = self.lacking_windows_of(&all, line, is_over);
                 if lacking.is_some() {
                     return lacking;
                 }
+            }
+        }
+        None
+    }
+
+    /// Whether a line ends with a block for good: its origin lost its disk, and goes on in another
+    /// one.
+    fn is_over(&self, all: &Blocks, last: &Block) -> bool {
+        let BlockId { log, .. } = last.id();
+        let is_other = |said| oracle::line_of(all, &said) != oracle::line_of(all, &log);
+        self.checker.is_forgotten(&log)
+            || self.checker.last_said(&log.machine).is_some_and(is_other)
+    }
+
+    /// Whether a relay has told progress beyond the end of what is held of a line: who goes on
+    /// after it waits for blocks that were lost with a disk, and gives no partial records.
+    fn is_told_beyond(&self, line: &[&Block]) -> bool {
+        let Some(last) = line.last().map(|last| last.id()) else {
+            return false;
+        };
+        let nodes = self
+            .honest()
+            .filter_map(|n| self.machines[n].running.as_ref());
+        let mut states = nodes.flat_map(|running| running.node.states());
+        let origin = last.log.machine.to_string();
+        states.any(|state| {
+            let is_meant = state.key().kind == StateKind::Progress
+                && state.key().subject.split('/').nth(1) == Some(origin.as_str());
+            let told = Progress::from_payload(state.payload()).ok();
+            let through = told.map(|told| told.through).filter(|_| is_meant);
+            through.is_some_and(|through| {
+                through.epoch == last.log.epoch && through.sequence > last.sequence
+            })
+        })
+    }
+
+    /// Which window of a line the sink has not, or not right.
+    fn lacking_windows_of(&self, all: &Blocks, line: &[&Block], is_over: bool) -> Option<String> {
+        let log = line.first()?.header().log;
+        let mut valid = self.valid_of(all, &log);
+        let counted: BTreeSet<BlockId> = line.iter().map(|block| block.id()).collect();
+        let windows = oracle::windows(line, self.definitions()?, self.plan.window);
+        for (name, window) in windows {
+            let record = valid.remove(&name);
+            let is_lost = |record: &WindowRecord| !is_held(all, &name.0, record.key.position());
+            let is_outranked = |record| self.was_forgotten_at_cut(record, line) || is_lost(record);
+            if self.cannot_be_known(&name, &window) || record.is_some_and(is_outranked) {
+                continue;
+            }
+            if record.is_none() && is_over && self.is_told_beyond(line) {
+                continue;
+            }
+            let lacking = match record {
+                None => Some(format!("the sink lacks the window {}", self.show(&name))),
+                Some(record) => window.compare(record, is_over).err(),
+            };
+            if lacking.is_some() {
+                return lacking;
             }
         }
         // Nothing takes back a window of which there are stragglers alone.
@@ -145,10 +191,29 @@ impl World {
             let Position { epoch, sequence } = record.key.position();
             let machine = name.0;
             let log = LogId { machine, epoch };
-            counted.contains(&BlockId { log, sequence }) && !self.may_be_lost(&machine, epoch)
+            counted.contains(&BlockId { log, sequence }) && !self.is_ahead(name)
         };
         let stray = valid.iter().find(is_stray);
         stray.map(|(name, _)| format!("the sink has a window of nothing, {}", self.show(name)))
+    }
+
+    /// The records at the sink that are valid among those of a line.
+    pub(crate) fn valid_of(
+        &self,
+        all: &Blocks,
+        log: &LogId,
+    ) -> BTreeMap<WindowName, &WindowRecord> {
+        let line = oracle::line_of(all, log);
+        let logs = all.keys().filter(|other| other.machine == log.machine);
+        let logs = logs.filter(|log| oracle::line_of(all, log) == line);
+        let epochs: BTreeSet<Epoch> = logs.map(|log| log.epoch).collect();
+        let is_meant = |record: &&Record| match record {
+            Record::Window(WindowRecord { key, .. }) => {
+                key.machine == log.machine && epochs.contains(&key.log_epoch)
+            }
+            Record::Raw(_) => false,
+        };
+        oracle::valid(self.sink.records().values().filter(is_meant))
     }
 
     /// Whether a record is named by a straggler, and its window had left all memories when that was
@@ -165,21 +230,12 @@ impl World {
         })
     }
 
-    /// Whether no relay can compute a window: a part of it may be lost with its origin's disk; or
-    /// it lies ahead; or a reading came late to it, and some machine has given up blocks of its
-    /// origin that may be part of it.
+    /// Whether no relay can compute a window: it lies ahead; or a reading came late to it, and some
+    /// machine has given up blocks of its origin that may be part of it.
     pub(crate) fn cannot_be_known(&self, name: &WindowName, window: &Expected) -> bool {
         let mut logs = self.given_up.keys();
         let is_short = window.is_late() && logs.any(|log| log.machine == name.0);
-        let first = window.first().map(|position| position.epoch);
-        let is_lost = first.is_some_and(|epoch| self.may_be_lost(&name.0, epoch));
-        is_short || is_lost || self.is_ahead(name)
-    }
-
-    /// Whether an origin may have lost what it said in an epoch.
-    fn may_be_lost(&self, origin: &MachineId, epoch: Epoch) -> bool {
-        let origin = self.site.number(origin);
-        origin.is_some_and(|origin| self.checker.may_be_lost(origin, epoch))
+        is_short || self.is_ahead(name)
     }
 
     /// Whether a window lies ahead, where a clock was once, and has not ended.
@@ -239,6 +295,13 @@ impl World {
             format!("redundancy: {repeated} of {first} blocks came again")
         });
     }
+}
+
+/// Whether a block is safe anywhere.
+fn is_held(all: &Blocks, machine: &MachineId, Position { epoch, sequence }: Position) -> bool {
+    let machine = *machine;
+    let log = all.get(&LogId { machine, epoch });
+    log.is_some_and(|log| log.contains_key(&sequence))
 }
 
 /// So few machines can all be neighbours.

@@ -254,7 +254,7 @@ impl World {
         for machine in self.honest() {
             self.checker.on_crash(machine, &self.machines[machine].disk);
             let canonical = oracle::canonical(&blocks, self.site.id(machine));
-            self.checker.on_end(machine, &canonical);
+            self.checker.on_end(machine, &canonical, &blocks);
         }
     }
 
