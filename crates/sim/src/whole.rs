@@ -297,11 +297,13 @@ impl World {
     }
 }
 
-/// Whether a block is safe anywhere.
+/// Whether a block and all of its log before it are safe somewhere: what is named by one behind a
+/// gap was computed by who had the rest, and lost it.
 fn is_held(all: &Blocks, machine: &MachineId, Position { epoch, sequence }: Position) -> bool {
     let machine = *machine;
     let log = all.get(&LogId { machine, epoch });
-    log.is_some_and(|log| log.contains_key(&sequence))
+    let held = log.map_or(0, |log| log.range(1..=sequence).count());
+    u64::try_from(held).is_ok_and(|held| held == sequence)
 }
 
 /// So few machines can all be neighbours.
