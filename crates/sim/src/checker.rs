@@ -301,9 +301,11 @@ impl Checker {
             ));
         }
         let counted: BTreeSet<BlockId> = canonical.iter().flatten().map(|b| b.id()).collect();
+        // What lies behind a block that was lost with another disk has no way to count.
         let is_held = |id: &&BlockId| {
-            all.get(&id.log)
-                .is_some_and(|log| log.contains_key(&id.sequence))
+            let log = all.get(&id.log);
+            let held = log.map_or(0, |log| log.range(1..=id.sequence).count());
+            u64::try_from(held).is_ok_and(|held| held == id.sequence)
         };
         let mut known = self
             .wiped
